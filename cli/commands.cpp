@@ -1,0 +1,217 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "cli/commands.h"
+
+#include <algorithm>
+#include <limits>
+#include <utility>
+
+#include "cli/exit_code.h"
+#include "cli/man_page.h"
+#include "cli/standard_streams.h"
+
+namespace ttt::cli {
+namespace {
+
+constexpr std::int64_t kAnyCount = std::numeric_limits<std::int64_t>::max();
+constexpr std::int64_t kMaxThreads = 1024;
+constexpr double kMaxTemperature = 100.0;
+
+// What names the input or the output of one call is not taken from the environment.
+void no_environment(Option& option) { option.environment.clear(); }
+
+void add_model(Command& command, std::string& model, std::string help) {
+  command.text("-m,--model,MODEL", model, "MODEL", std::move(help));
+}
+
+constexpr const char* kModelHelp = "a .gguf file or a Hugging Face folder; the first argument, or -m";
+constexpr const char* kJsonHelp = "print one JSON object instead of text";
+
+}  // namespace
+
+Commands::Commands() {
+  add_run();
+  add_demo();
+  add_info();
+  add_tokenize();
+  add_convert();
+  add_eval();
+  add_about();
+}
+
+Command* Commands::find(std::string_view name) {
+  const auto it = std::ranges::find_if(list_, [&](const Command& command) { return command.is_named(name); });
+  return it == list_.end() ? nullptr : &*it;
+}
+
+Command& Commands::add(Command command) {
+  list_.push_back(std::move(command));
+  return list_.back();
+}
+
+void Commands::add_device_options(Command& command, ModelOptions& options) {
+  command.text("--device", options.device, "auto|cpu|cuda[:i]",
+               "where to compute; this version knows the CPU");
+  command.integer("-t,--threads", options.threads, {0, kMaxThreads}, "N",
+                  "threads; 0: the processors that affinity and cgroup allow");
+  command.flag("--no-mmap", options.no_mmap, "read the model file into memory instead of mapping it");
+  command.flag("-v,--verbose", verbose_, "say on stderr what is done");
+}
+
+void Commands::add_run() {
+  Command& run =
+      add({"run", "MODEL [PROMPT] [options]", "read a prompt and continue it",
+           "Reads a prompt and continues it. The prompt is the argument after the model, or comes from -p, "
+           "-f, --tokens or a pipe. Only the continuation goes to stdout, as it is generated; Ctrl-C ends "
+           "it and keeps what is there.",
+           [this] {
+             run_.ignored = find("run")->ignored_given();
+             return cli::run(run_);
+           }});
+  run.alias("generate");
+  add_model(run, run_.model.model, kModelHelp);
+  run.text("PROMPT", run_.positional_prompt, "PROMPT", "the prompt; - reads stdin");
+  no_environment(run.optional_text("-p,--prompt", run_.prompt, "TEXT", "the prompt; may begin with a dash"));
+  no_environment(run.optional_text("-f,--file", run_.file, "FILE",
+                                   "read the prompt from a file (- is stdin), without its final newline"));
+  no_environment(
+      run.optional_text("--tokens", run_.tokens, "IDS",
+                        "the prompt as token ids, 1,2,3 or @FILE; nothing is put in front of them"));
+  run.integer("-n,--max-tokens,--n-predict,--predict", run_.max_tokens, {-1, kAnyCount}, "N",
+              "tokens to generate; -1: until the end-of-text token or Ctrl-C; 0: read the prompt and stop");
+  run.number("--temperature,--temp", run_.temperature, 0.0, kMaxTemperature, "T",
+             "sampling temperature; 0 takes the most probable token");
+  run.optional_integer("-s,--seed", run_.seed, {0, kAnyCount}, "N",
+                       "seed of the sampler; without one it differs each time");
+  no_environment(run.list("--stop", run_.stop, "TEXT", "end where this text appears; it is not printed"));
+  run.flag("--echo", run_.echo, "print the prompt before its continuation");
+  run.flag("--no-bos", run_.no_bos, "do not put the begin-of-text token before the prompt");
+  run.flag("--parse-special", run_.parse_special, "read </s> and the like in the prompt as special tokens");
+  run.flag("--timings", run_.timings, "print load time, tokens per second and time to first token on stderr");
+  run.flag("--json", run_.json, kJsonHelp);
+  add_device_options(run, run_.model);
+  constexpr const char* kIgnoredHelp = "accepted and ignored: there is no context window here";
+  run.ignore("-c,--ctx-size,--max-model-len", kIgnoredHelp);
+  run.ignore("--rope-*", kIgnoredHelp);
+  run.ignore("-fa,--flash-attn", kIgnoredHelp, {"on", "off", "auto", "0", "1"});
+  run.ignore("-ctk,--cache-type-k", kIgnoredHelp);
+  run.ignore("-ctv,--cache-type-v", kIgnoredHelp);
+  run.example("ttt run model.gguf \"Once upon a time\" -n 100", "continue a sentence by 100 tokens");
+  run.example("ttt run model.gguf -f book.txt -n 0 --timings", "measure how fast a long text is read");
+  run.example("ttt run model.gguf -p \"-x\" --temp 0 --json", "the most probable continuation, as JSON");
+}
+
+void Commands::add_demo() {
+  Command& demo = add({"demo", "[options]", "let the bundled model continue a sentence",
+                       "Runs the small model that comes with the program: no download, same text each time.",
+                       [this] { return cli::demo(demo_); }});
+  no_environment(demo.choice("-m,--model", demo_.model, {"linear", "mlp"}, "which bundled model"));
+  no_environment(demo.text("-p,--prompt", demo_.prompt, "TEXT", "how the text begins"));
+  demo.integer("-n,--max-tokens,--n-predict,--predict", demo_.max_tokens, {-1, kAnyCount}, "N",
+               "tokens to generate; -1: until the end-of-text token or Ctrl-C");
+  demo.number("--temperature,--temp", demo_.temperature, 0.0, kMaxTemperature, "T", "sampling temperature");
+  demo.integer("-s,--seed", demo_.seed, {0, kAnyCount}, "N", "seed of the sampler");
+  demo.integer("-t,--threads", demo_.threads, {0, kMaxThreads}, "N", "threads; 0: all usable processors");
+  demo.flag("--timings", demo_.timings, "print load time and tokens per second on stderr");
+  demo.flag("-v,--verbose", verbose_, "say on stderr what is done");
+  demo.example("ttt demo --model mlp --seed 7", "another text, by the TTT-MLP model");
+}
+
+void Commands::add_info() {
+  Command& info =
+      add({"info", "MODEL [options]", "describe a model; --check reads all of it",
+           "Prints what a model is: family, size, precision, tokenizer, bytes of state per sequence, "
+           "hash. With --check it reads every weight and ends with code 3 if the file is not sound.",
+           [this] { return cli::info(info_); }});
+  add_model(info, info_.model, kModelHelp);
+  no_environment(info.flag("--tensors", info_.tensors, "list every tensor"));
+  no_environment(
+      info.flag("--check", info_.check,
+                "verify the hash, look for NaN and infinity, compare the tokenizer's special tokens"));
+  info.flag("--json", info_.json, kJsonHelp);
+  info.example("ttt info model.gguf --check", "is the download complete and undamaged?");
+}
+
+void Commands::add_tokenize() {
+  Command& tokenize = add({"tokenize", "MODEL [TEXT] [options]", "text to token ids",
+                           "Prints one token a line: its id and its piece (U+2581 stands for a space).",
+                           [this] { return cli::tokenize(tokenize_); }});
+  add_model(tokenize, tokenize_.model, "a .gguf file, a Hugging Face folder, or a tokenizer.model");
+  tokenize.text("TEXT", tokenize_.text, "TEXT", "the text; - or nothing reads stdin");
+  no_environment(tokenize.optional_text("-f,--file", tokenize_.file, "FILE", "read the text from a file"));
+  no_environment(tokenize.flag("--ids", tokenize_.ids, "print the ids alone, as 1,2,3"));
+  no_environment(tokenize.flag("--pieces", tokenize_.pieces, "print the pieces alone, one a line"));
+  no_environment(tokenize.flag("--count", tokenize_.count, "print the number of tokens alone"));
+  tokenize.flag("--no-bos", tokenize_.no_bos, "without the begin-of-text token that a prompt gets");
+  tokenize.flag("--parse-special", tokenize_.parse_special, "read </s> and the like as special tokens");
+  tokenize.flag("--json", tokenize_.json, kJsonHelp);
+  tokenize.example("ttt tokenize model.gguf -f book.txt --count", "how many tokens is this?");
+
+  Command& detokenize = add({"detokenize", "MODEL [IDS]", "token ids to text",
+                             "Prints the text of a list of ids such as 1,2,3.",
+                             [this] { return cli::detokenize(detokenize_); }});
+  add_model(detokenize, detokenize_.model, "a .gguf file, a Hugging Face folder, or a tokenizer.model");
+  detokenize.text("IDS", detokenize_.ids, "IDS", "the ids; - or nothing reads stdin");
+}
+
+void Commands::add_convert() {
+  Command& convert =
+      add({"convert", "SRC OUT.gguf [options]", "make a .gguf file of a checkpoint",
+           "Writes one file with the weights and the tokenizer. It appears whole or not at all; "
+           "Ctrl-C leaves nothing behind.",
+           [this] { return cli::convert(convert_); }});
+  convert.text("SRC", convert_.source, "SRC",
+               "a Hugging Face folder (config.json, *.safetensors, tokenizer.model), "
+               "or a .gguf file");
+  convert.text("OUT", convert_.output, "OUT", "the file to write");
+  convert.choice("--type", convert_.type, {"f32", "f16", "bf16"},
+                 "type of the matrices; norms, rates, convolutions and initial fast weights stay f32");
+  no_environment(convert.flag("--force", convert_.force, "replace an existing file"));
+  convert.example("ttt convert folder model.gguf --type bf16", "half the size, made once");
+}
+
+void Commands::add_eval() {
+  Command& ppl =
+      add({"eval ppl", "MODEL -f FILE [options]", "loss and perplexity of a text",
+           "Reads a text once, whatever its length, and tells how well each token was predicted: mean loss "
+           "in nats, perplexity, bits per byte, and the loss by position. One bos token comes first.",
+           [this] { return eval_ppl(ppl_); }});
+  add_model(ppl, ppl_.model.model, kModelHelp);
+  no_environment(ppl.text("-f,--file", ppl_.file, "FILE", "the text; - is stdin"));
+  no_environment(ppl.optional_integer("--tokens", ppl_.tokens, {2, kAnyCount}, "N",
+                                      "read this many ids in all, bos included, instead of the whole text"));
+  ppl.flag("--json", ppl_.json, kJsonHelp);
+  add_device_options(ppl, ppl_.model);
+  ppl.example("ttt eval ppl model.gguf -f book.txt --tokens 32K", "the first 32768 tokens of a book");
+
+  Command& logits =
+      add({"eval logits", "MODEL --ids IDS -o FILE [options]", "raw logits as a safetensors file",
+           "Writes the logits after each of the given token ids, for comparison with other "
+           "implementations. Nothing is put in front of the ids.",
+           [this] { return eval_logits(logits_); }});
+  add_model(logits, logits_.model.model, kModelHelp);
+  no_environment(logits.text("--ids", logits_.ids, "IDS", "token ids, 1,2,3 or @FILE"));
+  no_environment(logits.text("-o,--output", logits_.output, "FILE", "the .safetensors file to write"));
+  no_environment(
+      logits.flag("--state", logits_.state, "add the state after the last token, as state.<name>"));
+  add_device_options(logits, logits_.model);
+}
+
+void Commands::add_about() {
+  Command& version = add({"version", "[--json]", "what this program is",
+                          "Prints version, commit, compiler, processor, CUDA and libraries, for bug reports.",
+                          [this] { return cli::version(version_); }});
+  version.flag("--json", version_.json, kJsonHelp);
+
+  add({"man", "", "the manual page", "Prints the manual page in roff: ttt man | man -l -", [this] {
+         write_stdout(man_page(list_));
+         return static_cast<int>(kOk);
+       }});
+
+  Command& help = add({"help", "[COMMAND | WORD]", "help on a command, or a search in all options",
+                       "Prints the options of a command, or every option that a word occurs in.",
+                       [this] { return cli::help(list_, help_); }});
+  help.text("TOPIC", help_.topic, "TOPIC", "a command or a word");
+  help.text("REST", help_.topic_rest, "REST", "second word of a command such as eval ppl");
+}
+
+}  // namespace ttt::cli

@@ -1,0 +1,56 @@
+// SPDX-License-Identifier: Apache-2.0
+// Every command of the program with every option it has, and the values they land in.
+#pragma once
+
+#include <string_view>
+#include <vector>
+
+#include "cli/convert.h"
+#include "cli/demo.h"
+#include "cli/eval_logits.h"
+#include "cli/eval_ppl.h"
+#include "cli/help.h"
+#include "cli/info.h"
+#include "cli/options.h"
+#include "cli/run.h"
+#include "cli/tokenize.h"
+#include "cli/version.h"
+
+namespace ttt::cli {
+
+class Commands {
+ public:
+  Commands();
+  Commands(const Commands&) = delete;  // the list refers to the values
+  Commands& operator=(const Commands&) = delete;
+
+  const std::vector<Command>& list() const { return list_; }
+  Command* find(std::string_view name);  // by name or alias; null if there is none
+  bool verbose() const { return verbose_; }
+
+ private:
+  void add_run();
+  void add_demo();
+  void add_info();
+  void add_tokenize();
+  void add_convert();
+  void add_eval();
+  void add_about();  // version, man, help
+  Command& add(Command command);
+  void add_device_options(Command& command, ModelOptions& options);
+
+  RunOptions run_;
+  DemoOptions demo_;
+  InfoOptions info_;
+  TokenizeOptions tokenize_;
+  DetokenizeOptions detokenize_;
+  ConvertCommandOptions convert_;
+  PplOptions ppl_;
+  LogitsOptions logits_;
+  VersionOptions version_;
+  HelpOptions help_;
+  bool verbose_ = false;
+  std::vector<Command> list_;
+};
+
+}  // namespace ttt::cli

@@ -1,0 +1,68 @@
+// SPDX-License-Identifier: Apache-2.0
+// `ttt info`: what a model is, and whether its file is sound.
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "cli/open_model.h"
+#include "engine/config.h"
+
+namespace ttt::cli {
+
+struct InfoOptions {
+  std::string model;
+  bool tensors = false;
+  bool check = false;
+  bool json = false;
+};
+
+struct ModelInfo {
+  struct Precision {
+    std::string type;  // "BF16"
+    std::size_t tensors = 0;
+    std::uint64_t bytes = 0;
+  };
+  struct Tensor {
+    std::string name;
+    std::string type;
+    std::vector<std::uint64_t> shape;
+    std::uint64_t bytes = 0;
+  };
+  struct Tokenizer {
+    std::string type;  // "bpe"
+    std::int64_t pieces = 0;
+    std::optional<TokenId> bos, eos;
+    bool adds_bos = false;
+  };
+  struct Check {
+    std::string weights_hash;           // recomputed
+    std::vector<std::string> problems;  // one sentence each; empty: sound
+  };
+
+  std::string path;
+  std::string format;  // "GGUF", "Hugging Face folder"
+  ModelConfig config;
+  std::uint64_t parameters = 0;
+  std::vector<Precision> precision;
+  std::vector<Tensor> tensors;
+  std::optional<Tokenizer> tokenizer;
+  std::uint64_t fresh_state_bytes = 0;  // of one sequence
+  std::uint64_t max_state_bytes = 0;
+  std::uint64_t file_bytes = 0;
+  std::string stored_hash;  // empty where the file has none
+  std::vector<std::string> warnings;
+  std::optional<Check> check;
+};
+
+ModelInfo describe_model(const ModelFiles& files);
+
+// Reads every weight: recomputes the hash, looks for values that are not finite.
+ModelInfo::Check check_model(const ModelFiles& files, const ModelInfo& info);
+
+// Returns kInvalidModel if a check found a problem.
+int info(const InfoOptions& options);
+
+}  // namespace ttt::cli

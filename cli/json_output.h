@@ -1,0 +1,22 @@
+// SPDX-License-Identifier: Apache-2.0
+// The results of commands as JSON, one object and a newline: what --json prints. Every object names its
+// version of the schema; fields are added within a version, never renamed or removed.
+#pragma once
+
+#include <string>
+
+#include "cli/eval_ppl.h"
+#include "cli/info.h"
+#include "cli/run.h"
+#include "cli/tokenize.h"
+#include "cli/version.h"
+
+namespace ttt::cli {
+
+std::string to_json(const RunResult& result);
+std::string to_json(const TokenizeResult& result);
+std::string to_json(const PplResult& result);
+std::string to_json(const ModelInfo& info, bool with_tensors);
+std::string to_json(const VersionInfo& info);
+
+}  // namespace ttt::cli

@@ -1,0 +1,94 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "cli/open_model.h"
+
+#include <fmt/format.h>
+
+#include "cli/exit_code.h"
+#include "cli/log.h"
+#include "cli/standard_streams.h"
+#include "cpu/cpu_backend.h"
+#include "cuda/cuda_backend.h"
+#include "engine/tokenizer_metadata.h"
+#include "weights/checkpoint_error.h"
+
+namespace ttt::cli {
+namespace {
+
+weights::Checkpoint open_checkpoint(const std::string& path, weights::FileAccess access) {
+  require_model(path);
+  return weights::Checkpoint::open(path, access);
+}
+
+// Throws before anything is opened where the device is not there.
+const ModelOptions& checked(const ModelOptions& options) {
+  const std::string& device = options.device;
+  if (device == "cpu" || device == "auto") return options;
+  if (device != "cuda" && !device.starts_with("cuda:")) {
+    throw UsageError(fmt::format("--device: wanted auto, cpu, cuda or cuda:0, found '{}'", device));
+  }
+  throw UsageError(fmt::format("--device {}: this version computes on the CPU only ({}); use --device cpu",
+                               device, cuda::cuda_description()));
+}
+
+}  // namespace
+
+void require_model(const std::string& path) {
+  if (path.empty()) {
+    throw UsageError(
+        "no model given: name a .gguf file or a Hugging Face folder as the first argument, with -m, "
+        "or in TTT_MODEL");
+  }
+}
+
+ModelFiles::ModelFiles(const std::string& path, weights::FileAccess access)
+    : checkpoint(open_checkpoint(path, access)),
+      model(load_model(checkpoint)),
+      tokenizer(load_tokenizer(checkpoint, model.config.vocab_size)) {}
+
+const tokenizer::Tokenizer& ModelFiles::need_tokenizer() const {
+  if (!tokenizer) {
+    weights::refuse(
+        {.file = checkpoint.path(),
+         .wanted = "a tokenizer, to read and write text",
+         .found = "none",
+         .remedy = "Put the tokenizer.model that the model was trained with into the folder (and convert "
+                   "again, for a .gguf file), or work with token ids: --tokens 1,2,3."});
+  }
+  return *tokenizer;
+}
+
+std::optional<TokenId> ModelFiles::bos_id() const {
+  if (model.config.bos_token_id) return model.config.bos_token_id;
+  return tokenizer ? tokenizer->bos_id() : std::nullopt;
+}
+
+std::optional<TokenId> ModelFiles::eos_id() const {
+  if (model.config.eos_token_id) return model.config.eos_token_id;
+  return tokenizer ? tokenizer->eos_id() : std::nullopt;
+}
+
+std::vector<TokenId> ModelFiles::encode_prompt(std::string_view text, bool bos,
+                                               tokenizer::SpecialTokens special) const {
+  std::vector<TokenId> ids = need_tokenizer().encode(text, special);
+  if (bos && adds_bos(checkpoint, *tokenizer)) ids.insert(ids.begin(), *bos_id());
+  if (ids.empty())
+    throw UsageError("the prompt is empty and no bos token stands in for it: give at least one word");
+  return ids;
+}
+
+OpenModel::OpenModel(const ModelOptions& options, const StepLimits& limits)
+    : files(checked(options).model,
+            options.no_mmap ? weights::FileAccess::kRead : weights::FileAccess::kMap) {
+  for (const std::string& warning : files.model.warnings) print_warning(warning);
+  backend = cpu::make_cpu_backend(files.model, {.num_slots = 1,
+                                                .max_batch_tokens = limits.tokens,
+                                                .max_logits_rows = limits.logits_rows,
+                                                .num_threads = static_cast<std::size_t>(options.threads)});
+  const BackendInfo& info = backend->info();
+  log_info(fmt::format("device {} ({}), {} threads, kernels for {}", info.device, info.device_name,
+                       info.num_threads, info.dispatch_target));
+  log_info(fmt::format("state {} bytes, weights {} bytes beyond the mapped file, workspace {} bytes",
+                       info.slot_bytes, info.weights_bytes, info.workspace_bytes));
+}
+
+}  // namespace ttt::cli

@@ -1,0 +1,70 @@
+// SPDX-License-Identifier: Apache-2.0
+// From a path to something that runs: checkpoint, model, tokenizer, backend. The only place that knows which
+// backend there is.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "engine/backend.h"
+#include "engine/model.h"
+#include "tokenizer/tokenizer.h"
+#include "weights/checkpoint.h"
+
+namespace ttt::cli {
+
+// What every command that computes asks for.
+struct ModelOptions {
+  std::string model;  // a .gguf file or a Hugging Face folder
+  std::string device = "auto";
+  std::int64_t threads = 0;  // 0: what the machine allows
+  bool no_mmap = false;
+};
+
+// The files of a model, checked; nothing is computed. Neither copied nor moved: what follows borrows from
+// what stands before.
+struct ModelFiles {
+  explicit ModelFiles(const std::string& path, weights::FileAccess access = weights::FileAccess::kMap);
+  ModelFiles(const ModelFiles&) = delete;
+  ModelFiles& operator=(const ModelFiles&) = delete;
+
+  weights::Checkpoint checkpoint;
+  Model model;
+  std::optional<tokenizer::Tokenizer> tokenizer;
+
+  // Throws CheckpointError with the remedy where there is none.
+  const tokenizer::Tokenizer& need_tokenizer() const;
+  std::optional<TokenId> bos_id() const;  // as the file says, else as the tokenizer says
+  std::optional<TokenId> eos_id() const;
+  // Ids of a text, with bos in front where the file asks for it and `bos` allows it. An empty text is bos
+  // alone; throws UsageError where that leaves nothing.
+  std::vector<TokenId> encode_prompt(std::string_view text, bool bos, tokenizer::SpecialTokens special) const;
+};
+
+struct OpenModel {
+  // Limits of one step. Prefill is fastest with many rows; raw logits take V floats a row.
+  struct StepLimits {
+    std::size_t tokens = 512;
+    std::size_t logits_rows = 1;
+  };
+
+  // Throws CheckpointError, TokenizerError, UsageError for a device that is not there, std::bad_alloc. Prints
+  // the model's warnings.
+  explicit OpenModel(const ModelOptions& options) : OpenModel(options, StepLimits()) {}
+  OpenModel(const ModelOptions& options, const StepLimits& limits);
+
+  ModelFiles files;
+  std::unique_ptr<Backend> backend;
+
+  const ModelConfig& config() const { return files.model.config; }
+};
+
+// An empty path is a UsageError that says how to name a model.
+void require_model(const std::string& path);
+
+}  // namespace ttt::cli

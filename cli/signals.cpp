@@ -1,0 +1,80 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "cli/signals.h"
+
+#include <fcntl.h>
+#include <poll.h>
+#include <signal.h>
+#include <unistd.h>
+
+#include <array>
+#include <atomic>
+#include <cerrno>
+#include <string_view>
+#include <system_error>
+
+#include "cli/exit_code.h"
+
+namespace ttt::cli {
+namespace {
+
+std::atomic<int> received{0};
+static_assert(std::atomic<int>::is_always_lock_free, "used in a signal handler");
+
+// Readable once the end was asked for: what poll() waits on beside its input, whichever thread the signal
+// hits.
+std::array<int, 2> wake_pipe = {-1, -1};
+
+extern "C" void on_end_request(int signal) {
+  int none = 0;
+  if (!received.compare_exchange_strong(none, signal)) _exit(128 + signal);
+  const int saved_errno = errno;
+  const ssize_t written = write(wake_pipe[1], "", 1);
+  static_cast<void>(written);
+  errno = saved_errno;
+}
+
+extern "C" void on_bus_error(int) {
+  constexpr std::string_view kMessage = "ttt: error: the model file changed while in use\n";
+  const ssize_t written = write(STDERR_FILENO, kMessage.data(), kMessage.size());
+  static_cast<void>(written);
+  _exit(kInvalidModel);
+}
+
+void handle(int signal, void (*handler)(int)) {
+  struct sigaction action = {};
+  action.sa_handler = handler;  // no SA_RESTART: a blocked write returns
+  sigemptyset(&action.sa_mask);
+  sigaction(signal, &action, nullptr);
+}
+
+}  // namespace
+
+void install_signal_handlers() {
+  if (pipe2(wake_pipe.data(), O_CLOEXEC | O_NONBLOCK) != 0) {
+    throw std::system_error(errno, std::generic_category(), "cannot make a pipe");
+  }
+  handle(SIGINT, on_end_request);
+  handle(SIGTERM, on_end_request);
+  handle(SIGHUP, on_end_request);
+  handle(SIGBUS, on_bus_error);
+  handle(SIGPIPE, SIG_IGN);
+}
+
+int interrupted_by() { return received.load(); }
+
+int interrupted_exit_code() { return 128 + interrupted_by(); }
+
+void check_interrupted() {
+  if (interrupted()) throw Interrupted();
+}
+
+void wait_readable(int descriptor) {
+  while (true) {
+    std::array<pollfd, 2> polled = {pollfd{descriptor, POLLIN, 0}, pollfd{wake_pipe[0], POLLIN, 0}};
+    const int ready = poll(polled.data(), polled.size(), -1);
+    check_interrupted();
+    if (ready > 0) return;
+  }
+}
+
+}  // namespace ttt::cli

@@ -1,0 +1,25 @@
+// SPDX-License-Identifier: Apache-2.0
+// What the process does on signals. The first SIGINT, SIGTERM or SIGHUP is a request that loops ask for; the
+// second ends the process at once. A mapped model file that shrinks raises SIGBUS: that ends with a sentence.
+#pragma once
+
+namespace ttt::cli {
+
+// Also ignores SIGPIPE, so that a closed pipe is an error of write(). Call once, first thing.
+void install_signal_handlers();
+
+// The signal that asked for the end, or 0.
+int interrupted_by();
+inline bool interrupted() { return interrupted_by() != 0; }
+
+// 128 + the signal.
+int interrupted_exit_code();
+
+// Throws Interrupted if a signal asked for the end.
+void check_interrupted();
+
+// Waits until a read of `descriptor` would not block. Throws Interrupted when a signal asks for the end, also
+// one that came before.
+void wait_readable(int descriptor);
+
+}  // namespace ttt::cli

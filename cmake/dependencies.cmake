@@ -1,0 +1,16 @@
+# SPDX-License-Identifier: Apache-2.0
+# Every library from outside, in one place. THIRD_PARTY.md lists them with their licences.
+find_package(PkgConfig REQUIRED)
+find_package(Threads REQUIRED)
+find_package(fmt 9 REQUIRED)
+find_package(spdlog REQUIRED)
+find_package(nlohmann_json 3.11 REQUIRED)
+find_package(CLI11 2.1 REQUIRED)
+pkg_check_modules(sentencepiece REQUIRED IMPORTED_TARGET sentencepiece)
+pkg_check_modules(xxhash REQUIRED IMPORTED_TARGET libxxhash)
+if(TTT_TESTS)
+  find_package(Catch2 2.13 REQUIRED)
+endif()
+if(TTT_CUDA STREQUAL "ON")
+  find_package(CUDAToolkit 12.8 REQUIRED)  # the first that knows compute capability 12.0
+endif()

@@ -1,0 +1,39 @@
+// SPDX-License-Identifier: Apache-2.0
+#include <algorithm>
+#include <cstring>
+
+#include "cpu/kernels.h"
+
+namespace ttt::cpu {
+
+void depthwise_conv(const ConvInput& input, std::span<const float> weight, std::span<const float> bias,
+                    std::size_t begin, std::size_t end, float* y) {
+  const std::size_t width = input.width;
+  const std::size_t taps = weight.size() / width;
+  for (std::size_t row = 0; row < input.num_rows; ++row) {
+    float* out = y + row * width;
+    std::copy(bias.data() + begin, bias.data() + end, out + begin);
+    for (std::size_t tap = 0; tap < taps; ++tap) {
+      // Row of (history, x) that this tap reads: the last tap multiplies the current token.
+      const std::size_t from = input.history_rows + row + tap - (taps - 1);
+      const float* in = from < input.history_rows ? input.history + from * width
+                                                  : input.x + (from - input.history_rows) * width;
+      const float* w = weight.data() + tap * width;
+      for (std::size_t ch = begin; ch < end; ++ch) out[ch] += w[ch] * in[ch];
+    }
+  }
+}
+
+void advance_history(float* history, std::size_t history_rows, const float* x, std::size_t num_rows,
+                     std::size_t keep_rows, std::size_t width, std::size_t begin, std::size_t end) {
+  const std::size_t first = history_rows + num_rows - keep_rows;  // of (history, x)
+  const std::size_t size = (end - begin) * sizeof(float);
+  for (std::size_t row = 0; row < keep_rows; ++row) {
+    const std::size_t from = first + row;
+    const float* source = from < history_rows ? history + from * width : x + (from - history_rows) * width;
+    float* target = history + row * width;
+    if (source != target) std::memcpy(target + begin, source + begin, size);
+  }
+}
+
+}  // namespace ttt::cpu

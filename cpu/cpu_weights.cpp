@@ -1,0 +1,111 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "cpu/cpu_weights.h"
+
+#include <algorithm>
+
+#include "cpu/kernels.h"
+#include "weights/element_type.h"
+
+namespace ttt::cpu {
+namespace {
+
+using weights::TensorView;
+
+std::vector<float> floats_of(const TensorView& tensor) {
+  std::vector<float> values(tensor.bytes.size() / weights::dtype_info(tensor.dtype).block_bytes);
+  if (!values.empty()) weights::to_floats(tensor.dtype, tensor.bytes, values);
+  return values;
+}
+
+// [d, c] -> [c, d]: a tap's weights for all channels lie together.
+std::vector<float> taps_of(const TensorView& tensor) {
+  if (tensor.bytes.empty()) return {};
+  const std::vector<float> by_channel = floats_of(tensor);
+  const std::size_t width = tensor.shape.at(0);
+  const std::size_t taps = tensor.shape.at(1);
+  std::vector<float> by_tap(by_channel.size());
+  for (std::size_t ch = 0; ch < width; ++ch) {
+    for (std::size_t tap = 0; tap < taps; ++tap) by_tap[tap * width + ch] = by_channel[ch * taps + tap];
+  }
+  return by_tap;
+}
+
+Matrix optional_matrix(const TensorView& tensor) {
+  return tensor.bytes.empty() ? Matrix{} : matrix_of(tensor);
+}
+
+std::vector<float> token_eta_of(const TensorView& token_idx) {
+  std::vector<float> eta = floats_of(token_idx);
+  for (std::size_t i = 0; i < eta.size(); ++i)
+    eta[i] = std::max(0.0F, 1.0F / static_cast<float>(i + 1) + eta[i]);
+  return eta;
+}
+
+std::vector<float> initial_fast_weights(const LayerWeights& layer) {
+  std::vector<float> all;
+  for (const TensorView* part :
+       {&layer.inner_1_weight, &layer.inner_1_bias, &layer.inner_2_weight, &layer.inner_2_bias}) {
+    const std::vector<float> values = floats_of(*part);
+    all.insert(all.end(), values.begin(), values.end());
+  }
+  return all;
+}
+
+CpuLayerWeights prepare(const LayerWeights& layer) {
+  return {
+      .pre_conv_norm = floats_of(layer.pre_conv_norm),
+      .pre_conv_weight = taps_of(layer.pre_conv_weight),
+      .pre_conv_bias = floats_of(layer.pre_conv_bias),
+      .attn_norm = floats_of(layer.attn_norm),
+      .attn_q = matrix_of(layer.attn_q),
+      .attn_k = optional_matrix(layer.attn_k),
+      .attn_v = matrix_of(layer.attn_v),
+      .gate = optional_matrix(layer.gate),
+      .attn_output = matrix_of(layer.attn_output),
+      .conv_q_weight = taps_of(layer.conv_q_weight),
+      .conv_q_bias = floats_of(layer.conv_q_bias),
+      .conv_k_weight = taps_of(layer.conv_k_weight),
+      .conv_k_bias = floats_of(layer.conv_k_bias),
+      .lr_weight = floats_of(layer.lr_weight),
+      .lr_bias = floats_of(layer.lr_bias),
+      .token_eta = token_eta_of(layer.token_idx),
+      .initial_fast_weights = initial_fast_weights(layer),
+      .inner_norm_weight = floats_of(layer.inner_norm_weight),
+      .inner_norm_bias = floats_of(layer.inner_norm_bias),
+      .post_norm_weight = floats_of(layer.post_norm_weight),
+      .post_norm_bias = floats_of(layer.post_norm_bias),
+      .ffn_norm = floats_of(layer.ffn_norm),
+      .ffn_gate = matrix_of(layer.ffn_gate),
+      .ffn_up = matrix_of(layer.ffn_up),
+      .ffn_down = matrix_of(layer.ffn_down),
+  };
+}
+
+std::size_t copied_bytes(const CpuLayerWeights& layer) {
+  std::size_t floats = 0;
+  for (const auto* part :
+       {&layer.pre_conv_norm, &layer.pre_conv_weight, &layer.pre_conv_bias, &layer.attn_norm,
+        &layer.conv_q_weight, &layer.conv_q_bias, &layer.conv_k_weight, &layer.conv_k_bias, &layer.lr_weight,
+        &layer.lr_bias, &layer.token_eta, &layer.initial_fast_weights, &layer.inner_norm_weight,
+        &layer.inner_norm_bias, &layer.post_norm_weight, &layer.post_norm_bias, &layer.ffn_norm}) {
+    floats += part->size();
+  }
+  return floats * sizeof(float);
+}
+
+}  // namespace
+
+CpuWeights::CpuWeights(const Model& model)
+    : config(model.config),
+      token_embd(matrix_of(model.token_embd)),
+      output_norm(floats_of(model.output_norm)),
+      output(matrix_of(model.output)),
+      rope_table(config.mini_batch_size * config.head_size()) {
+  layers.reserve(model.layers.size());
+  for (const LayerWeights& layer : model.layers) layers.push_back(prepare(layer));
+  make_rope_table(config.mini_batch_size, config.head_size(), config.rope_theta, rope_table);
+  bytes = (output_norm.size() + rope_table.size()) * sizeof(float);
+  for (const CpuLayerWeights& layer : layers) bytes += copied_bytes(layer);
+}
+
+}  // namespace ttt::cpu

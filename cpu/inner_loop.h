@@ -1,0 +1,80 @@
+// SPDX-License-Identifier: Apache-2.0
+// The inner loop of one head over consecutive tokens of one sequence: each layer's hidden state is a small
+// model that takes one gradient step per mini-batch. One file per kind of inner model: ttt_linear.cpp,
+// ttt_mlp.cpp.
+//
+// Within a mini-batch all gradients are taken at the committed fast weights W. A token in slot i reads
+//   z_i = q_i W + b - token_eta_i * sum_{j <= i} (q_i . k_j + 1) g_j                   (dual form)
+// where g_j = alpha_j * dLoss_j/dz_j is kept as a row of the open mini-batch, next to its key k_j. The rows
+// are folded into W when the mini-batch is full. Every row is computed alike whether it comes alone or
+// with others, so any cutting of the sequence gives the same bits.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <span>
+
+#include "engine/mini_batch.h"
+
+namespace ttt::cpu {
+
+// One head's part of the layer. f head size, m' inner width, K mini-batch size.
+struct InnerLoopHead {
+  std::size_t head_size = 0;   // f
+  std::size_t inner_size = 0;  // m'
+  std::size_t mini_batch_size = 0;
+  std::span<const float> token_eta;    // [K], tau
+  std::span<const float> norm_weight;  // [f]
+  std::span<const float> norm_bias;    // [f]
+
+  // Committed fast weights, changed by a commit.
+  float* W1 = nullptr;  // [f, m']
+  float* b1 = nullptr;  // [m']
+  float* W2 = nullptr;  // [m', f] (MLP)
+  float* b2 = nullptr;  // [f] (MLP)
+
+  // Open rows: row j's parts for this head; consecutive rows are open_row_stride floats apart.
+  float* key = nullptr;         // [K][f]
+  float* hidden = nullptr;      // [K][m'] (MLP): GELU(k W1 + b1)
+  float* gradient_1 = nullptr;  // [K][m'], times alpha
+  float* gradient_2 = nullptr;  // [K][f] (MLP), times alpha
+  std::size_t open_row_stride = 0;
+};
+
+// This head's columns of the segment's rows; consecutive rows are row_stride floats apart.
+struct InnerLoopRows {
+  std::int64_t position = 0;  // of the first row
+  std::size_t num_rows = 0;
+  const float* q = nullptr;  // [rows][f], after RoPE
+  const float* k = nullptr;
+  const float* v = nullptr;
+  float* out = nullptr;  // [rows][f]: q + N(z)
+  std::size_t row_stride = 0;
+  const float* alpha = nullptr;  // inner learning rate of each token
+  std::size_t alpha_stride = 0;
+  float* losses = nullptr;  // loss of each token at the fast weights it met; null: not wanted
+  std::size_t losses_stride = 0;
+};
+
+// Both need inner_loop_scratch_floats(head) floats of scratch.
+void ttt_linear(const InnerLoopHead& head, const InnerLoopRows& rows, float* scratch);
+void ttt_mlp(const InnerLoopHead& head, const InnerLoopRows& rows, float* scratch);
+
+std::size_t inner_loop_scratch_floats(std::size_t head_size, std::size_t inner_size);
+
+// Shared by both kinds of inner model (inner_loop.cpp).
+
+// out [m'] = x [f] W [f, m'] + b [m']
+void affine(const float* x, const float* W, const float* b, std::size_t in, std::size_t out_size, float* out);
+
+// out -= eta * sum_{j < count} (x . keys_j + 1) gradients_j: the read-out's correction for the gradients of
+// the open mini-batch. `sums` is scratch of out_size floats.
+void subtract_open_rows(const float* x, const float* keys, std::size_t in, const float* gradients,
+                        std::size_t out_size, std::size_t stride, std::size_t count, float eta, float* sums,
+                        float* out);
+
+// W -= eta * sum_j keys_j^T gradients_j,  b -= eta * sum_j gradients_j
+void commit_rows(const float* keys, std::size_t in, const float* gradients, std::size_t out_size,
+                 std::size_t stride, std::size_t count, float eta, float* sums, float* W, float* b);
+
+}  // namespace ttt::cpu

@@ -1,0 +1,16 @@
+// SPDX-License-Identifier: Apache-2.0
+// What this process may use of the machine: processors and their name.
+#pragma once
+
+#include <cstddef>
+#include <string>
+
+namespace ttt::cpu {
+
+// Processors that the affinity mask and the cgroup quota (cpu.max) allow, at least 1.
+std::size_t available_processors();
+
+// "AMD EPYC 7B13", or the architecture where the system does not say.
+std::string processor_name();
+
+}  // namespace ttt::cpu

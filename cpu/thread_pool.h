@@ -1,0 +1,68 @@
+// SPDX-License-Identifier: Apache-2.0
+// The CPU backend's only threads. Work is cut so that no result depends on who computes it: a function
+// gets whole outputs, never a part of a sum.
+#pragma once
+
+#include <atomic>
+#include <cstddef>
+#include <cstdint>
+#include <thread>
+#include <type_traits>
+#include <vector>
+
+namespace ttt::cpu {
+
+class ThreadPool {
+ public:
+  // `num_threads` >= 1 counts the caller, who works too.
+  explicit ThreadPool(std::size_t num_threads);
+  ~ThreadPool();
+  ThreadPool(const ThreadPool&) = delete;
+  ThreadPool& operator=(const ThreadPool&) = delete;
+
+  std::size_t num_threads() const { return workers_.size() + 1; }
+
+  // fn(begin, end, thread): contiguous parts of [0, count), one per thread. Returns when all are done.
+  // fn must not throw. One caller at a time; nothing is allocated.
+  template <typename Fn>
+  void for_ranges(std::size_t count, Fn&& fn) {
+    const std::size_t parts = num_threads();
+    run_on_all([&, parts](std::size_t thread) {
+      const std::size_t begin = count * thread / parts;
+      const std::size_t end = count * (thread + 1) / parts;
+      if (begin < end) fn(begin, end, thread);
+    });
+  }
+
+  // fn(task, thread) for each task in [0, count), taken as threads become free.
+  template <typename Fn>
+  void for_tasks(std::size_t count, Fn&& fn) {
+    std::atomic<std::size_t> next{0};
+    run_on_all([&, count](std::size_t thread) {
+      for (std::size_t task = next++; task < count; task = next++) fn(task, thread);
+    });
+  }
+
+ private:
+  template <typename Fn>
+  void run_on_all(Fn&& fn) {
+    using Function = std::remove_reference_t<Fn>;
+    start([](void* context, std::size_t thread) { (*static_cast<Function*>(context))(thread); }, &fn);
+    fn(std::size_t{0});
+    wait_for_workers();
+  }
+
+  void start(void (*work)(void*, std::size_t), void* context);
+  void wait_for_workers();
+  void worker_loop(std::size_t thread);
+
+  // One job at a time: written by start(), then published by `job_number_`.
+  void (*work_)(void*, std::size_t) = nullptr;
+  void* context_ = nullptr;
+  bool stopping_ = false;
+  std::atomic<std::uint32_t> job_number_{0};
+  std::atomic<std::uint32_t> workers_busy_{0};
+  std::vector<std::thread> workers_;
+};
+
+}  // namespace ttt::cpu

@@ -1,0 +1,60 @@
+// SPDX-License-Identifier: Apache-2.0
+// What crosses the seam: token ids down, small results up.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <span>
+
+#include "engine/sampler.h"
+#include "tokenizer/tokenizer.h"
+
+namespace ttt {
+
+using tokenizer::TokenId;
+using SlotId = std::int32_t;  // a place for one sequence's state, 0 ... num_slots - 1
+
+// For which rows (tokens) of a segment something is wanted.
+enum class Rows : std::uint8_t { kNone, kLast, kAll };
+
+struct Wanted {
+  // Raw logits, [rows, V]: for tests and inspection; everything else is small.
+  Rows logits = Rows::kNone;
+
+  // Log-probabilities under the softmax: of given ids, and the most probable ones.
+  Rows log_probs = Rows::kNone;
+  std::span<const TokenId> targets;  // [rows, targets_per_row]
+  std::size_t targets_per_row = 0;
+  std::size_t top_n = 0;
+
+  // Draw the next token from the last row; null: none.
+  const SamplingParams* sample = nullptr;
+
+  // The inner loop's loss of each token at the fast weights it met: 1/2 |N(z) - (v - k)|^2 summed over f.
+  bool inner_losses = false;
+};
+
+// Consecutive tokens of one sequence. 1 token = decode, more = prefill; nothing else tells them apart.
+struct Segment {
+  SlotId slot = 0;
+  std::int64_t position = 0;  // tokens that the slot has read before these
+  std::span<const TokenId> tokens;
+  // Instead of `tokens` (then empty): read the one token that this slot sampled last.
+  bool token_from_last_sample = false;
+  Wanted wanted;
+
+  std::size_t num_tokens() const { return token_from_last_sample ? 1 : tokens.size(); }
+  std::size_t num_rows(Rows rows) const {
+    return rows == Rows::kNone ? 0 : rows == Rows::kLast ? 1 : num_tokens();
+  }
+};
+
+struct SegmentResult {
+  std::span<const float> logits;            // [rows, V]
+  std::span<const float> target_log_probs;  // [rows, targets_per_row]
+  std::span<const TokenLogProb> top;        // [rows, top_n], best first
+  TokenLogProb sampled;                     // id -1 where none was asked for
+  std::span<const float> inner_losses;      // [tokens, L, H]
+};
+
+}  // namespace ttt

@@ -1,0 +1,134 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "engine/convert.h"
+
+#include <fmt/format.h>
+
+#include <cmath>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+#include "engine/tensor_pieces.h"
+#include "engine/tokenizer_metadata.h"
+#include "engine/weights_hash.h"
+#include "weights/checkpoint_error.h"
+#include "weights/gguf.h"
+
+namespace ttt {
+namespace {
+
+using weights::DType;
+using weights::GgufMetadata;
+
+constexpr std::string_view kHashKey = "ttt.weights_hash";
+
+DType stored_type(const NamedTensor& tensor, DType matrix_type) {
+  return tensor.is_matrix ? matrix_type : DType::kF32;
+}
+
+// The numbers of general.file_type as other readers know them.
+std::uint32_t file_type(DType matrix_type) {
+  switch (matrix_type) {
+    case DType::kF16:
+      return 1;
+    case DType::kBF16:
+      return 32;
+    default:
+      return 0;
+  }
+}
+
+std::string size_label(std::uint64_t num_parameters) {
+  const auto count = static_cast<double>(num_parameters);
+  return count >= 1e9 ? fmt::format("{:.1f}B", count / 1e9) : fmt::format("{:.0f}M", count / 1e6);
+}
+
+GgufMetadata make_metadata(const weights::Checkpoint& checkpoint, const Model& model,
+                           const std::vector<NamedTensor>& tensors, const tokenizer::Tokenizer* tokenizer,
+                           DType matrix_type) {
+  GgufMetadata metadata;
+  append_config(model.config, metadata);
+  std::uint64_t num_parameters = 0;
+  for (const NamedTensor& tensor : tensors) num_parameters += *weights::num_elements(tensor.view.shape);
+  metadata.emplace_back("general.size_label", size_label(num_parameters));
+  metadata.emplace_back("general.file_type", file_type(matrix_type));
+  metadata.emplace_back("general.quantization_version", std::uint32_t{2});
+  metadata.emplace_back("general.alignment", std::uint32_t{32});
+  metadata.emplace_back(std::string(kHashKey), std::string(32, '0'));
+  // What the source says about itself (licence, author, origin) goes along.
+  for (const auto& [key, value] : checkpoint.metadata()) {
+    if (key.starts_with("general.") && weights::find(metadata, key) == nullptr)
+      metadata.emplace_back(key, value);
+  }
+  if (tokenizer != nullptr) append_tokenizer(*tokenizer, metadata);
+  return metadata;
+}
+
+std::vector<weights::GgufTensorInfo> make_tensor_infos(const std::vector<NamedTensor>& tensors,
+                                                       const tokenizer::Tokenizer* tokenizer,
+                                                       DType matrix_type) {
+  std::vector<weights::GgufTensorInfo> infos;
+  for (const NamedTensor& tensor : tensors) {
+    infos.push_back({tensor.view.name, stored_type(tensor, matrix_type), tensor.view.shape});
+  }
+  if (tokenizer != nullptr)
+    infos.push_back({std::string(kTokenizerTensor), DType::kI8, {tokenizer->model_bytes().size()}});
+  return infos;
+}
+
+// F16 ends at 65504: a larger weight would silently become infinite.
+void check_range(const weights::Checkpoint& checkpoint, const weights::TensorView& tensor, DType type,
+                 std::span<const std::byte> source, std::span<const std::byte> converted) {
+  if (type != DType::kF16 || tensor.dtype == DType::kF16) return;
+  const std::size_t count = converted.size() / 2;
+  std::vector<float> before(count);
+  std::vector<float> after(count);
+  weights::to_floats(tensor.dtype, source, before);
+  weights::to_floats(type, converted, after);
+  for (std::size_t i = 0; i < count; ++i) {
+    if (std::isinf(after[i]) && std::isfinite(before[i])) {
+      weights::refuse({.file = checkpoint.path(),
+                       .where = tensor.name,
+                       .wanted = "weights within +-65504 for F16",
+                       .found = fmt::format("{}", before[i]),
+                       .remedy = "Use --type bf16 or --type f32."});
+    }
+  }
+}
+
+}  // namespace
+
+ConvertResult convert(const weights::Checkpoint& checkpoint, const Model& model,
+                      const tokenizer::Tokenizer* tokenizer, const std::string& output,
+                      const ConvertOptions& options) {
+  const std::vector<NamedTensor> tensors = list_tensors(model);
+  const auto infos = make_tensor_infos(tensors, tokenizer, options.matrix_type);
+  std::uint64_t total = 0;
+  for (const auto& info : infos) total += *weights::tensor_bytes(info.dtype, info.shape);
+
+  weights::GgufWriter writer(
+      output, make_metadata(checkpoint, model, tensors, tokenizer, options.matrix_type), infos);
+  WeightsHash hash;
+  std::uint64_t written = 0;
+  for (const NamedTensor& tensor : tensors) {
+    const DType type = stored_type(tensor, options.matrix_type);
+    hash.begin_tensor(tensor.view.name, type, tensor.view.shape);
+    const auto write_piece = [&](std::span<const std::byte> source, std::span<const std::byte> bytes) {
+      check_range(checkpoint, tensor.view, type, source, bytes);
+      hash.update(bytes);
+      writer.write(bytes);
+      checkpoint.release(source);
+      written += bytes.size();
+      return !options.progress || options.progress(written, total);
+    };
+    if (!for_each_piece_as(tensor.view, type, write_piece)) return {};
+  }
+  if (tokenizer != nullptr) writer.write(std::as_bytes(std::span(tokenizer->model_bytes())));
+  ConvertResult result{.completed = true, .file_bytes = 0, .weights_hash = hash.hex()};
+  writer.patch_string(kHashKey, result.weights_hash);
+  writer.commit();
+  result.file_bytes = writer.file_bytes();
+  return result;
+}
+
+}  // namespace ttt

@@ -1,0 +1,39 @@
+// SPDX-License-Identifier: Apache-2.0
+// A tensor's bytes in another type, a few MiB at a time: what hashing and converting read weights with.
+#pragma once
+
+#include <algorithm>
+#include <cstddef>
+#include <span>
+#include <vector>
+
+#include "weights/element_type.h"
+#include "weights/tensor.h"
+
+namespace ttt {
+
+// Calls fn(source_bytes, bytes_as_type) for consecutive pieces until it returns false; then returns false.
+// REQUIRES: both types are float types.
+template <typename Fn>
+bool for_each_piece_as(const weights::TensorView& tensor, weights::DType type, Fn&& fn) {
+  constexpr std::size_t kPieceElements = 1U << 20;
+  const std::size_t source_size = weights::dtype_info(tensor.dtype).block_bytes;
+  std::vector<float> values;
+  std::vector<std::byte> converted;
+  for (auto rest = tensor.bytes; !rest.empty();) {
+    const auto source = rest.first(std::min(rest.size(), kPieceElements * source_size));
+    rest = rest.subspan(source.size());
+    if (type == tensor.dtype) {
+      if (!fn(source, source)) return false;
+      continue;
+    }
+    values.resize(source.size() / source_size);
+    converted.resize(values.size() * weights::dtype_info(type).block_bytes);
+    weights::to_floats(tensor.dtype, source, values);
+    weights::from_floats(type, values, converted);
+    if (!fn(source, std::span<const std::byte>(converted))) return false;
+  }
+  return true;
+}
+
+}  // namespace ttt

@@ -1,0 +1,78 @@
+// SPDX-License-Identifier: Apache-2.0
+// The CPU backend keeps the contract: on random models of both layer types, and on a golden model.
+#include <catch2/catch.hpp>
+
+#include "cpu/cpu_backend.h"
+#include "tests/contract/backend_contract.h"
+#include "tests/golden.h"
+#include "tests/random_model.h"
+
+namespace ttt::contract {
+namespace {
+
+std::unique_ptr<Backend> make(const Model& model, std::size_t num_slots, std::size_t max_batch_tokens,
+                              std::size_t max_logits_rows, std::size_t num_threads) {
+  return cpu::make_cpu_backend(model, {.num_slots = num_slots,
+                                       .max_batch_tokens = max_batch_tokens,
+                                       .max_logits_rows = max_logits_rows,
+                                       .num_threads = num_threads});
+}
+
+void check_all(const Model& model) {
+  for (const Check& check : all_checks()) {
+    INFO(check.name);
+    CHECK(first_violation(check, {model, make}).value_or("") == "");
+  }
+}
+
+// Sizes that no vector width divides.
+ModelConfig odd_config(LayerType type) {
+  ModelConfig config;
+  config.vocab_size = 37;
+  config.hidden_size = 20;
+  config.intermediate_size = 28;
+  config.num_hidden_layers = 2;
+  config.num_attention_heads = 2;
+  config.ttt_layer_type = type;
+  config.mini_batch_size = 5;
+  config.ttt_base_lr = type == LayerType::kTttMlp ? 0.1F : 1.0F;
+  config.pre_conv = config.share_qk = config.use_gate = true;
+  return config;
+}
+
+// Ids 3 and 30 have equal embeddings, so that their logits tie.
+void tie_two_ids(naive::Tensors& tensors) {
+  naive::Vector& embedding = tensors.at("model.embed_tokens.weight");
+  const std::size_t width = embedding.size() / 37;
+  std::copy_n(embedding.begin() + static_cast<std::ptrdiff_t>(3 * width), width,
+              embedding.begin() + static_cast<std::ptrdiff_t>(30 * width));
+}
+
+}  // namespace
+
+TEST_CASE("the CPU backend keeps the contract with TTT-Linear layers") {
+  check_all(test::RandomModel(odd_config(LayerType::kTttLinear), 1, weights::DType::kF32, tie_two_ids).model);
+}
+
+TEST_CASE("the CPU backend keeps the contract with TTT-MLP layers") {
+  check_all(test::RandomModel(odd_config(LayerType::kTttMlp), 2, weights::DType::kF32, tie_two_ids).model);
+}
+
+TEST_CASE("the CPU backend keeps the contract without convolutions and with mini-batches of one token") {
+  ModelConfig config = odd_config(LayerType::kTttLinear);
+  config.pre_conv = config.share_qk = config.use_gate = false;
+  config.mini_batch_size = 1;
+  check_all(test::RandomModel(config, 3).model);
+}
+
+TEST_CASE("the CPU backend keeps the contract with 16-bit weights") {
+  check_all(test::RandomModel(odd_config(LayerType::kTttMlp), 4, weights::DType::kBF16).model);
+}
+
+TEST_CASE("the CPU backend keeps the contract on a golden model") {
+  const test::GoldenCase golden("linear-mamba");
+  const Model model = load_model(golden.checkpoint);
+  check_all(model);
+}
+
+}  // namespace ttt::contract

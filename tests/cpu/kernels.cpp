@@ -1,0 +1,176 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "cpu/kernels.h"
+
+#include <catch2/catch.hpp>
+#include <cmath>
+#include <vector>
+
+#include "tests/error_metric.h"
+#include "tests/naive.h"
+#include "tests/random.h"
+
+using namespace ttt;
+using naive::Vector;
+
+namespace {
+
+std::vector<float> random_floats(test::Random& random, std::size_t count, double mean = 0.0,
+                                 double scale = 1.0) {
+  std::vector<float> values(count);
+  for (float& value : values) value = static_cast<float>(mean + scale * random.symmetric());
+  return values;
+}
+
+Vector doubles(const std::vector<float>& values) { return {values.begin(), values.end()}; }
+
+}  // namespace
+
+TEST_CASE("RMSNorm and LayerNorm follow the oracle for every length") {
+  test::Random random(1);
+  const std::size_t size = GENERATE(1U, 2U, 7U, 8U, 64U, 96U, 193U);
+  const double scale = GENERATE(1e-5, 1.0, 1e4);
+  const auto x = random_floats(random, size, 0.3 * scale, scale);
+  const auto gain = random_floats(random, size, 1.0, 0.2);
+  const auto bias = random_floats(random, size);
+  std::vector<float> out(size);
+  cpu::rms_norm(x, gain, 1e-6F, out.data());
+  CHECK(test::max_difference(doubles(out), naive::rms_norm(doubles(x), doubles(gain), 1e-6)) <= 2e-6);
+  cpu::layer_norm(x, gain, bias, out.data());
+  // The mean is subtracted first: its rounding error, 6e-8 |x|, is divided by s.
+  CHECK(test::max_difference(doubles(out), naive::layer_norm(doubles(x), doubles(gain), doubles(bias))) <=
+        4e-6);
+}
+
+TEST_CASE("LayerNorm keeps its digits where the mean is far from zero") {
+  test::Random random(2);
+  const auto x = random_floats(random, 64, 100.0, 1.0);
+  const std::vector<float> one(64, 1.0F);
+  const std::vector<float> zero(64, 0.0F);
+  std::vector<float> out(64);
+  cpu::layer_norm(x, one, zero, out.data());
+  // A one-pass variance would be off by 5e-3 / 100 here; the inputs themselves carry 6e-6.
+  CHECK(test::max_difference(doubles(out), naive::layer_norm(doubles(x), doubles(one), doubles(zero))) <=
+        2e-5);
+}
+
+TEST_CASE("the inner loss and its gradient follow the oracle") {
+  test::Random random(3);
+  const std::size_t size = GENERATE(2U, 6U, 64U, 96U, 128U);
+  const auto z = random_floats(random, size, 0.1, 0.5);
+  const auto target = random_floats(random, size);
+  const auto gain = random_floats(random, size, 1.0, 0.2);
+  const auto bias = random_floats(random, size, 0.0, 0.1);
+  std::vector<float> zhat(size);
+  std::vector<float> gradient(size);
+  const float loss = cpu::layer_norm_loss_gradient(z, target, gain, bias, zhat.data(), gradient.data());
+  const Vector expected = naive::inner_gradient(doubles(z), doubles(target), doubles(gain), doubles(bias));
+  // The gradient is what is left of e / s after two projections (nothing, for two entries): its rounding
+  // error is a few 6e-8 of e / s, with |e| about 3 and s about 0.5.
+  CHECK(test::max_difference(doubles(gradient), expected) <= 5e-6);
+  const Vector normed = naive::layer_norm(doubles(z), doubles(gain), doubles(bias));
+  double expected_loss = 0.0;
+  for (std::size_t i = 0; i < size; ++i) expected_loss += 0.5 * std::pow(normed[i] - doubles(target)[i], 2);
+  CHECK(static_cast<double>(loss) == Approx(expected_loss).epsilon(1e-5));
+  double sum = 0.0;
+  for (const float g : gradient) sum += static_cast<double>(g);
+  CHECK(std::abs(sum) <= 1e-5 * test::norm(expected));
+}
+
+TEST_CASE("a constant input has a finite normalisation and gradient") {
+  const std::vector<float> z(8, 3.0F);
+  const std::vector<float> target(8, 1.0F);
+  const std::vector<float> one(8, 1.0F);
+  const std::vector<float> zero(8, 0.0F);
+  std::vector<float> zhat(8);
+  std::vector<float> gradient(8);
+  const float loss = cpu::layer_norm_loss_gradient(z, target, one, zero, zhat.data(), gradient.data());
+  CHECK(loss == 4.0F);
+  for (const float g : gradient) CHECK(g == 0.0F);  // e - mean(e) = 0
+}
+
+TEST_CASE("a convolution over (history, rows) equals the oracle, however the rows are cut") {
+  test::Random random(4);
+  const std::size_t width = 11;
+  const std::size_t taps = GENERATE(1U, 2U, 4U, 7U);
+  const std::size_t num_rows = 23;
+  const auto x = random_floats(random, num_rows * width);
+  const auto weight = random_floats(random, taps * width);  // [c, d]
+  const auto bias = random_floats(random, width);
+  Vector by_channel(width * taps);
+  for (std::size_t ch = 0; ch < width; ++ch) {
+    for (std::size_t tap = 0; tap < taps; ++tap) {
+      by_channel[ch * taps + tap] = static_cast<double>(weight[tap * width + ch]);
+    }
+  }
+  Vector expected;
+  std::vector<Vector> inputs;
+  for (std::size_t row = 0; row < num_rows; ++row) {
+    const auto begin = x.begin() + static_cast<std::ptrdiff_t>(row * width);
+    inputs.emplace_back(begin, begin + static_cast<std::ptrdiff_t>(width));
+    const Vector y = naive::conv(inputs, by_channel, doubles(bias));
+    expected.insert(expected.end(), y.begin(), y.end());
+  }
+
+  std::vector<float> history((taps - 1) * width, 0.0F);
+  std::vector<float> y(num_rows * width);
+  for (std::size_t row = 0; row < num_rows;) {
+    const std::size_t count = std::min(num_rows - row, std::size_t{1} + random.below(5));
+    const cpu::ConvInput input{history.data(), taps - 1, x.data() + row * width, count, width};
+    cpu::depthwise_conv(input, weight, bias, 0, 4, y.data() + row * width);
+    cpu::depthwise_conv(input, weight, bias, 4, width, y.data() + row * width);
+    cpu::advance_history(history.data(), taps - 1, input.x, count, taps - 1, width, 0, width);
+    row += count;
+  }
+  CHECK(test::max_difference(doubles(y), expected) <= 5e-6);
+}
+
+TEST_CASE("history keeps exactly the rows asked for, growing and shrinking") {
+  const std::size_t width = 2;
+  std::vector<float> history = {1, 1, 2, 2, 0, 0, 0, 0, 0, 0};
+  const std::vector<float> x = {3, 3, 4, 4, 5, 5};
+  cpu::advance_history(history.data(), 2, x.data(), 3, 5, width, 0, width);
+  CHECK(history == std::vector<float>{1, 1, 2, 2, 3, 3, 4, 4, 5, 5});
+  cpu::advance_history(history.data(), 5, x.data(), 0, 3, width, 0, width);
+  CHECK(std::vector<float>(history.begin(), history.begin() + 6) == std::vector<float>{3, 3, 4, 4, 5, 5});
+  cpu::advance_history(history.data(), 3, x.data(), 1, 2, width, 0, width);
+  CHECK(std::vector<float>(history.begin(), history.begin() + 4) == std::vector<float>{5, 5, 3, 3});
+}
+
+TEST_CASE("RoPE rotates adjacent pairs of every head by the phase") {
+  test::Random random(5);
+  const std::size_t head_size = GENERATE(2U, 6U, 64U, 96U);
+  const double theta = GENERATE(10000.0, 500.0);
+  const std::size_t mini_batch = 16;
+  std::vector<float> table(mini_batch * head_size);
+  cpu::make_rope_table(mini_batch, head_size, theta, table);
+  for (std::size_t phase = 0; phase < mini_batch; ++phase) {
+    const auto x = random_floats(random, 3 * head_size);
+    std::vector<float> rotated = x;
+    cpu::rope(rotated.data(), rotated.size(), head_size, phase, table);
+    for (std::size_t head = 0; head < 3; ++head) {
+      const Vector part(x.begin() + static_cast<std::ptrdiff_t>(head * head_size),
+                        x.begin() + static_cast<std::ptrdiff_t>((head + 1) * head_size));
+      const Vector actual(rotated.begin() + static_cast<std::ptrdiff_t>(head * head_size),
+                          rotated.begin() + static_cast<std::ptrdiff_t>((head + 1) * head_size));
+      REQUIRE(test::max_difference(actual, naive::rope(part, phase, theta)) <= 1e-6);
+    }
+  }
+}
+
+TEST_CASE("elementwise products follow the oracle") {
+  test::Random random(6);
+  const auto gate = random_floats(random, 37, 0.0, 3.0);
+  const auto up = random_floats(random, 37);
+  auto silu = gate;
+  auto gelu = up;
+  cpu::silu_multiply(silu, up.data());
+  cpu::gelu_multiply(gelu, gate.data());
+  for (std::size_t i = 0; i < 37; ++i) {
+    const double g = doubles(gate)[i];
+    CHECK(std::abs(static_cast<double>(silu[i]) - naive::silu(g) * doubles(up)[i]) <= 3e-6);
+    CHECK(std::abs(static_cast<double>(gelu[i]) - naive::gelu(g) * doubles(up)[i]) <= 3e-6);
+  }
+  auto sum = gate;
+  cpu::add(sum, up.data());
+  CHECK(sum[5] == gate[5] + up[5]);
+}

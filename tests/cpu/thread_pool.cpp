@@ -1,0 +1,47 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "cpu/thread_pool.h"
+
+#include <atomic>
+#include <catch2/catch.hpp>
+#include <chrono>
+#include <numeric>
+#include <thread>
+#include <vector>
+
+using ttt::cpu::ThreadPool;
+
+TEST_CASE("ranges cover everything once, in contiguous parts") {
+  const std::size_t threads = GENERATE(1U, 2U, 3U, 7U);
+  const std::size_t count = GENERATE(0U, 1U, 2U, 100U);
+  ThreadPool pool(threads);
+  CHECK(pool.num_threads() == threads);
+  std::vector<std::atomic<int>> seen(count);
+  pool.for_ranges(count, [&](std::size_t begin, std::size_t end, std::size_t thread) {
+    REQUIRE(thread < threads);
+    for (std::size_t i = begin; i < end; ++i) ++seen[i];
+  });
+  for (const auto& times : seen) CHECK(times == 1);
+}
+
+TEST_CASE("every task runs once, and its writes are seen by the caller") {
+  ThreadPool pool(3);
+  std::vector<int> results(50);
+  for (int round = 0; round < 200; ++round) {
+    pool.for_tasks(results.size(),
+                   [&](std::size_t task, std::size_t) { results[task] = round + static_cast<int>(task); });
+    for (std::size_t task = 0; task < results.size(); ++task)
+      REQUIRE(results[task] == round + static_cast<int>(task));
+  }
+}
+
+TEST_CASE("a pool that slept wakes up again") {
+  ThreadPool pool(2);
+  for (int round = 0; round < 3; ++round) {
+    std::this_thread::sleep_for(std::chrono::milliseconds(5));
+    std::atomic<int> done{0};
+    pool.for_tasks(8, [&](std::size_t, std::size_t) { ++done; });
+    CHECK(done == 8);
+  }
+}
+
+TEST_CASE("a pool can go without having worked") { ThreadPool pool(4); }

@@ -1,0 +1,107 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "engine/convert.h"
+
+#include <algorithm>
+#include <catch2/catch.hpp>
+#include <filesystem>
+
+#include "engine/tokenizer_metadata.h"
+#include "engine/weights_hash.h"
+#include "tests/engine/checkpoint_folder.h"
+#include "weights/checkpoint_error.h"
+#include "weights/element_type.h"
+
+using namespace ttt;
+using Catch::Matchers::Contains;
+using test::CheckpointFolder;
+using weights::DType;
+
+namespace {
+
+std::vector<float> values_of(const weights::TensorView& tensor) {
+  std::vector<float> values(*weights::num_elements(tensor.shape));
+  weights::to_floats(tensor.dtype, tensor.bytes, values);
+  return values;
+}
+
+}  // namespace
+
+TEST_CASE("a converted folder has the same configuration and the same weights") {
+  const LayerType layer_type = GENERATE(LayerType::kTttLinear, LayerType::kTttMlp);
+  const DType type = GENERATE(DType::kF32, DType::kF16, DType::kBF16);
+  CheckpointFolder folder(test::small_config(layer_type));
+  const weights::Checkpoint source = folder.open();
+  const Model model = load_model(source);
+  const std::string path = folder.path("out.gguf");
+  const ConvertResult result = convert(source, model, nullptr, path, {.matrix_type = type, .progress = {}});
+  REQUIRE(result.completed);
+  CHECK(result.file_bytes == std::filesystem::file_size(path));
+
+  const weights::Checkpoint converted = weights::Checkpoint::open(path);
+  const Model again = load_model(converted);
+  CHECK(again.config.ttt_layer_type == layer_type);
+  const auto before = list_tensors(model);
+  const auto after = list_tensors(again);
+  REQUIRE(before.size() == after.size());
+  for (std::size_t i = 0; i < before.size(); ++i) {
+    CAPTURE(before[i].view.name);
+    CHECK(after[i].view.name == before[i].view.name);
+    CHECK(after[i].view.shape == before[i].view.shape);
+    CHECK(after[i].view.dtype == (before[i].is_matrix ? type : DType::kF32));
+    std::vector<float> expected = values_of(before[i].view);
+    std::vector<std::byte> rounded(after[i].view.bytes.size());
+    weights::from_floats(after[i].view.dtype, expected, rounded);
+    CHECK(std::ranges::equal(rounded, after[i].view.bytes));
+  }
+  CHECK(weights_hash(converted, again) == result.weights_hash);
+  CHECK(std::get<std::string>(*weights::find(converted.metadata(), "ttt.weights_hash")) ==
+        result.weights_hash);
+}
+
+TEST_CASE("a conversion that gives up leaves nothing behind") {
+  CheckpointFolder folder(test::small_config());
+  const weights::Checkpoint source = folder.open();
+  const Model model = load_model(source);
+  const std::string path = folder.path("out.gguf");
+  int calls = 0;
+  const auto give_up = [&](std::uint64_t written, std::uint64_t total) {
+    CHECK(written <= total);
+    return ++calls < 5;
+  };
+  CHECK_FALSE(
+      convert(source, model, nullptr, path, {.matrix_type = DType::kF32, .progress = give_up}).completed);
+  for (const auto& entry : std::filesystem::directory_iterator(std::filesystem::path(path).parent_path())) {
+    CHECK((entry.path().filename() == "config.json" || entry.path().filename() == "model.safetensors"));
+  }
+}
+
+TEST_CASE("a weight beyond the range of F16 is refused, BF16 takes it") {
+  CheckpointFolder folder(test::small_config());
+  folder.tensors["model.layers.0.mlp.up_proj.weight"][7] = 1e6F;
+  const weights::Checkpoint source = folder.open();
+  const Model model = load_model(source);
+  CHECK_THROWS_WITH(
+      convert(source, model, nullptr, folder.path("a.gguf"), {.matrix_type = DType::kF16, .progress = {}}),
+      Contains("blk.0.ffn_up.weight") && Contains("bf16"));
+  CHECK_FALSE(std::filesystem::exists(folder.path("a.gguf")));
+  CHECK(convert(source, model, nullptr, folder.path("b.gguf"), {.matrix_type = DType::kBF16, .progress = {}})
+            .completed);
+}
+
+TEST_CASE("the tokenizer travels inside the file and is loaded from it") {
+  ModelConfig config = test::small_config();
+  config.vocab_size = 4096;
+  CheckpointFolder folder(config);
+  folder.add_tokenizer(TTT_TEST_DATA "/tokenizer/demo.model");
+  const weights::Checkpoint source = folder.open();
+  const Model model = load_model(source);
+  const auto tokenizer = load_tokenizer(source, config.vocab_size);
+  REQUIRE(tokenizer.has_value());
+  convert(source, model, &*tokenizer, folder.path("out.gguf"), {});
+  const weights::Checkpoint converted = weights::Checkpoint::open(folder.path("out.gguf"));
+  load_model(converted);
+  const auto again = load_tokenizer(converted, config.vocab_size);
+  REQUIRE(again.has_value());
+  CHECK(again->model_bytes() == tokenizer->model_bytes());
+  CHECK(adds_bos(converted, *again));
+}

@@ -1,0 +1,50 @@
+// SPDX-License-Identifier: Apache-2.0
+// Runs the fuzz targets over their committed corpus, and checks that the readers judge each file as its name
+// says: "valid-..." or "refused-...".
+#include <catch2/catch.hpp>
+
+#include "tests/weights/fixtures.h"
+
+extern "C" int fuzz_gguf(const std::uint8_t* data, std::size_t size);
+extern "C" int fuzz_safetensors(const std::uint8_t* data, std::size_t size);
+
+namespace ttt::weights {
+namespace {
+
+struct Counts {
+  int valid = 0;
+  int refused = 0;
+};
+
+template <typename Parse>
+Counts replay(const std::string& name, int (*target)(const std::uint8_t*, std::size_t), Parse parse) {
+  Counts counts;
+  for (const auto& entry : std::filesystem::directory_iterator(TTT_TEST_DATA "/fuzz/corpus/" + name)) {
+    const std::string bytes = read_file(entry.path());
+    const std::string file_name = entry.path().filename();
+    INFO(file_name);
+    CHECK(bytes.size() < 2048);
+    CHECK(target(reinterpret_cast<const std::uint8_t*>(bytes.data()), bytes.size()) ==
+          0);  // aborts on a finding
+    const std::string refusal = refusal_of([&] { parse(bytes); });
+    CHECK(refusal.empty() == file_name.starts_with("valid-"));
+    CHECK(refusal.empty() != file_name.starts_with("refused-"));
+    ++(refusal.empty() ? counts.valid : counts.refused);
+  }
+  return counts;
+}
+
+TEST_CASE("fuzz replay: the corpus of GGUF files is judged as its names say") {
+  const Counts counts = replay("gguf", fuzz_gguf, parse_gguf);
+  CHECK(counts.valid >= 15);
+  CHECK(counts.refused >= 80);
+}
+
+TEST_CASE("fuzz replay: the corpus of safetensors files is judged as its names say") {
+  const Counts counts = replay("safetensors", fuzz_safetensors, parse_safetensors);
+  CHECK(counts.valid >= 15);
+  CHECK(counts.refused >= 80);
+}
+
+}  // namespace
+}  // namespace ttt::weights

@@ -1,0 +1,120 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "weights/mapped_file.h"
+
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <catch2/catch.hpp>
+#include <utility>
+
+#include "tests/weights/fixtures.h"
+
+namespace ttt::weights {
+namespace {
+
+std::string text_of(std::span<const std::byte> bytes) {
+  return {reinterpret_cast<const char*>(bytes.data()), bytes.size()};
+}
+
+std::size_t resident_pages(std::span<const std::byte> bytes) {
+  const auto page = static_cast<std::size_t>(::sysconf(_SC_PAGESIZE));
+  // A page that this process maps, read from its own page table: mincore would tell of the page cache.
+  std::ifstream pagemap("/proc/self/pagemap", std::ios::binary);
+  pagemap.seekg(static_cast<std::streamoff>(reinterpret_cast<std::uintptr_t>(bytes.data()) / page * 8));
+  std::size_t count = 0;
+  for (std::size_t i = 0; i < bytes.size() / page; ++i) {
+    std::uint64_t entry = 0;
+    pagemap.read(reinterpret_cast<char*>(&entry), sizeof(entry));
+    count += entry >> 63;
+  }
+  return count;
+}
+
+TEST_CASE("mapped file: a mapped and a read file have the same bytes") {
+  const TemporaryFolder folder;
+  const std::string content = "some\0bytes" + std::string(100'000, 'x');
+  const std::string path = folder.write("file", content);
+  for (const FileAccess access : {FileAccess::kMap, FileAccess::kRead}) {
+    const MappedFile file(path, access);
+    CHECK(file.path() == path);
+    CHECK(text_of(file.bytes()) == content);
+  }
+}
+
+TEST_CASE("mapped file: a read file does not change when the file on disk does") {
+  const TemporaryFolder folder;
+  const std::string path = folder.write("file", "before");
+  const MappedFile file(path, FileAccess::kRead);
+  folder.write("file", "after!");
+  CHECK(text_of(file.bytes()) == "before");
+}
+
+TEST_CASE("mapped file: a moved file keeps its bytes and frees them once") {
+  const TemporaryFolder folder;
+  const std::string path = folder.write("file", "content");
+  MappedFile first(path, FileAccess::kMap);
+  const MappedFile second(std::move(first));
+  CHECK(text_of(second.bytes()) == "content");
+}
+
+TEST_CASE("mapped file: release gives pages back and leaves the contents") {
+  const TemporaryFolder folder;
+  std::string content(1 << 20, '\0');
+  for (std::size_t i = 0; i < content.size(); ++i) content[i] = static_cast<char>(i * 7);
+  const std::string path = folder.write("file", content);
+  for (const FileAccess access : {FileAccess::kMap, FileAccess::kRead}) {
+    const MappedFile file(path, access);
+    REQUIRE(text_of(file.bytes()) == content);
+    file.release(file.bytes().subspan(1, content.size() - 2));
+    if (access == FileAccess::kMap)
+      CHECK(resident_pages(file.bytes()) <= 2 * 16);  // first and last, read ahead
+    CHECK(text_of(file.bytes()) == content);
+  }
+}
+
+TEST_CASE("mapped file: release leaves bytes alone that are not of the file") {
+  const TemporaryFolder folder;
+  const MappedFile file(folder.write("file", std::string(1 << 16, 'f')), FileAccess::kMap);
+  constexpr std::size_t kSize = 1 << 16;
+  void* const other = ::mmap(nullptr, kSize, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+  REQUIRE(other != MAP_FAILED);
+  std::memset(other, 'o', kSize);
+  const std::span<const std::byte> bytes(static_cast<const std::byte*>(other), kSize);
+  file.release(bytes);
+  CHECK(text_of(bytes) == std::string(kSize, 'o'));
+  ::munmap(other, kSize);
+}
+
+TEST_CASE("mapped file: what is no readable regular file is refused at once") {
+  const TemporaryFolder folder;
+  const auto refusal = [](const std::string& path) {
+    return refusal_of([&] { MappedFile(path, FileAccess::kMap); });
+  };
+  CHECK(contains(refusal(folder / "missing"), "no such file"));
+  CHECK(contains(refusal(folder.path()), "found a folder"));
+  CHECK(contains(refusal(folder.write("empty", "")), "an empty file"));
+  CHECK(contains(refusal("/dev/null"), "a pipe, socket or device"));
+  REQUIRE(::mkfifo((folder / "fifo").c_str(), 0600) == 0);
+  CHECK(contains(refusal(folder / "fifo"), "a pipe, socket or device"));  // and does not wait for a writer
+  if (::geteuid() != 0) {
+    const std::string path = folder.write("secret", "x");
+    ::chmod(path.c_str(), 0);
+    CHECK(contains(refusal(path), "the right to read"));
+  }
+}
+
+TEST_CASE("mapped file: a small file is read whole up to its limit") {
+  const TemporaryFolder folder;
+  const std::string path = folder.write("file", "12345");
+  CHECK(read_small_file(path, 5) == "12345");
+  CHECK(contains(refusal_of([&] { read_small_file(path, 4); }), "wanted at most 4 bytes, found 5 bytes"));
+  CHECK(read_small_file(folder.write("empty", ""), 5).empty());
+  CHECK(read_prefix(path, 3) == "123");
+  CHECK(read_prefix(path, 100) == "12345");
+  REQUIRE(::mkfifo((folder / "fifo").c_str(), 0600) == 0);
+  CHECK_FALSE(refusal_of([&] { read_small_file(folder / "fifo", 5); }).empty());
+}
+
+}  // namespace
+}  // namespace ttt::weights

@@ -1,0 +1,171 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "weights/strict_json.h"
+
+#include <fmt/format.h>
+
+#include <cstddef>
+#include <nlohmann/json.hpp>
+#include <set>
+#include <utility>
+#include <vector>
+
+#include "weights/checkpoint_error.h"
+#include "weights/limits.h"
+
+namespace ttt::weights {
+namespace {
+
+using nlohmann::json;
+
+constexpr std::string_view kRemedy =
+    "The file is damaged or not what its name says: download or write it again.";
+
+// What the library does not see: it takes a NUL for the end of input, and copies a string of any length
+// several times before anyone is asked.
+void check_bytes(std::string_view text, std::string_view file) {
+  bool in_string = false;
+  std::size_t string_begin = 0;
+  for (std::size_t i = 0; i < text.size(); ++i) {
+    const char c = text[i];
+    if (c == '\0') {
+      refuse({.file = file,
+              .where = fmt::format("byte {}", i),
+              .wanted = "JSON",
+              .found = "a NUL",
+              .remedy = kRemedy});
+    }
+    if (in_string && c == '\\') {
+      ++i;
+    } else if (c == '"') {
+      in_string = !in_string;
+      string_begin = i;
+    }
+    if (in_string && i - string_begin > limits::kMaxJsonStringBytes) {
+      refuse({.file = file,
+              .where = fmt::format("byte {}", string_begin),
+              .wanted = fmt::format("a string of at most {} bytes", limits::kMaxJsonStringBytes),
+              .found = "a longer one",
+              .remedy = kRemedy});
+    }
+  }
+}
+
+// Checks depth, keys and numbers on the way from the library's parser to the listener.
+class Checker : public nlohmann::json_sax<json> {
+ public:
+  Checker(std::string_view file, JsonListener& listener) : file_(file), listener_(listener) {}
+
+  bool null() override { return pass(nullptr); }
+  bool boolean(bool value) override { return pass(value); }
+  bool number_integer(number_integer_t value) override { return pass(value); }
+  bool number_unsigned(number_unsigned_t value) override { return pass(value); }
+  bool number_float(number_float_t value, const string_t& digits) override {
+    if (digits.find_first_of(".eE") == string_t::npos) {
+      fail("an integer", "an integer of at most 64 bits", digits);
+    }
+    return pass(value);
+  }
+  bool string(string_t& value) override { return pass(std::move(value)); }
+  bool binary(binary_t&) override { return false; }  // not in JSON text
+
+  bool start_object(std::size_t) override {
+    enter();
+    listener_.begin_object();
+    return true;
+  }
+  bool start_array(std::size_t) override {
+    enter();
+    listener_.begin_array();
+    return true;
+  }
+  bool end_object() override { return leave(); }
+  bool end_array() override { return leave(); }
+
+  bool key(string_t& name) override {
+    if (++num_open_keys_ > limits::kMaxJsonKeys) {
+      fail(name, fmt::format("at most {} keys in the open objects", limits::kMaxJsonKeys), "more");
+    }
+    if (!open_.back().insert(name).second)
+      fail(fmt::format("key \"{}\"", name), "it once", "it twice in one object");
+    listener_.key(std::move(name));
+    return true;
+  }
+
+  bool parse_error(std::size_t position, const std::string&,
+                   const nlohmann::detail::exception& error) override {
+    std::string_view reason = error.what();  // "[json.exception...] parse error at line 1, column 2: reason"
+    if (const std::size_t colon = reason.find(": "); colon != std::string_view::npos)
+      reason.remove_prefix(colon + 2);
+    refuse({.file = file_,
+            .where = fmt::format("byte {}", position),
+            .wanted = "JSON",
+            .found = reason,
+            .remedy = kRemedy});
+  }
+
+ private:
+  bool pass(JsonScalar value) {
+    listener_.scalar(std::move(value));
+    return true;
+  }
+  void enter() {
+    if (open_.size() == static_cast<std::size_t>(limits::kMaxJsonDepth)) {
+      fail("nesting", fmt::format("depth {} at most", limits::kMaxJsonDepth), "a deeper one");
+    }
+    open_.emplace_back();
+  }
+  bool leave() {
+    num_open_keys_ -= open_.back().size();
+    open_.pop_back();
+    listener_.end();
+    return true;
+  }
+  [[noreturn]] void fail(std::string_view where, std::string_view wanted, std::string_view found) {
+    refuse({.file = file_, .where = where, .wanted = wanted, .found = found, .remedy = kRemedy});
+  }
+
+  std::string_view file_;
+  JsonListener& listener_;
+  std::vector<std::set<std::string>> open_;  // keys seen in each open object; none for an array
+  std::uint64_t num_open_keys_ = 0;
+};
+
+class DocumentBuilder : public JsonListener {
+ public:
+  void begin_object() override { open_.push_back(place(json::object())); }
+  void begin_array() override { open_.push_back(place(json::array())); }
+  void end() override { open_.pop_back(); }
+  void key(std::string name) override { key_ = std::move(name); }
+  void scalar(JsonScalar value) override {
+    std::visit([&](auto& held) { place(json(std::move(held))); }, value);
+  }
+  json take() { return std::move(root_); }
+
+ private:
+  json* place(json value) {
+    if (open_.empty()) return &(root_ = std::move(value));
+    json& parent = *open_.back();
+    if (parent.is_array()) return &parent.emplace_back(std::move(value));
+    return &(parent[key_] = std::move(value));
+  }
+
+  json root_;
+  std::vector<json*> open_;  // a container moves only when its parent grows: never while it is open
+  std::string key_;
+};
+
+}  // namespace
+
+void parse_strict_json(std::string_view text, std::string_view file, JsonListener& listener) {
+  check_bytes(text, file);
+  Checker checker(file, listener);
+  json::sax_parse(text.data(), text.data() + text.size(), &checker);
+}
+
+json parse_strict_json(std::string_view text, std::string_view file) {
+  DocumentBuilder builder;
+  parse_strict_json(text, file, builder);
+  return builder.take();
+}
+
+}  // namespace ttt::weights

@@ -1,0 +1,33 @@
+// SPDX-License-Identifier: Apache-2.0
+// JSON from strangers: depth at most limits::kMaxJsonDepth, no duplicate keys, finite numbers, valid UTF-8,
+// and nothing after the end, not even behind a NUL. Integers that do not fit 64 bits are refused, never
+// rounded.
+#pragma once
+
+#include <cstdint>
+#include <nlohmann/json_fwd.hpp>
+#include <string>
+#include <string_view>
+#include <variant>
+
+namespace ttt::weights {
+
+using JsonScalar = std::variant<std::nullptr_t, bool, std::int64_t, std::uint64_t, double, std::string>;
+
+// Told what stands in a text, in order, after the rules above were checked: memory for a large text is then
+// the listener's business. A non-negative integer arrives as uint64, a negative one as int64.
+class JsonListener {
+ public:
+  virtual ~JsonListener() = default;
+  virtual void begin_object() = 0;
+  virtual void begin_array() = 0;
+  virtual void end() = 0;  // of the innermost open object or array
+  virtual void key(std::string name) = 0;
+  virtual void scalar(JsonScalar value) = 0;
+};
+
+// Both throw CheckpointError naming `file` and the byte where it went wrong.
+void parse_strict_json(std::string_view text, std::string_view file, JsonListener& listener);
+nlohmann::json parse_strict_json(std::string_view text, std::string_view file);
+
+}  // namespace ttt::weights
