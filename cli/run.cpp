@@ -73,6 +73,9 @@ class IdPrinter {
   std::size_t printed_ = 0;
 };
 
+// 32 bits: differs from call to call and is exact as a JSON number.
+std::int64_t random_seed() { return static_cast<std::int64_t>(std::random_device{}()); }
+
 GenerationRequest make_request(const RunOptions& options, const ModelFiles& files, std::int64_t seed) {
   GenerationRequest request;
   request.prompt = read_prompt(options, files);
@@ -150,8 +153,6 @@ void run_session(Session& session, Backend& backend, const std::function<void(st
   result.prefill_seconds = times.prefill_seconds;
   result.decode_seconds = times.decode_seconds;
 }
-
-std::int64_t random_seed() { return static_cast<std::int64_t>(std::random_device{}()); }
 
 int run(const RunOptions& options) {
   if (!options.ignored.empty()) {

@@ -63,7 +63,4 @@ std::string timings_text(const RunResult& result);
 void run_session(Session& session, Backend& backend, const std::function<void(std::string_view)>& on_text,
                  RunResult& result);
 
-// A seed that differs from call to call and is exact as a JSON number.
-std::int64_t random_seed();
-
 }  // namespace ttt::cli

@@ -4,8 +4,12 @@
 #include <fmt/format.h>
 
 #include <cmath>
+#include <functional>
 #include <limits>
-#include <nlohmann/json.hpp>
+#include <map>
+#include <type_traits>
+#include <utility>
+#include <variant>
 
 #include "weights/checkpoint_error.h"
 #include "weights/strict_json.h"
@@ -13,7 +17,6 @@
 namespace ttt {
 namespace {
 
-using nlohmann::json;
 using weights::GgufMetadata;
 using weights::GgufValue;
 
@@ -65,42 +68,89 @@ class Fields {
   std::string file_;
 };
 
+// The scalars of a JSON object's first level; what lies deeper is no field of ours.
+class TopLevelScalars final : public weights::JsonListener {
+ public:
+  void begin_object() override { ++depth_; }
+  void begin_array() override {
+    if (depth_++ == 0) is_object_ = false;
+  }
+  void end() override { --depth_; }
+  void key(std::string name) override {
+    if (depth_ == 1) key_ = std::move(name);
+  }
+  void scalar(weights::JsonScalar value) override {
+    if (depth_ == 1) values_[key_] = std::move(value);
+    if (depth_ == 0) is_object_ = false;
+  }
+
+  bool is_object() const { return is_object_; }
+  const weights::JsonScalar* find(std::string_view key) const {
+    const auto entry = values_.find(key);
+    return entry == values_.end() ? nullptr : &entry->second;
+  }
+
+ private:
+  int depth_ = 0;
+  bool is_object_ = true;
+  std::string key_;
+  std::map<std::string, weights::JsonScalar, std::less<>> values_;
+};
+
 class JsonFields final : public Fields {
  public:
-  JsonFields(const json& object, std::string_view file) : Fields(file), object_(object) {}
+  JsonFields(std::string_view text, std::string_view file) : Fields(file) {
+    weights::parse_strict_json(text, file, scalars_);
+    if (!scalars_.is_object()) {
+      weights::refuse({.file = file, .wanted = "a JSON object", .found = "another JSON value"});
+    }
+  }
 
   std::optional<std::uint64_t> find_uint(std::string_view key) const override {
-    const json* value = find(key);
-    if (value == nullptr) return std::nullopt;
-    if (!value->is_number_unsigned()) refuse(key, "a non-negative integer", value->dump());
-    return value->get<std::uint64_t>();
+    return find_as<std::uint64_t>(key, "a non-negative integer");
   }
   std::optional<double> find_number(std::string_view key) const override {
-    const json* value = find(key);
+    const weights::JsonScalar* value = find(key);
     if (value == nullptr) return std::nullopt;
-    if (!value->is_number()) refuse(key, "a number", value->dump());
-    return value->get<double>();
+    if (const auto* integer = std::get_if<std::uint64_t>(value)) return static_cast<double>(*integer);
+    if (const auto* integer = std::get_if<std::int64_t>(value)) return static_cast<double>(*integer);
+    return find_as<double>(key, "a number");
   }
   std::optional<bool> find_bool(std::string_view key) const override {
-    const json* value = find(key);
-    if (value == nullptr) return std::nullopt;
-    if (!value->is_boolean()) refuse(key, "true or false", value->dump());
-    return value->get<bool>();
+    return find_as<bool>(key, "true or false");
   }
   std::optional<std::string> find_string(std::string_view key) const override {
-    const json* value = find(key);
-    if (value == nullptr) return std::nullopt;
-    if (!value->is_string()) refuse(key, "a string", value->dump());
-    return value->get<std::string>();
+    return find_as<std::string>(key, "a string");
   }
 
  private:
   // null counts as absent: Hugging Face writes "pad_token_id": null.
-  const json* find(std::string_view key) const {
-    const auto it = object_.find(key);
-    return it == object_.end() || it->is_null() ? nullptr : &*it;
+  const weights::JsonScalar* find(std::string_view key) const {
+    const weights::JsonScalar* value = scalars_.find(key);
+    return value == nullptr || std::holds_alternative<std::nullptr_t>(*value) ? nullptr : value;
   }
-  const json& object_;
+  template <typename T>
+  std::optional<T> find_as(std::string_view key, std::string_view wanted) const {
+    const weights::JsonScalar* value = find(key);
+    if (value == nullptr) return std::nullopt;
+    if (const T* typed = std::get_if<T>(value)) return *typed;
+    refuse(key, wanted, describe(*value));
+  }
+  static std::string describe(const weights::JsonScalar& scalar) {
+    return std::visit(
+        [](const auto& value) -> std::string {
+          using V = std::decay_t<decltype(value)>;
+          if constexpr (std::is_same_v<V, std::nullptr_t>)
+            return "null";
+          else if constexpr (std::is_same_v<V, std::string>)
+            return fmt::format("\"{}\"", value);
+          else
+            return fmt::format("{}", value);
+        },
+        scalar);
+  }
+
+  TopLevelScalars scalars_;
 };
 
 class GgufFields final : public Fields {
@@ -177,11 +227,7 @@ void check_head_size(const ModelConfig& config, const Fields& fields, std::strin
 std::string_view to_string(LayerType type) { return type == LayerType::kTttMlp ? "mlp" : "linear"; }
 
 ModelConfig config_from_json(std::string_view text, std::string_view file) {
-  const json object = weights::parse_strict_json(text, file);
-  if (!object.is_object()) {
-    weights::refuse({.file = file, .wanted = "a JSON object", .found = "another JSON value"});
-  }
-  const JsonFields fields(object, file);
+  const JsonFields fields(text, file);
   if (const auto type = fields.find_string("model_type"); type && *type != "ttt") {
     fields.refuse("model_type", "\"ttt\"", *type);
   }

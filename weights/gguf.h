@@ -72,7 +72,7 @@ class GgufWriter {
  public:
   // Throws std::system_error from AtomicFile, CheckpointError for a tensor or a value that GgufFile would
   // refuse to read. A "general.alignment" must be 32.
-  GgufWriter(std::string path, const GgufMetadata& metadata, std::vector<GgufTensorInfo> tensors);
+  GgufWriter(const std::string& path, const GgufMetadata& metadata, std::vector<GgufTensorInfo> tensors);
   // Bytes of the tensors one after another, in pieces of any length; padding is the writer's business.
   void write(std::span<const std::byte> bytes);
   // Replaces a string value by one of the same length (a hash that is known only at the end).

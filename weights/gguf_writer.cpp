@@ -146,7 +146,8 @@ std::span<const std::byte> bytes_of(std::string_view text) { return std::as_byte
 
 }  // namespace
 
-GgufWriter::GgufWriter(std::string path, const GgufMetadata& metadata, std::vector<GgufTensorInfo> tensors)
+GgufWriter::GgufWriter(const std::string& path, const GgufMetadata& metadata,
+                       std::vector<GgufTensorInfo> tensors)
     : file_(path), tensors_(std::move(tensors)) {
   HeaderBuilder header(path);
   if (metadata.size() > limits::kMaxMetadataEntries || tensors_.size() > limits::kMaxTensors) {

@@ -135,12 +135,12 @@ void MappedFile::release(std::span<const std::byte> part) const {
   const bool inside = not_after(bytes_.data(), part.data()) &&
                       not_after(part.data() + part.size(), bytes_.data() + bytes_.size());
   if (!mapped_ || !inside) return;
-  const auto page = static_cast<std::uintptr_t>(::sysconf(_SC_PAGESIZE));
-  const auto begin = reinterpret_cast<std::uintptr_t>(part.data());
-  const auto first = (begin + page - 1) & ~(page - 1);
-  const auto last = (begin + part.size()) & ~(page - 1);
+  const auto page = static_cast<std::size_t>(::sysconf(_SC_PAGESIZE));
+  const auto offset = static_cast<std::size_t>(part.data() - bytes_.data());  // the map begins with a page
+  const std::size_t first = (offset + page - 1) / page * page;
+  const std::size_t last = (offset + part.size()) / page * page;
   // Advice only: a refusal by the system changes nothing that a caller could see.
-  if (first < last) ::madvise(reinterpret_cast<void*>(first), last - first, MADV_DONTNEED);
+  if (first < last) ::madvise(const_cast<std::byte*>(bytes_.data()) + first, last - first, MADV_DONTNEED);
 }
 
 std::string read_small_file(const std::string& path, std::size_t max_bytes) {

@@ -51,7 +51,7 @@ class SafetensorsWriter {
  public:
   // Throws std::system_error from AtomicFile, CheckpointError for a tensor or a value that SafetensorsFile
   // would refuse to read.
-  SafetensorsWriter(std::string path, const std::vector<SafetensorsTensorInfo>& tensors,
+  SafetensorsWriter(const std::string& path, const std::vector<SafetensorsTensorInfo>& tensors,
                     const std::map<std::string, std::string>& metadata = {});
   void write(std::span<const std::byte> bytes);  // the tensors' bytes, one after another, any pieces
   void commit();                                 // REQUIRES: every tensor's bytes were written

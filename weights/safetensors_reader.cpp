@@ -53,7 +53,8 @@ class HeaderListener : public JsonListener {
     in_metadata_ = name == "__metadata__";
     if (in_metadata_) return;
     if (name.empty() || name.size() > limits::kMaxTensorNameBytes) {
-      fail(name, fmt::format("a tensor name of 1 to {} bytes", limits::kMaxTensorNameBytes),
+      fail(name.empty() ? "header" : name,
+           fmt::format("a tensor name of 1 to {} bytes", limits::kMaxTensorNameBytes),
            fmt::format("{} bytes", name.size()));
     }
     if (entries_.size() == limits::kMaxTensors)
@@ -171,7 +172,7 @@ std::string_view header_text(std::span<const std::byte> bytes, std::string_view 
     fail(fmt::format("{} bytes", length), fmt::format("{} before the end of the file", left));
   const std::string_view text(reinterpret_cast<const char*>(bytes.data() + kLengthBytes), length);
   if (!text.starts_with('{'))
-    fail("JSON that starts with {", text.empty() ? "nothing" : std::string(text.substr(0, 1)));
+    fail("JSON that starts with {", text.empty() ? "nothing" : fmt::format("'{}'", text.front()));
   return text;
 }
 

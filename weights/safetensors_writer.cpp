@@ -77,7 +77,8 @@ std::uint64_t append_tensor(std::string& json, const SafetensorsTensorInfo& tens
 
 }  // namespace
 
-SafetensorsWriter::SafetensorsWriter(std::string path, const std::vector<SafetensorsTensorInfo>& tensors,
+SafetensorsWriter::SafetensorsWriter(const std::string& path,
+                                     const std::vector<SafetensorsTensorInfo>& tensors,
                                      const std::map<std::string, std::string>& metadata)
     : file_(path) {
   if (tensors.size() > limits::kMaxTensors) {

@@ -280,8 +280,10 @@ class FakeBackend : public Backend {
       if (has(Bug::kLossesRestartWithSegment) && wanted.inner_losses && i == 0)
         result.inner_losses[first_loss] += 1.0F;
       // Ids 2j and 2j + 1 have equal logits.
-      for (std::size_t v = 0; v < logits_.size(); ++v)
-        logits_[v] = 3.0F * std::sin(40.0F * x * static_cast<float>(1 + v / 2));
+      for (std::size_t v = 0; v < logits_.size(); ++v) {
+        const std::size_t pair = v / 2;
+        logits_[v] = 3.0F * std::sin(40.0F * x * static_cast<float>(1 + pair));
+      }
       const bool is_last = i + 1 == num_tokens;
       const auto is_wanted = [&](Rows rows) {
         return rows == Rows::kAll || (rows == Rows::kLast && is_last);

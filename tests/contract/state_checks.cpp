@@ -137,15 +137,19 @@ void rewind_across_commit_refused(const Subject& subject) {
   const Driver driver(subject);
   const std::int64_t K = driver.K;
   const Reference reference(driver, 8, 2 * driver.config.mini_batch_size + 1);
-  using Pair = std::pair<std::int64_t, std::int64_t>;
-  for (const auto& [from, to] : {Pair{K, K - 1}, Pair{K, 0}, Pair{2 * K + 1, 2 * K - 1}, Pair{2 * K, K},
-                                 Pair{1, 2 * K}, Pair{0, -1}}) {
+  const auto require_refused = [&](std::int64_t from, std::int64_t to) {
     driver.backend->load(1, from, reference.state_at(from));
     require_logic_error([&] { driver.backend->rewind(1, from, to); },
                         fmt::format("rewind from {} to {}", from, to));
     require(driver.save(1, from) == reference.state_at(from),
             "a refused rewind from {} to {} changed the slot", from, to);
-  }
+  };
+  require_refused(K, K - 1);
+  require_refused(K, 0);
+  require_refused(2 * K + 1, 2 * K - 1);
+  require_refused(2 * K, K);
+  require_refused(1, 2 * K);
+  require_refused(0, -1);
 }
 
 void save_and_load(const Subject& subject) {

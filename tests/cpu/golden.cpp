@@ -38,9 +38,9 @@ void raise(double& largest, double error) { largest = error > largest ? error : 
 // What fp32 state costs by itself, relative to what was learned: each commit rounds W, with an error of
 // 3e-8 |W| in L2, and TTT-MLP has learned as little as |W| / 200.
 double fp32_storage_error(const std::vector<double>& state, const std::vector<double>& initial,
-                          double num_commits) {
+                          std::size_t num_commits) {
   const std::vector<double> zeros(state.size(), 0.0);
-  return std::sqrt(num_commits) * 3e-8 / test::relative_l2(initial, state, zeros);
+  return std::sqrt(static_cast<double>(num_commits)) * 3e-8 / test::relative_l2(initial, state, zeros);
 }
 
 // Golden windows are [d, c], ours [rows, d] with more rows: compares the last c - 1.
@@ -61,7 +61,7 @@ void compare_layer(const test::GoldenCase& golden, const ModelConfig& config, co
                    std::size_t layer, GoldenErrors& errors) {
   const auto position = static_cast<std::int64_t>(golden.input_ids.size());
   const std::size_t open = phase_of(position, config.mini_batch_size), heads = config.num_attention_heads;
-  const auto num_commits = static_cast<double>(golden.input_ids.size() / config.mini_batch_size);
+  const std::size_t num_commits = golden.input_ids.size() / config.mini_batch_size;
   std::vector<std::string> fast_weights = {"W1", "b1"};
   if (config.is_mlp()) fast_weights.insert(fast_weights.end(), {"W2", "b2"});
   for (const std::string& name : fast_weights) {

@@ -5,6 +5,7 @@
 Run without arguments; it replaces corpus/gguf and corpus/safetensors beside it. Files that a fuzzer found are
 added here by their content, so that the corpus can always be made again.
 """
+
 import json
 import struct
 from pathlib import Path
@@ -32,7 +33,19 @@ def align(raw, alignment=32):
 
 # --- GGUF -----------------------------------------------------------------------------------------------------
 
-SCALARS = {0: "<B", 1: "<b", 2: "<H", 3: "<h", 4: "<I", 5: "<i", 6: "<f", 7: "<B", 10: "<Q", 11: "<q", 12: "<d"}
+SCALARS = {
+    0: "<B",
+    1: "<b",
+    2: "<H",
+    3: "<h",
+    4: "<I",
+    5: "<i",
+    6: "<f",
+    7: "<B",
+    10: "<Q",
+    11: "<q",
+    12: "<d",
+}
 
 
 def entry(key, kind, raw):
@@ -50,14 +63,22 @@ def tensor(name, extents, kind=0, offset=0):
 
 def gguf(entries=(), tensors=(), data=b"", alignment=32, magic=b"GGUF", version=3, counts=None):
     num_tensors, num_entries = counts or (len(tensors), len(entries))
-    header = magic + u32(version) + u64(num_tensors) + u64(num_entries) + b"".join(entries) + b"".join(tensors)
+    header = (
+        magic + u32(version) + u64(num_tensors) + u64(num_entries) + b"".join(entries) + b"".join(tensors)
+    )
     return align(header, alignment) + align(data, alignment)
 
 
 def gguf_files():
     everything = [entry(f"scalar.{kind}", kind, struct.pack(form, 1)) for kind, form in SCALARS.items()]
-    everything += [entry(f"array.{kind}", 9, array(kind, 3, struct.pack("<3" + form[1], 0, 1, 1))) for kind, form in SCALARS.items()]
-    everything += [entry("string", 8, text("a string")), entry("strings", 9, array(8, 3, text("") + text("▁the") + text(b"\xff")))]
+    everything += [
+        entry(f"array.{kind}", 9, array(kind, 3, struct.pack("<3" + form[1], 0, 1, 1)))
+        for kind, form in SCALARS.items()
+    ]
+    everything += [
+        entry("string", 8, text("a string")),
+        entry("strings", 9, array(8, 3, text("") + text("▁the") + text(b"\xff"))),
+    ]
     aligned = [entry("general.alignment", 4, u32(64))]
     sizes = {2: 18, 3: 20, 6: 22, 7: 24, 8: 34, 9: 36}
     large = {10: 84, 11: 110, 12: 144, 13: 176, 14: 210, 15: 292}
@@ -73,12 +94,20 @@ def gguf_files():
     yield "valid-scalar-tensor", gguf([], [tensor("t", [])], bytes(4))
     yield "valid-rank-4", gguf([], [tensor("t", [2, 3, 1, 2])], bytes(48))
     yield "valid-alignment-64", gguf(aligned, [tensor("a", [1]), tensor("b", [1], 0, 64)], bytes(68), 64)
-    yield "valid-alignment-1", gguf([entry("general.alignment", 4, u32(1))], [tensor("a", [3], 24), tensor("b", [1], 24, 3)], bytes(4), 1)
+    yield "valid-alignment-1", gguf(
+        [entry("general.alignment", 4, u32(1))], [tensor("a", [3], 24), tensor("b", [1], 24, 3)], bytes(4), 1
+    )
     yield "valid-alignment-64-without-data", gguf(aligned, alignment=64)
     yield "valid-unordered", gguf([], [tensor("b", [8], 0, 32), tensor("a", [8])], bytes(64))
     yield "valid-gap", gguf([], [tensor("a", [8]), tensor("b", [8], 0, 96)], bytes(128))
-    yield "valid-small-blocks", gguf([], [tensor(f"t{k}", [32], k, 64 * i) for i, k in enumerate(sizes)], bytes(64 * 6))
-    yield "valid-plain-types", gguf([], [tensor(f"t{k}", [1], k, 32 * i) for i, k in enumerate((0, 1, 24, 25, 26, 27, 28, 30))], bytes(256))
+    yield "valid-small-blocks", gguf(
+        [], [tensor(f"t{k}", [32], k, 64 * i) for i, k in enumerate(sizes)], bytes(64 * 6)
+    )
+    yield "valid-plain-types", gguf(
+        [],
+        [tensor(f"t{k}", [1], k, 32 * i) for i, k in enumerate((0, 1, 24, 25, 26, 27, 28, 30))],
+        bytes(256),
+    )
     for kind, size in large.items():
         yield f"valid-blocks-{kind}", gguf([], [tensor("t", [256], kind)], bytes(size))
 
@@ -93,11 +122,15 @@ def gguf_files():
         if number:
             yield f"refused-tensor-count-{name}", gguf(counts=(number, 0))
             yield f"refused-metadata-count-{name}", gguf(counts=(0, number), alignment=1)
-        yield f"refused-key-length-{name}", gguf([u64(number) + flag[8:]]) if number != 1 else gguf([u64(2) + flag[8:]])
+        yield f"refused-key-length-{name}", (
+            gguf([u64(number) + flag[8:]]) if number != 1 else gguf([u64(2) + flag[8:]])
+        )
         if number > 8:
             yield f"refused-string-length-{name}", gguf([entry("k", 8, u64(number) + b"text")], alignment=1)
             yield f"refused-array-length-{name}", gguf([entry("k", 9, u32(4) + u64(number))], alignment=1)
-            yield f"refused-array-string-length-{name}", gguf([entry("k", 9, array(8, 1, u64(number)))], alignment=1)
+            yield f"refused-array-string-length-{name}", gguf(
+                [entry("k", 9, array(8, 1, u64(number)))], alignment=1
+            )
             yield f"refused-extent-{name}", gguf([], [tensor("t", [number], 24)], bytes(32))
             yield f"refused-offset-{name}", gguf([], [tensor("t", [8], 0, number)], bytes(32))
             yield f"refused-name-length-{name}", gguf([], [u64(number) + one[8:]], bytes(32))
@@ -132,7 +165,9 @@ def gguf_files():
     yield "refused-elements-wrap", gguf([], [tensor("t", [2**32, 2**32])], bytes(32))
     yield "refused-bytes-wrap", gguf([], [tensor("t", [2**62 + 8])], bytes(32))
     yield "refused-padding-wraps", gguf([], [tensor("t", [U64_MAX], 24)], bytes(32))
-    yield "refused-sum-wraps", gguf([], [tensor("a", [2**63], 24), tensor("b", [2**63], 24, 2**63)], bytes(64))
+    yield "refused-sum-wraps", gguf(
+        [], [tensor("a", [2**63], 24), tensor("b", [2**63], 24, 2**63)], bytes(64)
+    )
     yield "refused-unaligned-offset", gguf([], [tensor("t", [8], 0, 4)], bytes(64))
     yield "refused-overlap", gguf([], [tensor("a", [16]), tensor("b", [8], 0, 32)], bytes(64))
     yield "refused-overlap-with-padding", gguf([], [tensor("a", [9]), tensor("b", [8], 0, 32)], bytes(64))
@@ -150,7 +185,11 @@ def gguf_files():
 
 
 def safetensors(header, data=b"", length=None):
-    raw = header if isinstance(header, bytes) else (header if isinstance(header, str) else json.dumps(header)).encode()
+    raw = (
+        header
+        if isinstance(header, bytes)
+        else (header if isinstance(header, str) else json.dumps(header)).encode()
+    )
     return u64(len(raw) if length is None else length) + raw + data
 
 
@@ -165,15 +204,34 @@ def safetensors_files():
     yield "valid-space-padding", safetensors("{}" + " " * 6)
     yield "valid-metadata", safetensors({"__metadata__": {"format": "pt", "": ""}})
     yield "valid-empty-metadata", safetensors({"__metadata__": {}})
-    sizes = {"F64": 8, "F32": 4, "F16": 2, "BF16": 2, "I64": 8, "I32": 4, "I16": 2, "I8": 1, "U8": 1, "BOOL": 1}
+    sizes = {
+        "F64": 8,
+        "F32": 4,
+        "F16": 2,
+        "BF16": 2,
+        "I64": 8,
+        "I32": 4,
+        "I16": 2,
+        "I8": 1,
+        "U8": 1,
+        "BOOL": 1,
+    }
     for dtype, size in sizes.items():
-        yield f"valid-{dtype.lower()}", safetensors({"a": info(dtype, (2, 3), (0, 6 * size))}, bytes(6 * size))
+        yield f"valid-{dtype.lower()}", safetensors(
+            {"a": info(dtype, (2, 3), (0, 6 * size))}, bytes(6 * size)
+        )
     yield "valid-scalar", safetensors({"a": info("F32", (), (0, 4))}, bytes(4))
     yield "valid-zero-size", safetensors({"a": info("F32", (0, 5), (0, 0))})
-    yield "valid-zero-size-between", safetensors({"z": info(), "a": info("U8", (0,), (0, 0)), "b": info("U8", (0,), (1, 1))}, b"d")
+    yield "valid-zero-size-between", safetensors(
+        {"z": info(), "a": info("U8", (0,), (0, 0)), "b": info("U8", (0,), (1, 1))}, b"d"
+    )
     yield "valid-unordered", safetensors({"b": info("U8", (2,), (1, 3)), "a": info()}, bytes(3))
-    yield "valid-unknown-fields", safetensors({"a": info() | {"x": {"shape": [[{}]]}, "y": None, "z": 1.5}}, b"d")
-    yield "valid-escapes", safetensors(r'{"\u00fc\ud83d\ude00\"\\":{"dtype":"\u00558","shape":[1],"data_offsets":[0,1]}}', b"d")
+    yield "valid-unknown-fields", safetensors(
+        {"a": info() | {"x": {"shape": [[{}]]}, "y": None, "z": 1.5}}, b"d"
+    )
+    yield "valid-escapes", safetensors(
+        r'{"\u00fc\ud83d\ude00\"\\":{"dtype":"\u00558","shape":[1],"data_offsets":[0,1]}}', b"d"
+    )
     yield "valid-rank-8", safetensors({"a": info("U8", [1] * 8)}, b"d")
 
     yield "refused-nothing", b""
@@ -185,7 +243,9 @@ def safetensors_files():
             yield f"refused-extent-{name}", safetensors({"a": info("U8", (number,))}, b"d")
             yield f"refused-begin-{name}", safetensors({"a": info("U8", (1,), (number, 1))}, b"d")
             yield f"refused-end-{name}", safetensors({"a": info("U8", (1,), (0, number))}, b"d")
-            yield f"refused-extent-and-end-{name}", safetensors({"a": info("U8", (number,), (0, number))}, b"d")
+            yield f"refused-extent-and-end-{name}", safetensors(
+                {"a": info("U8", (number,), (0, number))}, b"d"
+            )
     yield "refused-header-length-over-limit", safetensors("{}", length=100_000_001)
     for name, header in {
         "space-first": " {}",
@@ -246,7 +306,9 @@ def safetensors_files():
         "bytes-wrap": json.dumps({"a": info("F32", (2**62 + 1,), (0, 4))}),
         "elements-wrap": json.dumps({"a": info("U8", (2**32, 2**32), (0, 0))}),
         "elements-wrap-before-zero": json.dumps({"a": info("U8", (2**32, 2**32, 0), (0, 0))}),
-        "sum-wraps": json.dumps({"a": info("U8", (2**63,), (0, 2**63)), "b": info("U8", (2**63,), (2**63, 0))}),
+        "sum-wraps": json.dumps(
+            {"a": info("U8", (2**63,), (0, 2**63)), "b": info("U8", (2**63,), (2**63, 0))}
+        ),
     }.items():
         yield f"refused-{name}", safetensors(header, b"d")
     yield "refused-data-too-short", safetensors(one)

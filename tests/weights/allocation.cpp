@@ -104,9 +104,9 @@ TEST_CASE("memory: no safetensors header asks for more than the file and a mebib
   std::vector<std::string> files;
   for (const std::uint64_t number : hostile_numbers(8)) {
     files.push_back(ByteBuilder().value(number).raw("{}").bytes());
-    const std::string text = std::to_string(number);
-    files.push_back(safetensors_bytes(
-        R"({"a":{"dtype":"F32","shape":[)" + text + R"(],"data_offsets":[0,)" + text + "]}}", "data"));
+    const std::string json =
+        fmt::format(R"({{"a":{{"dtype":"F32","shape":[{0}],"data_offsets":[0,{0}]}}}})", number);
+    files.push_back(safetensors_bytes(json, "data"));
   }
   files.push_back(safetensors_bytes(R"({"a":)" + std::string(1'000'000, '['), ""));
   files.push_back(safetensors_bytes(R"({"a":")" + std::string(3'000'000, 'x'), ""));

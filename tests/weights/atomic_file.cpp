@@ -216,7 +216,7 @@ TEST_CASE("atomic file: a full disk is an error that leaves the old file and no 
   CHECK(folder.names() == std::set<std::string>{"file"});
 }
 
-constexpr std::size_t kWords = 32 * 1024;  // 256 KiB, written in pieces
+constexpr std::size_t kWords = 32'768;  // 256 KiB, written in pieces
 
 // The generation of a file whose words are all the same; 0 for a torn one.
 std::uint64_t generation_of(const std::string& content) {
@@ -241,9 +241,8 @@ void write_until_killed(std::mt19937& random, std::uint64_t first_generation, Wr
   const pid_t child = ::fork();
   REQUIRE(child >= 0);
   if (child == 0) {
-    const bool told = ::write(ends[1], "x", 1) == 1;
-    for (std::uint64_t generation = first_generation; told; ++generation) write(generation);
-    ::_exit(1);
+    if (::write(ends[1], "x", 1) != 1) ::_exit(1);
+    for (std::uint64_t generation = first_generation;; ++generation) write(generation);
   }
   char started = 0;
   REQUIRE(::read(ends[0], &started, 1) == 1);

@@ -168,7 +168,7 @@ inline ByteBuilder sample_gguf() {
   b.field("tensor type 1", 8U).field("offset 1", std::uint64_t{32});
   b.align(32);
   for (int i = 0; i < 6; ++i) b.value(static_cast<float>(i));
-  return b.align(32).raw(std::string(2 * 34, 'q')).align(32);
+  return b.align(32).raw(std::string(68, 'q')).align(32);
 }
 
 inline std::string safetensors_bytes(std::string_view json, std::string_view data) {

@@ -10,6 +10,7 @@ SOURCE is the Hugging Face folder that was converted, or a JSON description of a
 Prints what was compared; exit status 1 and one line per difference if there is any.
 Needs: pip install gguf numpy (and sentencepiece for the token lists).
 """
+
 import json
 import struct
 import sys
@@ -56,8 +57,15 @@ LAYER = {
     "ttt_post_norm.weight": "seq_modeling_block.post_norm.weight",
     "ttt_post_norm.bias": "seq_modeling_block.post_norm.bias",
 }
-SQUEEZED = {"ttt_pre_conv.weight", "ttt_conv_q.weight", "ttt_conv_k.weight", "ttt_lr.weight", "ttt_lr.bias",
-            "ttt_inner_1.bias", "ttt_inner_2.bias"}
+SQUEEZED = {
+    "ttt_pre_conv.weight",
+    "ttt_conv_q.weight",
+    "ttt_conv_k.weight",
+    "ttt_lr.weight",
+    "ttt_lr.bias",
+    "ttt_inner_1.bias",
+    "ttt_inner_2.bias",
+}
 
 # GGUF key -> (config.json field, default where the field is absent; None: it must be there)
 CONFIG = {
@@ -179,7 +187,11 @@ def compare_with_folder(reader, folder):
         differ("general.architecture", "ttt", value_of(reader, "general.architecture"))
     for key, (field, default) in CONFIG.items():
         wanted, found = config.get(field, default), value_of(reader, key)
-        same = found == wanted if not isinstance(wanted, float) else found is not None and np.float32(found) == np.float32(wanted)
+        same = (
+            found == wanted
+            if not isinstance(wanted, float)
+            else found is not None and np.float32(found) == np.float32(wanted)
+        )
         if not same:
             differ(key, wanted, found)
     source = {}
@@ -214,7 +226,9 @@ def compare_with_description(reader, description):
             differ(key, "a value", "none")
             continue
         kind = wanted["type"]
-        kinds = [GGUFValueType[kind]] if isinstance(kind, str) else [GGUFValueType.ARRAY, GGUFValueType[kind[0]]]
+        kinds = (
+            [GGUFValueType[kind]] if isinstance(kind, str) else [GGUFValueType.ARRAY, GGUFValueType[kind[0]]]
+        )
         if wanted["value"] == []:
             kinds = kinds[:1]  # the reader names no element type of an empty list
         found = field.contents()
