@@ -131,6 +131,7 @@ std::string to_json(const VersionInfo& info) {
                  {"compiler", info.compiler},
                  {"build_type", info.build_type},
                  {"sanitizers", info.sanitizers},
+                 {"dispatch_target", info.dispatch_target},
                  {"processor", info.processor},
                  {"processors", info.processors},
                  {"cuda_built", info.cuda_built},

@@ -94,7 +94,7 @@ void run_as_text(const RunOptions& options, const GenerationRequest& request, Op
   const auto print = [&](std::string_view text) {
     if (!options.json) write_stdout(text);
   };
-  if (options.echo) result.text = tokenizer.decode(request.prompt);
+  if (options.echo) result.text = tokenizer::certain_text(tokenizer, request.prompt);
   print(result.text);
   Session session(request, 0, &tokenizer);
   run_session(session, *model.backend, print, result);

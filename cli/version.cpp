@@ -10,6 +10,7 @@
 #include "cli/exit_code.h"
 #include "cli/json_output.h"
 #include "cli/standard_streams.h"
+#include "cpu/cpu_backend.h"
 #include "cpu/processors.h"
 #include "cuda/cuda_backend.h"
 
@@ -37,6 +38,7 @@ std::string as_text(const VersionInfo& info) {
   line("build", info.sanitizers.empty() ? info.build_type
                                         : fmt::format("{}, sanitizers {}", info.build_type, info.sanitizers));
   line("processor", fmt::format("{}, {} usable", info.processor, info.processors));
+  line("kernels", info.dispatch_target);
   line("cuda", info.cuda);
   std::string joined;
   for (const auto& [name, number] : info.libraries) {
@@ -58,6 +60,7 @@ VersionInfo describe_version() {
   info.sanitizers = build.sanitizers;
   info.processor = cpu::processor_name();
   info.processors = cpu::available_processors();
+  info.dispatch_target = cpu::dispatch_target();
   info.cuda = cuda::cuda_description();
   info.cuda_built = cuda::cuda_built();
   info.libraries = libraries();

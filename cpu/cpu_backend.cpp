@@ -15,6 +15,7 @@
 #include "engine/mini_batch.h"
 #include "engine/sampler.h"
 #include "engine/state_layout.h"
+#include "weights/checked.h"
 
 namespace ttt::cpu {
 namespace {
@@ -81,7 +82,8 @@ class CpuBackend final : public Backend {
 CpuBackend::CpuBackend(const Model& model, const CpuOptions& options)
     : config_(model.config),
       weights_(model),
-      pool_(options.num_threads == 0 ? available_processors() : options.num_threads),
+      pool_(options.num_threads == 0 ? available_processors() : options.num_threads,
+            options.min_parallel_work),
       states_(model.config, options.num_slots),
       forward_(weights_, states_, pool_, options.max_batch_tokens),
       last_sampled_(options.num_slots),
@@ -96,7 +98,7 @@ CpuBackend::CpuBackend(const Model& model, const CpuOptions& options)
   head_rows_.reserve(kHeadRows);
   info_.device = "cpu";
   info_.device_name = processor_name();
-  info_.dispatch_target = "baseline";
+  info_.dispatch_target = dispatch_target();
   info_.num_slots = options.num_slots;
   info_.max_batch_tokens = options.max_batch_tokens;
   info_.max_logits_rows = options.max_logits_rows;
@@ -182,8 +184,8 @@ void CpuBackend::check_wanted(const Segment& segment) const {
   require(std::ranges::all_of(segment.tokens, in_vocabulary), "submit: a token id out of range");
   const Wanted& wanted = segment.wanted;
   require(std::ranges::all_of(wanted.targets, in_vocabulary), "submit: a target id out of range");
-  require(wanted.targets.size() == segment.num_rows(wanted.log_probs) * wanted.targets_per_row,
-          "submit: targets.size() is not rows * targets_per_row");
+  const auto num_targets = weights::checked_mul(segment.num_rows(wanted.log_probs), wanted.targets_per_row);
+  require(num_targets == wanted.targets.size(), "submit: targets.size() is not rows * targets_per_row");
   require(wanted.top_n <= config_.vocab_size, "submit: top_n is larger than the vocabulary");
   require(wanted.sample == nullptr || wanted.sample->temperature >= 0.0F, "submit: negative temperature");
 }
@@ -266,7 +268,7 @@ void CpuBackend::compute_outputs() {
       head_rows_.push_back(segments_[output.segment].first_row + output.row);
     }
     const std::span<const float> logits = forward_.head(head_rows_);
-    pool_.for_tasks(count, [&](std::size_t i, std::size_t) {
+    pool_.for_tasks(count, config_.vocab_size, [&](std::size_t i, std::size_t) {
       finish_row(output_rows_[first + i], logits.subspan(i * config_.vocab_size, config_.vocab_size));
     });
   }
@@ -307,6 +309,8 @@ void CpuBackend::finish_row(const OutputRow& output, std::span<const float> logi
 }
 
 }  // namespace
+
+std::string_view dispatch_target() { return "baseline"; }
 
 std::unique_ptr<Backend> make_cpu_backend(const Model& model, const CpuOptions& options) {
   return std::make_unique<CpuBackend>(model, options);

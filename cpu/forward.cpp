@@ -10,6 +10,11 @@
 #include "engine/state_layout.h"
 
 namespace ttt::cpu {
+namespace {
+
+constexpr std::size_t kGeluWork = 20;  // operations of a GELU or SiLU, for the decision to share the work
+
+}  // namespace
 
 Workspace::Workspace(const ModelConfig& config, std::size_t max_batch_tokens, std::size_t num_threads) {
   const std::size_t rows = max_batch_tokens;
@@ -113,7 +118,7 @@ void Forward::project_qkv(const CpuLayerWeights& w, std::size_t layer) {
 void Forward::rotate() {
   const std::size_t width = config_.hidden_size;
   for (const ResolvedSegment& segment : segments_) {
-    pool_.for_ranges(segment.tokens.size(), [&](std::size_t begin, std::size_t end, std::size_t) {
+    pool_.for_ranges(segment.tokens.size(), 4 * width, [&](std::size_t begin, std::size_t end, std::size_t) {
       for (std::size_t row = begin; row < end; ++row) {
         const std::size_t phase =
             phase_of(segment.segment.position + static_cast<std::int64_t>(row), config_.mini_batch_size);
@@ -130,7 +135,7 @@ void Forward::learning_rates(const CpuLayerWeights& w) {
   const std::size_t width = config_.hidden_size;
   const std::size_t heads = config_.num_attention_heads;
   const float scale = config_.ttt_base_lr / static_cast<float>(config_.head_size());
-  pool_.for_ranges(num_rows_, [&](std::size_t begin, std::size_t end, std::size_t) {
+  pool_.for_ranges(num_rows_, heads * width, [&](std::size_t begin, std::size_t end, std::size_t) {
     for (std::size_t row = begin; row < end; ++row) {
       const float* h = work_.h.data() + row * width;
       for (std::size_t head = 0; head < heads; ++head) {
@@ -144,7 +149,11 @@ void Forward::learning_rates(const CpuLayerWeights& w) {
 // Each (segment, head) is one task: its tokens one after another, from its own fast weights.
 void Forward::inner_loop(const CpuLayerWeights& w, std::size_t layer) {
   const std::size_t heads = config_.num_attention_heads;
-  pool_.for_tasks(segments_.size() * heads, [&](std::size_t task, std::size_t thread) {
+  const std::size_t num_tasks = segments_.size() * heads;
+  // Two reads through the fast weights and a share of the commit; TTT-MLP has two layers and a way back.
+  const std::size_t token_work = 3 * config_.head_size() * config_.inner_size() * (config_.is_mlp() ? 2 : 1);
+  const std::size_t task_work = token_work * num_rows_ / segments_.size();
+  pool_.for_tasks(num_tasks, task_work, [&](std::size_t task, std::size_t thread) {
     const ResolvedSegment& segment = segments_[task / heads];
     const LayerState state = states_.layer(segment.segment.slot, layer);
     inner_model_(head_of(w, state, task % heads), rows_of(segment, layer, task % heads),
@@ -208,7 +217,7 @@ void Forward::gate_and_project(const CpuLayerWeights& w) {
   const std::size_t width = config_.hidden_size;
   float* gate = work_.xq.data();
   if (config_.use_gate) gemm(pool_, w.gate, work_.h.data(), num_rows_, gate, work_.gemm_scratch.data());
-  pool_.for_ranges(num_rows_, [&](std::size_t begin, std::size_t end, std::size_t) {
+  pool_.for_ranges(num_rows_, kGeluWork * width, [&](std::size_t begin, std::size_t end, std::size_t) {
     for (std::size_t row = begin; row < end; ++row) {
       const std::span<const float> o(work_.branch.data() + row * width, width);
       const std::span<float> normed(work_.q.data() + row * width, width);
@@ -226,7 +235,7 @@ void Forward::feed_forward(const CpuLayerWeights& w) {
   norm_rows(w.ffn_norm, work_.x.data(), work_.h.data());
   gemm(pool_, w.ffn_gate, work_.h.data(), num_rows_, work_.ffn_gate.data(), scratch);
   gemm(pool_, w.ffn_up, work_.h.data(), num_rows_, work_.ffn_up.data(), scratch);
-  pool_.for_ranges(num_rows_ * inner, [&](std::size_t begin, std::size_t end, std::size_t) {
+  pool_.for_ranges(num_rows_ * inner, kGeluWork, [&](std::size_t begin, std::size_t end, std::size_t) {
     silu_multiply(std::span(work_.ffn_gate).subspan(begin, end - begin), work_.ffn_up.data() + begin);
   });
   gemm(pool_, w.ffn_down, work_.ffn_gate.data(), num_rows_, work_.branch.data(), scratch);
@@ -251,7 +260,7 @@ std::span<const float> Forward::losses(std::size_t first_row, std::size_t num_ro
 
 void Forward::norm_rows(const std::vector<float>& weight, const float* x, float* out) {
   const std::size_t width = config_.hidden_size;
-  pool_.for_ranges(num_rows_, [&](std::size_t begin, std::size_t end, std::size_t) {
+  pool_.for_ranges(num_rows_, 3 * width, [&](std::size_t begin, std::size_t end, std::size_t) {
     for (std::size_t row = begin; row < end; ++row) {
       rms_norm({x + row * width, width}, weight, config_.rms_norm_eps, out + row * width);
     }
@@ -262,22 +271,24 @@ template <typename Convolve>
 void Forward::convolve(float* LayerState::*history, std::size_t layer, const float* x,
                        Convolve&& convolve_channels) {
   const std::size_t width = config_.hidden_size;
-  pool_.for_ranges(width, [&](std::size_t begin, std::size_t end, std::size_t) {
-    for (const ResolvedSegment& segment : segments_) {
-      float* const past = states_.layer(segment.segment.slot, layer).*history;
-      const std::size_t phase = phase_of(segment.segment.position, config_.mini_batch_size);
-      const std::size_t at = segment.first_row * width;
-      const ConvInput input{past, config_.conv_kernel - 1 + phase, x + at, segment.tokens.size(), width};
-      convolve_channels(input, Channels{begin, end}, at);
-      // The next call needs c-1 rows before its mini-batch and the rows of the open one.
-      const std::size_t keep = config_.conv_kernel - 1 + (phase + input.num_rows) % config_.mini_batch_size;
-      advance_history(past, input.history_rows, input.x, input.num_rows, keep, width, begin, end);
-    }
-  });
+  pool_.for_ranges(
+      width, num_rows_ * config_.conv_kernel, [&](std::size_t begin, std::size_t end, std::size_t) {
+        for (const ResolvedSegment& segment : segments_) {
+          float* const past = states_.layer(segment.segment.slot, layer).*history;
+          const std::size_t phase = phase_of(segment.segment.position, config_.mini_batch_size);
+          const std::size_t at = segment.first_row * width;
+          const ConvInput input{past, config_.conv_kernel - 1 + phase, x + at, segment.tokens.size(), width};
+          convolve_channels(input, Channels{begin, end}, at);
+          // The next call needs c-1 rows before its mini-batch and the rows of the open one.
+          const std::size_t keep =
+              config_.conv_kernel - 1 + (phase + input.num_rows) % config_.mini_batch_size;
+          advance_history(past, input.history_rows, input.x, input.num_rows, keep, width, begin, end);
+        }
+      });
 }
 
 void Forward::add_branch() {
-  pool_.for_ranges(num_rows_ * config_.hidden_size, [&](std::size_t begin, std::size_t end, std::size_t) {
+  pool_.for_ranges(num_rows_ * config_.hidden_size, 1, [&](std::size_t begin, std::size_t end, std::size_t) {
     add(std::span(work_.x).subspan(begin, end - begin), work_.branch.data() + begin);
   });
 }

@@ -48,7 +48,7 @@ const float* row_as_floats(const Matrix& matrix, std::size_t row, float* scratch
 }
 
 void gemm(ThreadPool& pool, const Matrix& w, const float* x, std::size_t num_rows, float* y, float* scratch) {
-  pool.for_ranges(w.rows, [&](std::size_t begin, std::size_t end, std::size_t thread) {
+  pool.for_ranges(w.rows, num_rows * w.cols, [&](std::size_t begin, std::size_t end, std::size_t thread) {
     float* row_scratch = scratch + thread * w.cols;
     for (std::size_t out = begin; out < end; ++out) {
       const float* weight = row_as_floats(w, out, row_scratch);

@@ -52,7 +52,7 @@ struct InnerLoopRows {
   std::size_t row_stride = 0;
   const float* alpha = nullptr;  // inner learning rate of each token
   std::size_t alpha_stride = 0;
-  float* losses = nullptr;  // loss of each token at the fast weights it met; null: not wanted
+  float* losses = nullptr;  // loss of each token at the committed fast weights; null: not wanted
   std::size_t losses_stride = 0;
 };
 

@@ -14,8 +14,10 @@ namespace ttt::cpu {
 
 class ThreadPool {
  public:
-  // `num_threads` >= 1 counts the caller, who works too.
-  explicit ThreadPool(std::size_t num_threads);
+  // `num_threads` >= 1 counts the caller, who works too. Work of fewer operations than `min_parallel_work`
+  // stays with the caller: a hand-over costs microseconds, and a whole time slice where another program
+  // holds the worker's processor.
+  explicit ThreadPool(std::size_t num_threads, std::size_t min_parallel_work = 0);
   ~ThreadPool();
   ThreadPool(const ThreadPool&) = delete;
   ThreadPool& operator=(const ThreadPool&) = delete;
@@ -23,10 +25,14 @@ class ThreadPool {
   std::size_t num_threads() const { return workers_.size() + 1; }
 
   // fn(begin, end, thread): contiguous parts of [0, count), one per thread. Returns when all are done.
-  // fn must not throw. One caller at a time; nothing is allocated.
+  // item_work: operations of one item. fn must not throw. One caller at a time; nothing is allocated.
   template <typename Fn>
-  void for_ranges(std::size_t count, Fn&& fn) {
-    const std::size_t parts = num_threads();
+  void for_ranges(std::size_t count, std::size_t item_work, Fn&& fn) {
+    const std::size_t parts = count * item_work < min_parallel_work_ ? 1 : num_threads();
+    if (parts == 1) {
+      if (count > 0) fn(std::size_t{0}, count, std::size_t{0});
+      return;
+    }
     run_on_all([&, parts](std::size_t thread) {
       const std::size_t begin = count * thread / parts;
       const std::size_t end = count * (thread + 1) / parts;
@@ -34,9 +40,13 @@ class ThreadPool {
     });
   }
 
-  // fn(task, thread) for each task in [0, count), taken as threads become free.
+  // fn(task, thread) for each task in [0, count), taken as threads become free; else as above.
   template <typename Fn>
-  void for_tasks(std::size_t count, Fn&& fn) {
+  void for_tasks(std::size_t count, std::size_t task_work, Fn&& fn) {
+    if (num_threads() == 1 || count * task_work < min_parallel_work_) {
+      for (std::size_t task = 0; task < count; ++task) fn(task, std::size_t{0});
+      return;
+    }
     std::atomic<std::size_t> next{0};
     run_on_all([&, count](std::size_t thread) {
       for (std::size_t task = next++; task < count; task = next++) fn(task, thread);
@@ -56,6 +66,7 @@ class ThreadPool {
   void wait_for_workers();
   void worker_loop(std::size_t thread);
 
+  std::size_t min_parallel_work_;
   // One job at a time: written by start(), then published by `job_number_`.
   void (*work_)(void*, std::size_t) = nullptr;
   void* context_ = nullptr;

@@ -11,6 +11,8 @@
 // in the batch, however the sequence was cut into segments, whichever slot holds it, and however many
 // threads work (design promise; a backend that can keep it only in part says so in BackendInfo).
 //
+// Every function REQUIRES slots in range, positions >= 0 and, but for wait() and info(), no batch in flight.
+//
 // Errors. A broken precondition ("REQUIRES") throws std::logic_error before anything was changed. A device
 // that fails throws std::runtime_error from submit() or wait(); then the slots of that batch are undefined
 // and all others are untouched.
@@ -53,10 +55,12 @@ class Backend {
   // A new sequence: the learned initial fast weights (not zeros), no open rows, zero convolution inputs.
   virtual void reset(SlotId slot) = 0;
 
-  // `to` becomes an independent copy of `from`, which has read `position` tokens.
+  // `to` becomes an independent copy of `from`, which has read `position` tokens, its last sampled token
+  // included. from == to changes nothing.
   virtual void copy(SlotId from, SlotId to, std::int64_t position) = 0;
 
-  // Forgets the tokens from `to` up to `from` exactly: afterwards the slot is as it was at `to`.
+  // Forgets the tokens from `to` up to `from` exactly: afterwards the slot is as it was at `to`, but for its
+  // last sampled token, which is forgotten (as by reset and load).
   // REQUIRES: same_mini_batch(from, to): a commit cannot be undone.
   virtual void rewind(SlotId slot, std::int64_t from, std::int64_t to) = 0;
 
@@ -65,9 +69,10 @@ class Backend {
   virtual void load(SlotId slot, std::int64_t position, std::span<const std::byte> bytes) = 0;
 
   // Reads every segment's tokens into its slot and computes what is wanted of them.
-  // REQUIRES: no batch in flight; slots distinct and in range; each segment has at least one token;
-  // token ids and targets in [0, V); the limits of info(); targets.size() == rows * targets_per_row;
-  // top_n <= V; token_from_last_sample only where the slot's last segment sampled a token.
+  // REQUIRES: a batch of at least one segment; slots distinct; each segment has at least one token and a
+  // position >= 0; token ids and targets in [0, V); the limits of info(); targets.size() == rows *
+  // targets_per_row; top_n <= V; temperature >= 0; token_from_last_sample only where the slot's last segment
+  // sampled a token, and then `tokens` is empty.
   virtual void submit(std::span<const Segment> batch) = 0;
 
   // Waits for the batch and returns one result per segment, in order. The views live until the next

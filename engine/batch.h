@@ -27,10 +27,11 @@ struct Wanted {
   std::size_t targets_per_row = 0;
   std::size_t top_n = 0;
 
-  // Draw the next token from the last row; null: none.
+  // Draw the next token from the last row; null: none. Its position, which keys the draw, is
+  // Segment::position + num_tokens(). A row that is not finite gives some id in [0, V).
   const SamplingParams* sample = nullptr;
 
-  // The inner loop's loss of each token at the fast weights it met: 1/2 |N(z) - (v - k)|^2 summed over f.
+  // The inner loop's loss of each token at the committed fast weights: 1/2 |N(z) - (v - k)|^2 summed over f.
   bool inner_losses = false;
 };
 

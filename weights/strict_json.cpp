@@ -130,42 +130,12 @@ class Checker : public nlohmann::json_sax<json> {
   std::uint64_t num_open_keys_ = 0;
 };
 
-class DocumentBuilder : public JsonListener {
- public:
-  void begin_object() override { open_.push_back(place(json::object())); }
-  void begin_array() override { open_.push_back(place(json::array())); }
-  void end() override { open_.pop_back(); }
-  void key(std::string name) override { key_ = std::move(name); }
-  void scalar(JsonScalar value) override {
-    std::visit([&](auto& held) { place(json(std::move(held))); }, value);
-  }
-  json take() { return std::move(root_); }
-
- private:
-  json* place(json value) {
-    if (open_.empty()) return &(root_ = std::move(value));
-    json& parent = *open_.back();
-    if (parent.is_array()) return &parent.emplace_back(std::move(value));
-    return &(parent[key_] = std::move(value));
-  }
-
-  json root_;
-  std::vector<json*> open_;  // a container moves only when its parent grows: never while it is open
-  std::string key_;
-};
-
 }  // namespace
 
 void parse_strict_json(std::string_view text, std::string_view file, JsonListener& listener) {
   check_bytes(text, file);
   Checker checker(file, listener);
   json::sax_parse(text.data(), text.data() + text.size(), &checker);
-}
-
-json parse_strict_json(std::string_view text, std::string_view file) {
-  DocumentBuilder builder;
-  parse_strict_json(text, file, builder);
-  return builder.take();
 }
 
 }  // namespace ttt::weights

@@ -4,8 +4,8 @@
 // rounded.
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
-#include <nlohmann/json_fwd.hpp>
 #include <string>
 #include <string_view>
 #include <variant>
@@ -26,8 +26,7 @@ class JsonListener {
   virtual void scalar(JsonScalar value) = 0;
 };
 
-// Both throw CheckpointError naming `file` and the byte where it went wrong.
+// Throws CheckpointError naming `file` and the byte where it went wrong.
 void parse_strict_json(std::string_view text, std::string_view file, JsonListener& listener);
-nlohmann::json parse_strict_json(std::string_view text, std::string_view file);
 
 }  // namespace ttt::weights

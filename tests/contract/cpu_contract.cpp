@@ -15,6 +15,7 @@ std::unique_ptr<Backend> make(const Model& model, std::size_t num_slots, std::si
   return cpu::make_cpu_backend(model, {.num_slots = num_slots,
                                        .max_batch_tokens = max_batch_tokens,
                                        .max_logits_rows = max_logits_rows,
+                                       .min_parallel_work = 0,  // tiny models, yet every thread works
                                        .num_threads = num_threads});
 }
 

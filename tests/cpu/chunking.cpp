@@ -30,6 +30,7 @@ std::unique_ptr<Backend> make_backend(const Model& model, std::size_t num_thread
   return cpu::make_cpu_backend(model, {.num_slots = kSlots,
                                        .max_batch_tokens = kMaxTokens,
                                        .max_logits_rows = kMaxTokens,
+                                       .min_parallel_work = 0,  // tiny models, yet every thread works
                                        .num_threads = num_threads});
 }
 

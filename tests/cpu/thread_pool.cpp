@@ -13,10 +13,11 @@ using ttt::cpu::ThreadPool;
 TEST_CASE("ranges cover everything once, in contiguous parts") {
   const std::size_t threads = GENERATE(1U, 2U, 3U, 7U);
   const std::size_t count = GENERATE(0U, 1U, 2U, 100U);
-  ThreadPool pool(threads);
+  const std::size_t work = GENERATE(1U, 1000U);
+  ThreadPool pool(threads, 1000);
   CHECK(pool.num_threads() == threads);
   std::vector<std::atomic<int>> seen(count);
-  pool.for_ranges(count, [&](std::size_t begin, std::size_t end, std::size_t thread) {
+  pool.for_ranges(count, work, [&](std::size_t begin, std::size_t end, std::size_t thread) {
     REQUIRE(thread < threads);
     for (std::size_t i = begin; i < end; ++i) ++seen[i];
   });
@@ -27,7 +28,7 @@ TEST_CASE("every task runs once, and its writes are seen by the caller") {
   ThreadPool pool(3);
   std::vector<int> results(50);
   for (int round = 0; round < 200; ++round) {
-    pool.for_tasks(results.size(),
+    pool.for_tasks(results.size(), 1,
                    [&](std::size_t task, std::size_t) { results[task] = round + static_cast<int>(task); });
     for (std::size_t task = 0; task < results.size(); ++task)
       REQUIRE(results[task] == round + static_cast<int>(task));
@@ -39,9 +40,22 @@ TEST_CASE("a pool that slept wakes up again") {
   for (int round = 0; round < 3; ++round) {
     std::this_thread::sleep_for(std::chrono::milliseconds(5));
     std::atomic<int> done{0};
-    pool.for_tasks(8, [&](std::size_t, std::size_t) { ++done; });
+    pool.for_tasks(8, 1, [&](std::size_t, std::size_t) { ++done; });
     CHECK(done == 8);
   }
 }
 
 TEST_CASE("a pool can go without having worked") { ThreadPool pool(4); }
+
+TEST_CASE("little work stays with the caller, much work is shared") {
+  ThreadPool pool(2, 1000);
+  const auto caller = std::this_thread::get_id();
+  std::atomic<int> elsewhere{0};
+  const auto look = [&](std::size_t, std::size_t, std::size_t) {
+    elsewhere += std::this_thread::get_id() != caller;
+  };
+  pool.for_ranges(10, 99, look);
+  CHECK(elsewhere == 0);
+  pool.for_ranges(10, 100, look);
+  CHECK(elsewhere == 1);
+}

@@ -13,7 +13,38 @@
 namespace ttt::weights {
 namespace {
 
-nlohmann::json parse(std::string_view text) { return parse_strict_json(text, "test.json"); }
+using nlohmann::json;
+
+// What a listener is told, as a document.
+class DocumentBuilder : public JsonListener {
+ public:
+  void begin_object() override { open_.push_back(place(json::object())); }
+  void begin_array() override { open_.push_back(place(json::array())); }
+  void end() override { open_.pop_back(); }
+  void key(std::string name) override { key_ = std::move(name); }
+  void scalar(JsonScalar value) override {
+    std::visit([&](auto& held) { place(json(std::move(held))); }, value);
+  }
+  json take() { return std::move(root_); }
+
+ private:
+  json* place(json value) {
+    if (open_.empty()) return &(root_ = std::move(value));
+    json& parent = *open_.back();
+    if (parent.is_array()) return &parent.emplace_back(std::move(value));
+    return &(parent[key_] = std::move(value));
+  }
+
+  json root_;
+  std::vector<json*> open_;  // a container moves only when its parent grows: never while it is open
+  std::string key_;
+};
+
+json parse(std::string_view text) {
+  DocumentBuilder builder;
+  parse_strict_json(text, "test.json", builder);
+  return builder.take();
+}
 std::string refusal(std::string_view text) {
   return refusal_of([&] { parse(text); });
 }
