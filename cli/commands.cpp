@@ -157,7 +157,7 @@ void Commands::add_convert() {
   Command& convert =
       add({"convert", "SRC OUT.gguf [options]", "make a .gguf file of a checkpoint",
            "Writes one file with the weights and the tokenizer. It appears whole or not at all; "
-           "Ctrl-C leaves nothing behind.",
+           "Ctrl-C leaves nothing behind (a second one may leave a .ttt-*.tmp file).",
            [this] { return cli::convert(convert_); }});
   convert.text("SRC", convert_.source, "SRC",
                "a Hugging Face folder (config.json, *.safetensors, tokenizer.model), "
@@ -193,6 +193,7 @@ void Commands::add_eval() {
   no_environment(logits.text("-o,--output", logits_.output, "FILE", "the .safetensors file to write"));
   no_environment(
       logits.flag("--state", logits_.state, "add the state after the last token, as state.<name>"));
+  no_environment(logits.flag("--force", logits_.force, "replace an existing file"));
   add_device_options(logits, logits_.model);
 }
 

@@ -23,17 +23,6 @@ namespace fs = std::filesystem;
 // Room for metadata, token lists and padding beside the tensors.
 constexpr std::uint64_t kHeaderAllowance = 1U << 20;
 
-void check_output(const ConvertCommandOptions& options) {
-  if (options.output.empty()) throw UsageError("name the file to write: ttt convert SRC OUT.gguf");
-  std::error_code error;
-  if (fs::is_directory(options.output, error)) {
-    throw UsageError(fmt::format("{} is a folder; name the .gguf file to write", options.output));
-  }
-  if (!options.force && fs::exists(options.output, error)) {
-    throw UsageError(fmt::format("{} exists already; --force replaces it", options.output));
-  }
-}
-
 std::uint64_t expected_bytes(const ModelFiles& files, weights::DType matrix_type) {
   std::uint64_t bytes = kHeaderAllowance;
   for (const NamedTensor& tensor : list_tensors(files.model)) {
@@ -59,7 +48,8 @@ void check_free_space(const std::string& output, std::uint64_t wanted) {
 
 int convert(const ConvertCommandOptions& options) {
   require_model(options.source);
-  check_output(options);
+  if (options.output.empty()) throw UsageError("name the file to write: ttt convert SRC OUT.gguf");
+  check_output(options.output, options.force);
   const weights::DType type = *weights::dtype_from_name(options.type);
   const ModelFiles files(options.source);
   for (const std::string& warning : files.model.warnings) print_warning(warning);

@@ -67,6 +67,7 @@ void write_state(const Backend& backend, const ModelConfig& config, std::int64_t
 int eval_logits(const LogitsOptions& options) {
   if (options.ids.empty()) throw UsageError("no token ids; give --ids 1,2,3 or --ids @FILE");
   if (options.output.empty()) throw UsageError("no output file; name one with -o OUT.safetensors");
+  check_output(options.output, options.force);
   OpenModel model(options.model, {.tokens = kRowsPerStep, .logits_rows = kRowsPerStep});
   const ModelConfig& config = model.config();
   const std::vector<TokenId> ids = read_ids(options.ids, config.vocab_size);

@@ -14,6 +14,7 @@ struct LogitsOptions {
   std::string ids;  // "1,2,3" or "@file"
   std::string output;
   bool state = false;
+  bool force = false;  // replace an existing file
 };
 
 // Writes `logits` [tokens, V] F32, `input_ids` [tokens] I32 and, with `state`, `state.<name>` F32 for every

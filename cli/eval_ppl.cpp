@@ -99,6 +99,7 @@ PplResult summarise_losses(const std::vector<double>& losses) {
 
 int eval_ppl(const PplOptions& options) {
   if (options.file.empty()) throw UsageError("no text; name one with -f FILE (- for stdin)");
+  require_model(options.model.model);
   const std::string text = read_input(options.file);
   OpenModel model(options.model);
   const std::vector<TokenId> ids = read_ids(options, model.files, text);

@@ -14,9 +14,10 @@ GenerationTimes generate(Session& session, Backend& backend,
   using Clock = std::chrono::steady_clock;
   const auto begin = Clock::now();
   auto prompt_end = begin;
+  std::size_t decode_steps = 0;
   {
     Progress progress("reading the prompt", Progress::Unit::kTokens);
-    backend.reset(0);
+    backend.reset(session.slot());
     while (session.reason() == FinishReason::kRunning && !interrupted()) {
       const bool was_reading = session.reading_prompt();
       const std::array<Segment, 1> batch = {session.next_segment(backend.info().max_batch_tokens)};
@@ -26,6 +27,8 @@ GenerationTimes generate(Session& session, Backend& backend,
         prompt_end = Clock::now();
         progress.update(static_cast<std::uint64_t>(session.position()), session.prompt_tokens());
         if (!session.reading_prompt()) progress.clear();
+      } else {
+        ++decode_steps;
       }
       on_text(text);
     }
@@ -33,7 +36,7 @@ GenerationTimes generate(Session& session, Backend& backend,
   const auto end = Clock::now();
   on_text(session.finish());
   const auto seconds = [](auto span) { return std::chrono::duration<double>(span).count(); };
-  return {seconds(prompt_end - begin), seconds(end - prompt_end)};
+  return {seconds(prompt_end - begin), seconds(end - prompt_end), decode_steps};
 }
 
 }  // namespace ttt::cli

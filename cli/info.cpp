@@ -153,7 +153,7 @@ ModelInfo describe_model(const ModelFiles& files) {
                       .pieces = files.tokenizer->vocab_size(),
                       .bos = files.bos_id(),
                       .eos = files.eos_id(),
-                      .adds_bos = adds_bos(files.checkpoint, *files.tokenizer)};
+                      .adds_bos = files.bos_id() && adds_bos(files.checkpoint)};
   }
   info.fresh_state_bytes = state_bytes(info.config, 0);
   info.max_state_bytes = max_state_bytes(info.config);

@@ -3,6 +3,9 @@
 
 #include <fmt/format.h>
 
+#include <filesystem>
+#include <system_error>
+
 #include "cli/exit_code.h"
 #include "cli/log.h"
 #include "cli/standard_streams.h"
@@ -40,6 +43,16 @@ void require_model(const std::string& path) {
   }
 }
 
+void check_output(const std::string& path, bool force) {
+  std::error_code error;
+  if (std::filesystem::is_directory(path, error)) {
+    throw UsageError(fmt::format("{} is a folder; name the file to write", path));
+  }
+  if (!force && std::filesystem::exists(path, error)) {
+    throw UsageError(fmt::format("{} exists already; --force replaces it", path));
+  }
+}
+
 ModelFiles::ModelFiles(const std::string& path, weights::FileAccess access)
     : checkpoint(open_checkpoint(path, access)),
       model(load_model(checkpoint)),
@@ -70,7 +83,7 @@ std::optional<TokenId> ModelFiles::eos_id() const {
 std::vector<TokenId> ModelFiles::encode_prompt(std::string_view text, bool bos,
                                                tokenizer::SpecialTokens special) const {
   std::vector<TokenId> ids = need_tokenizer().encode(text, special);
-  if (bos && adds_bos(checkpoint, *tokenizer)) ids.insert(ids.begin(), *bos_id());
+  if (bos && bos_id() && adds_bos(checkpoint)) ids.insert(ids.begin(), *bos_id());
   if (ids.empty())
     throw UsageError("the prompt is empty and no bos token stands in for it: give at least one word");
   return ids;

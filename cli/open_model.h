@@ -67,4 +67,7 @@ struct OpenModel {
 // An empty path is a UsageError that says how to name a model.
 void require_model(const std::string& path);
 
+// Throws UsageError if a command may not write to `path`: it is a folder, or exists and `force` is not given.
+void check_output(const std::string& path, bool force);
+
 }  // namespace ttt::cli

@@ -3,6 +3,7 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <chrono>
 #include <random>
 #include <span>
@@ -119,10 +120,8 @@ void run_as_ids(const RunOptions& options, const GenerationRequest& request, Ope
 
 double RunResult::prefill_rate() const { return rate(prompt_tokens, prefill_seconds); }
 
-// The first token comes with the prompt; the others took one step each.
-double RunResult::decode_rate() const {
-  return tokens.empty() ? 0.0 : rate(tokens.size() - 1, decode_seconds);
-}
+// The first token comes with the prompt; the others took one step each, and so did the end of text.
+double RunResult::decode_rate() const { return rate(decode_steps, decode_seconds); }
 
 std::string_view finish_reason(const RunResult& result) {
   return result.reason == FinishReason::kRunning ? "interrupted" : to_string(result.reason);
@@ -149,9 +148,11 @@ void run_session(Session& session, Backend& backend, const std::function<void(st
   });
   result.tokens = session.generated();
   result.reason = session.reason();
-  result.prompt_tokens = session.prompt_tokens();
+  // Fewer than the whole prompt after Ctrl-C.
+  result.prompt_tokens = std::min(session.prompt_tokens(), static_cast<std::size_t>(session.position()));
   result.prefill_seconds = times.prefill_seconds;
   result.decode_seconds = times.decode_seconds;
+  result.decode_steps = times.decode_steps;
 }
 
 int run(const RunOptions& options) {

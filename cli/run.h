@@ -45,6 +45,7 @@ struct RunResult {
   double load_seconds = 0.0;
   double prefill_seconds = 0.0;
   double decode_seconds = 0.0;
+  std::size_t decode_steps = 0;
 
   double prefill_rate() const;  // tokens/s; 0 where nothing was measured
   double decode_rate() const;

@@ -42,14 +42,26 @@ extern "C" void on_bus_error(int) {
 
 void handle(int signal, void (*handler)(int)) {
   struct sigaction action = {};
+  // nohup and shells that start jobs in the background ignore some signals for their children: so it stays.
+  if (sigaction(signal, nullptr, &action) == 0 && action.sa_handler == SIG_IGN) return;
+  action = {};
   action.sa_handler = handler;  // no SA_RESTART: a blocked write returns
   sigemptyset(&action.sa_mask);
   sigaction(signal, &action, nullptr);
 }
 
+// A caller may have closed stdin, stdout or stderr. The next file opened would take the number, and would be
+// read or written for the stream.
+void keep_standard_descriptors() {
+  int descriptor = 0;
+  while (descriptor >= 0 && descriptor <= STDERR_FILENO) descriptor = open("/dev/null", O_RDWR);
+  if (descriptor > STDERR_FILENO) close(descriptor);
+}
+
 }  // namespace
 
 void install_signal_handlers() {
+  keep_standard_descriptors();
   if (pipe2(wake_pipe.data(), O_CLOEXEC | O_NONBLOCK) != 0) {
     throw std::system_error(errno, std::generic_category(), "cannot make a pipe");
   }
@@ -68,13 +80,20 @@ void check_interrupted() {
   if (interrupted()) throw Interrupted();
 }
 
-void wait_readable(int descriptor) {
+namespace {
+
+void wait_for(int descriptor, short event) {
   while (true) {
-    std::array<pollfd, 2> polled = {pollfd{descriptor, POLLIN, 0}, pollfd{wake_pipe[0], POLLIN, 0}};
+    std::array<pollfd, 2> polled = {pollfd{descriptor, event, 0}, pollfd{wake_pipe[0], POLLIN, 0}};
     const int ready = poll(polled.data(), polled.size(), -1);
     check_interrupted();
     if (ready > 0) return;
   }
 }
+
+}  // namespace
+
+void wait_readable(int descriptor) { wait_for(descriptor, POLLIN); }
+void wait_writable(int descriptor) { wait_for(descriptor, POLLOUT); }
 
 }  // namespace ttt::cli

@@ -5,7 +5,8 @@
 
 namespace ttt::cli {
 
-// Also ignores SIGPIPE, so that a closed pipe is an error of write(). Call once, first thing.
+// Leaves alone what the caller ignores (nohup). Opens /dev/null for standard streams that are closed. Ignores
+// SIGPIPE, so that a closed pipe is an error of write(). Call once, first thing.
 void install_signal_handlers();
 
 // The signal that asked for the end, or 0.
@@ -21,5 +22,8 @@ void check_interrupted();
 // Waits until a read of `descriptor` would not block. Throws Interrupted when a signal asks for the end, also
 // one that came before.
 void wait_readable(int descriptor);
+
+// The same for a write.
+void wait_writable(int descriptor);
 
 }  // namespace ttt::cli

@@ -15,20 +15,19 @@
 namespace ttt::cli {
 namespace {
 
-// Bytes written before an error; errno tells which.
-std::size_t write_all(int descriptor, std::string_view text) {
-  std::size_t done = 0;
-  while (done < text.size()) {
-    const ssize_t count = ::write(descriptor, text.data() + done, text.size() - done);
-    if (count < 0 && errno == EINTR) continue;
-    if (count < 0) break;
-    done += static_cast<std::size_t>(count);
-  }
-  return done;
+// Writes what it can; returns the bytes written before an error, which errno tells.
+std::size_t write_some(int descriptor, std::string_view text) {
+  const ssize_t count = ::write(descriptor, text.data(), text.size());
+  return count < 0 ? 0 : static_cast<std::size_t>(count);
 }
 
 void print_line(std::string_view prefix, std::string_view sentence) {
-  write_all(STDERR_FILENO, fmt::format("ttt: {}{}\n", prefix, sentence));  // nowhere to report a failure
+  std::string line = fmt::format("ttt: {}{}\n", prefix, sentence);
+  while (!line.empty()) {
+    const std::size_t done = write_some(STDERR_FILENO, line);
+    if (done == 0 && errno != EINTR) return;  // nowhere to report a failure
+    line.erase(0, done);
+  }
 }
 
 [[noreturn]] void fail(int error, const std::string& what) {
@@ -52,10 +51,23 @@ std::string read_to_end(int descriptor, const std::string& name) {
 
 }  // namespace
 
+// A reader that does not read must not keep Ctrl-C from ending the program: a blocked write is interrupted by
+// the signal, and a full non-blocking pipe is waited for beside it.
 void write_stdout(std::string_view text) {
-  if (write_all(STDOUT_FILENO, text) == text.size()) return;
-  if (errno == EPIPE) throw ClosedOutput();
-  fail(errno, "cannot write to stdout");
+  while (!text.empty()) {
+    const std::size_t done = write_some(STDOUT_FILENO, text);
+    text.remove_prefix(done);
+    if (done > 0) continue;
+    if (errno == EINTR) {
+      check_interrupted();
+    } else if (errno == EAGAIN) {
+      wait_writable(STDOUT_FILENO);
+    } else if (errno == EPIPE) {
+      throw ClosedOutput();
+    } else {
+      fail(errno, "cannot write to stdout");
+    }
+  }
 }
 
 void end_text_on_terminal(std::string_view text) {

@@ -35,7 +35,7 @@ OpenTokenizer open_tokenizer(const std::string& path) {
   }
   ModelFiles files(path);
   files.need_tokenizer();
-  const bool bos = adds_bos(files.checkpoint, *files.tokenizer);
+  const bool bos = files.bos_id() && adds_bos(files.checkpoint);
   return {std::move(*files.tokenizer), bos ? files.bos_id() : std::nullopt};
 }
 

@@ -2,9 +2,11 @@
 #include "cpu/cpu_backend.h"
 
 #include <algorithm>
+#include <limits>
 #include <optional>
 #include <span>
 #include <stdexcept>
+#include <utility>
 #include <vector>
 
 #include "cpu/cpu_weights.h"
@@ -49,7 +51,7 @@ class CpuBackend final : public Backend {
   void check_segment(const Segment& segment) const;
   void check_wanted(const Segment& segment) const;
   void resolve(std::span<const Segment> batch);
-  void lay_out_results();
+  void lay_out_results(std::span<const Segment> batch);
   void compute_outputs();
   void finish_row(const OutputRow& output, std::span<const float> logits);
 
@@ -167,7 +169,9 @@ void CpuBackend::check_batch(std::span<const Segment> batch) const {
 
 void CpuBackend::check_segment(const Segment& segment) const {
   require_slot(segment.slot);
-  require(segment.position >= 0, "submit: negative position");
+  constexpr std::int64_t kMaxPosition = std::numeric_limits<std::int64_t>::max();
+  require(segment.position >= 0 && std::cmp_less_equal(segment.num_tokens(), kMaxPosition - segment.position),
+          "submit: a position out of range");
   if (segment.token_from_last_sample) {
     require(segment.tokens.empty(), "submit: both tokens and token_from_last_sample");
     require(last_sampled_[static_cast<std::size_t>(segment.slot)].has_value(),
@@ -192,8 +196,8 @@ void CpuBackend::check_wanted(const Segment& segment) const {
 
 void CpuBackend::submit(std::span<const Segment> batch) {
   check_batch(batch);
+  lay_out_results(batch);
   resolve(batch);
-  lay_out_results();
   forward_.run(segments_);
   compute_outputs();
   in_flight_ = true;
@@ -230,33 +234,31 @@ void CpuBackend::resolve(std::span<const Segment> batch) {
   }
 }
 
-void CpuBackend::lay_out_results() {
+// May throw std::bad_alloc, and changes no slot.
+void CpuBackend::lay_out_results(std::span<const Segment> batch) {
   places_.clear();
   ResultPlaces next{};
-  for (const ResolvedSegment& resolved : segments_) {
-    const Wanted& wanted = resolved.segment.wanted;
-    const std::size_t log_prob_rows = resolved.segment.num_rows(wanted.log_probs);
+  for (const Segment& segment : batch) {
     places_.push_back(next);
-    next.logits += resolved.segment.num_rows(wanted.logits) * config_.vocab_size;
-    next.targets += log_prob_rows * wanted.targets_per_row;
-    next.top += log_prob_rows * wanted.top_n;
+    next.logits += segment.num_rows(segment.wanted.logits) * config_.vocab_size;
+    next.targets += segment.wanted.targets.size();
+    next.top += segment.num_rows(segment.wanted.log_probs) * segment.wanted.top_n;
   }
   target_log_probs_.resize(std::max(target_log_probs_.size(), next.targets));
   top_.resize(std::max(top_.size(), next.top));
   results_.clear();
-  for (std::size_t i = 0; i < segments_.size(); ++i) {
-    const ResolvedSegment& resolved = segments_[i];
-    const Wanted& wanted = resolved.segment.wanted;
-    const std::size_t log_prob_rows = resolved.segment.num_rows(wanted.log_probs);
+  std::size_t first_row = 0;
+  for (std::size_t i = 0; i < batch.size(); ++i) {
+    const Segment& segment = batch[i];
+    const Wanted& wanted = segment.wanted;
     SegmentResult result;
-    result.logits = std::span(logits_).subspan(places_[i].logits,
-                                               resolved.segment.num_rows(wanted.logits) * config_.vocab_size);
-    result.target_log_probs =
-        std::span(target_log_probs_).subspan(places_[i].targets, log_prob_rows * wanted.targets_per_row);
-    result.top = std::span(top_).subspan(places_[i].top, log_prob_rows * wanted.top_n);
-    if (wanted.inner_losses)
-      result.inner_losses = forward_.losses(resolved.first_row, resolved.tokens.size());
+    result.logits =
+        std::span(logits_).subspan(places_[i].logits, segment.num_rows(wanted.logits) * config_.vocab_size);
+    result.target_log_probs = std::span(target_log_probs_).subspan(places_[i].targets, wanted.targets.size());
+    result.top = std::span(top_).subspan(places_[i].top, segment.num_rows(wanted.log_probs) * wanted.top_n);
+    if (wanted.inner_losses) result.inner_losses = forward_.losses(first_row, segment.num_tokens());
     results_.push_back(result);
+    first_row += segment.num_tokens();
   }
 }
 
@@ -310,7 +312,13 @@ void CpuBackend::finish_row(const OutputRow& output, std::span<const float> logi
 
 }  // namespace
 
-std::string_view dispatch_target() { return "baseline"; }
+std::string_view dispatch_target() {
+#if defined(__aarch64__)
+  return "arm64-baseline";
+#else
+  return "x86-64-baseline";
+#endif
+}
 
 std::unique_ptr<Backend> make_cpu_backend(const Model& model, const CpuOptions& options) {
   return std::make_unique<CpuBackend>(model, options);

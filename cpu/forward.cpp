@@ -207,7 +207,9 @@ InnerLoopRows Forward::rows_of(const ResolvedSegment& segment, std::size_t layer
   rows.row_stride = width;
   rows.alpha = work_.alpha.data() + segment.first_row * heads + a;
   rows.alpha_stride = heads;
-  rows.losses = work_.losses.data() + segment.first_row * loss_stride + layer * heads + a;
+  if (segment.segment.wanted.inner_losses) {
+    rows.losses = work_.losses.data() + segment.first_row * loss_stride + layer * heads + a;
+  }
   rows.losses_stride = loss_stride;
   return rows;
 }

@@ -47,8 +47,8 @@ class Forward {
  public:
   Forward(const CpuWeights& weights, StatePool& states, ThreadPool& pool, std::size_t max_batch_tokens);
 
-  // Reads every segment into its slot; afterwards hidden(row) is the last layer's output. The inner
-  // losses of all rows are in losses(row).
+  // Reads every segment into its slot; afterwards head() gives logits of its rows and losses() the inner
+  // losses of those segments that want them.
   void run(std::span<const ResolvedSegment> segments);
 
   // Logits of up to kHeadRows rows of the batch just run, by their workspace rows: [rows, V].

@@ -17,6 +17,7 @@ class ThreadPool {
   // `num_threads` >= 1 counts the caller, who works too. Work of fewer operations than `min_parallel_work`
   // stays with the caller: a hand-over costs microseconds, and a whole time slice where another program
   // holds the worker's processor.
+  // Throws std::system_error where the system has no more threads to give.
   explicit ThreadPool(std::size_t num_threads, std::size_t min_parallel_work = 0);
   ~ThreadPool();
   ThreadPool(const ThreadPool&) = delete;
@@ -62,6 +63,7 @@ class ThreadPool {
     wait_for_workers();
   }
 
+  void stop_workers();
   void start(void (*work)(void*, std::size_t), void* context);
   void wait_for_workers();
   void worker_loop(std::size_t thread);

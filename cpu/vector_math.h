@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // Sums and elementary functions with one fixed order of operations, so that a value has the same bits
-// wherever and however often it is computed. No libm: its functions differ between machines.
+// wherever and however often it is computed. No libm per token: its functions differ between machines.
 #pragma once
 
 #include <bit>
@@ -53,7 +53,8 @@ inline void add_scaled(float scale, const float* __restrict x, float* __restrict
   for (std::size_t i = 0; i < size; ++i) y[i] += scale * x[i];
 }
 
-// e^x within 2 ulp; 0 and the largest finite power of two are approached, never passed.
+// e^x within 2 ulp for x in [-87, 88]; beyond, the value at that end: never 0, never infinite. NaN gives the
+// value at -87: what multiplies it (x in silu and gelu) carries the NaN on.
 inline float exp(float x) {
   constexpr float kLowest = -87.0F;
   constexpr float kHighest = 88.0F;

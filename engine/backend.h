@@ -2,7 +2,7 @@
 // THE seam: what a device must do to run TTT models. Token ids go in, small results come out; nothing of
 // the device shows above. Everything that is not machine-specific is decided elsewhere: weights and shapes
 // in engine/model.h, mini-batches in engine/mini_batch.h, state in engine/state_layout.h, sampling in
-// engine/sampler.h. The mathematics is docs/ttt.md. tests/contract/ checks every sentence of this page.
+// engine/sampler.h. The mathematics is docs/ttt.md. tests/contract/ checks what can be seen from outside.
 //
 // Positions. The caller knows how many tokens each slot has read and passes that number in; a backend
 // keeps no counter. A slot's contents are defined after reset(), load() or copy() into it.
@@ -11,9 +11,11 @@
 // in the batch, however the sequence was cut into segments, whichever slot holds it, and however many
 // threads work (design promise; a backend that can keep it only in part says so in BackendInfo).
 //
-// Every function REQUIRES slots in range, positions >= 0 and, but for wait() and info(), no batch in flight.
+// Every function REQUIRES slots in range, positions >= 0 (also after a segment's tokens: no overflow) and,
+// but for wait() and info(), no batch in flight.
 //
-// Errors. A broken precondition ("REQUIRES") throws std::logic_error before anything was changed. A device
+// Errors. A broken precondition ("REQUIRES") throws std::logic_error before anything was changed; so does
+// std::bad_alloc, where a step wants more log-probabilities than any before it. A device
 // that fails throws std::runtime_error from submit() or wait(); then the slots of that batch are undefined
 // and all others are untouched.
 //
@@ -60,7 +62,7 @@ class Backend {
   virtual void copy(SlotId from, SlotId to, std::int64_t position) = 0;
 
   // Forgets the tokens from `to` up to `from` exactly: afterwards the slot is as it was at `to`, but for its
-  // last sampled token, which is forgotten (as by reset and load).
+  // last sampled token, which is forgotten (as by reset and load). from == to changes nothing.
   // REQUIRES: same_mini_batch(from, to): a commit cannot be undone.
   virtual void rewind(SlotId slot, std::int64_t from, std::int64_t to) = 0;
 

@@ -3,7 +3,6 @@
 
 #include <fmt/format.h>
 
-#include <cmath>
 #include <functional>
 #include <limits>
 #include <map>
@@ -41,19 +40,21 @@ class Fields {
 
   std::size_t extent(std::string_view key, std::uint64_t max,
                      std::optional<std::uint64_t> fallback = {}) const {
-    const auto value = find_uint(key).has_value() ? find_uint(key) : fallback;
+    std::optional<std::uint64_t> value = find_uint(key);
+    if (!value) value = fallback;
     if (!value) refuse(key, fmt::format("an integer from 1 to {}", max), "nothing");
     if (*value < 1 || *value > max)
       refuse(key, fmt::format("an integer from 1 to {}", max), fmt::format("{}", *value));
     return static_cast<std::size_t>(*value);
   }
 
-  double positive(std::string_view key, double fallback) const {
+  // A number that is positive and normal as a float, in which GGUF keeps it.
+  float positive(std::string_view key, double fallback) const {
     const double value = find_number(key).value_or(fallback);
-    if (!std::isfinite(value) || value <= 0.0 || value > 1e9) {
-      refuse(key, "a positive number", fmt::format("{}", value));
+    if (!(value >= static_cast<double>(std::numeric_limits<float>::min()) && value <= 1e9)) {
+      refuse(key, "a positive number up to 1e9", fmt::format("{}", value));
     }
-    return value;
+    return static_cast<float>(value);
   }
 
   [[noreturn]] void refuse(std::string_view key, std::string_view wanted, std::string_view found) const {
@@ -244,8 +245,8 @@ ModelConfig config_from_json(std::string_view text, std::string_view file) {
   config.num_attention_heads = fields.extent("num_attention_heads", config.hidden_size, 32);
   config.ttt_layer_type = parse_layer_type(fields, "ttt_layer_type");
   config.mini_batch_size = fields.extent("mini_batch_size", kMaxMiniBatch, 16);
-  config.ttt_base_lr = static_cast<float>(fields.positive("ttt_base_lr", 1.0));
-  config.rms_norm_eps = static_cast<float>(fields.positive("rms_norm_eps", 1e-6));
+  config.ttt_base_lr = fields.positive("ttt_base_lr", 1.0);
+  config.rms_norm_eps = fields.positive("rms_norm_eps", 1e-6);
   config.rope_theta = fields.positive("rope_theta", 10000.0);
   config.pre_conv = fields.find_bool("pre_conv").value_or(false);
   config.share_qk = fields.find_bool("share_qk").value_or(false);
@@ -291,8 +292,8 @@ ModelConfig config_from_gguf(const GgufMetadata& metadata, std::string_view file
   config.num_attention_heads = fields.extent("ttt.attention.head_count", config.hidden_size);
   config.ttt_layer_type = parse_layer_type(fields, "ttt.layer_type");
   config.mini_batch_size = fields.extent("ttt.mini_batch_size", kMaxMiniBatch);
-  config.ttt_base_lr = static_cast<float>(fields.positive("ttt.base_lr", 1.0));
-  config.rms_norm_eps = static_cast<float>(fields.positive("ttt.attention.layer_norm_rms_epsilon", 1e-6));
+  config.ttt_base_lr = fields.positive("ttt.base_lr", 1.0);
+  config.rms_norm_eps = fields.positive("ttt.attention.layer_norm_rms_epsilon", 1e-6);
   config.rope_theta = fields.positive("ttt.rope.freq_base", 10000.0);
   config.pre_conv = required_bool("ttt.pre_conv");
   config.share_qk = required_bool("ttt.share_qk");
@@ -321,7 +322,7 @@ void append_config(const ModelConfig& config, GgufMetadata& metadata) {
   add("ttt.feed_forward_length", u32(config.intermediate_size));
   add("ttt.attention.head_count", u32(config.num_attention_heads));
   add("ttt.attention.layer_norm_rms_epsilon", config.rms_norm_eps);
-  add("ttt.rope.freq_base", static_cast<float>(config.rope_theta));
+  add("ttt.rope.freq_base", config.rope_theta);
   add("ttt.context_length", u32(config.context_length));
   add("ttt.layer_type", std::string(to_string(config.ttt_layer_type)));
   add("ttt.mini_batch_size", u32(config.mini_batch_size));

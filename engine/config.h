@@ -29,7 +29,7 @@ struct ModelConfig {
   std::size_t mini_batch_size = 16;  // K, tokens whose gradients are taken at the same fast weights
   float ttt_base_lr = 1.0F;          // inner base learning rate: 1.0 for Linear, 0.1 for MLP as trained
   float rms_norm_eps = 1e-6F;        // of every RMSNorm; the LayerNorms have a fixed 1e-6
-  double rope_theta = 10000.0;
+  float rope_theta = 10000.0F;
   bool pre_conv = false;        // a residual convolution before each layer's sequence mixer
   bool share_qk = false;        // one projection and two convolutions give q and k
   bool use_gate = false;        // GELU gate on the mixer's output

@@ -43,6 +43,12 @@ std::string size_label(std::uint64_t num_parameters) {
   return count >= 1e9 ? fmt::format("{:.1f}B", count / 1e9) : fmt::format("{:.0f}M", count / 1e6);
 }
 
+// Of another GGUF file's metadata; the rest is written anew.
+bool is_carried(std::string_view key) {
+  return key.starts_with("general.") || key == "tokenizer.ggml.add_bos_token" ||
+         key == "tokenizer.chat_template";
+}
+
 GgufMetadata make_metadata(const weights::Checkpoint& checkpoint, const Model& model,
                            const std::vector<NamedTensor>& tensors, const tokenizer::Tokenizer* tokenizer,
                            DType matrix_type) {
@@ -55,10 +61,9 @@ GgufMetadata make_metadata(const weights::Checkpoint& checkpoint, const Model& m
   metadata.emplace_back("general.quantization_version", std::uint32_t{2});
   metadata.emplace_back("general.alignment", std::uint32_t{32});
   metadata.emplace_back(std::string(kHashKey), std::string(32, '0'));
-  // What the source says about itself (licence, author, origin) goes along.
+  // What the source says about itself (licence, author, origin) and how text is to be read goes along.
   for (const auto& [key, value] : checkpoint.metadata()) {
-    if (key.starts_with("general.") && weights::find(metadata, key) == nullptr)
-      metadata.emplace_back(key, value);
+    if (is_carried(key) && weights::find(metadata, key) == nullptr) metadata.emplace_back(key, value);
   }
   if (tokenizer != nullptr) append_tokenizer(*tokenizer, metadata);
   return metadata;
@@ -76,10 +81,10 @@ std::vector<weights::GgufTensorInfo> make_tensor_infos(const std::vector<NamedTe
   return infos;
 }
 
-// F16 ends at 65504: a larger weight would silently become infinite.
+// F16 ends at 65504, BF16 a little below F32: a larger weight would silently become infinite.
 void check_range(const weights::Checkpoint& checkpoint, const weights::TensorView& tensor, DType type,
                  std::span<const std::byte> source, std::span<const std::byte> converted) {
-  if (type != DType::kF16 || tensor.dtype == DType::kF16) return;
+  if (type == DType::kF32 || tensor.dtype == type) return;
   const std::size_t count = converted.size() / 2;
   std::vector<float> before(count);
   std::vector<float> after(count);
@@ -89,9 +94,9 @@ void check_range(const weights::Checkpoint& checkpoint, const weights::TensorVie
     if (std::isinf(after[i]) && std::isfinite(before[i])) {
       weights::refuse({.file = checkpoint.path(),
                        .where = tensor.name,
-                       .wanted = "weights within +-65504 for F16",
+                       .wanted = fmt::format("weights in the range of {}", weights::dtype_info(type).name),
                        .found = fmt::format("{}", before[i]),
-                       .remedy = "Use --type bf16 or --type f32."});
+                       .remedy = "Use --type f32, or --type bf16 in place of f16."});
     }
   }
 }

@@ -8,6 +8,7 @@
 #include <algorithm>
 #include <set>
 
+#include "engine/tokenizer_metadata.h"
 #include "weights/checkpoint_error.h"
 
 namespace ttt {
@@ -310,8 +311,7 @@ class Loader {
 
   // Buffers that some exporters save although they are computed, and what is not a weight.
   bool is_ignorable(const std::string& name) const {
-    return name == "tokenizer.sentencepiece" || name.ends_with(".token_idx") ||
-           name.ends_with(".rotary_emb.inv_freq");
+    return name == kTokenizerTensor || name.ends_with(".token_idx") || name.ends_with(".rotary_emb.inv_freq");
   }
 
   std::string describe(const std::string& name) const {

@@ -2,6 +2,7 @@
 #include "engine/session.h"
 
 #include <algorithm>
+#include <iterator>
 #include <stdexcept>
 #include <utility>
 
@@ -21,13 +22,20 @@ std::string_view to_string(FinishReason reason) {
 }
 
 Session::Session(GenerationRequest request, SlotId slot, const tokenizer::Tokenizer* tokenizer)
-    : request_(std::move(request)), slot_(slot) {
+    : request_(std::move(request)), slot_(slot), tokenizer_(tokenizer) {
   if (request_.prompt.empty()) throw std::logic_error("Session: the prompt is empty");
-  if (tokenizer != nullptr) text_.emplace(*tokenizer, request_.prompt, request_.stop_strings);
+  if (tokenizer_ == nullptr) return;
+  std::vector<TokenId> prompt;
+  std::ranges::copy_if(request_.prompt, std::back_inserter(prompt),
+                       [this](TokenId id) { return has_text(id); });
+  text_.emplace(*tokenizer_, prompt, request_.stop_strings);
 }
+
+bool Session::has_text(TokenId id) const { return id < tokenizer_->vocab_size(); }
 
 Segment Session::next_segment(std::size_t max_tokens) {
   if (reason_ != FinishReason::kRunning) throw std::logic_error("Session: has finished");
+  if (max_tokens == 0) throw std::logic_error("Session: room for no token");
   Segment segment;
   segment.slot = slot_;
   segment.position = position_;
@@ -58,7 +66,7 @@ std::string Session::accept(const SegmentResult& result) {
     return {};
   }
   generated_.push_back(id);
-  std::string text = text_ ? text_->push(id) : std::string();
+  std::string text = text_ && has_text(id) ? text_->push(id) : std::string();
   if (text_ && text_->stopped_by()) {
     reason_ = FinishReason::kStopString;
   } else if (request_.max_tokens > 0 && std::cmp_greater_equal(generated_.size(), request_.max_tokens)) {

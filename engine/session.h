@@ -30,12 +30,13 @@ std::string_view to_string(FinishReason reason);  // "length", "stop", ...
 
 class Session {
  public:
-  // `tokenizer` turns ids into text and must outlive the session; null: ids only.
+  // `tokenizer` turns ids into text and must outlive the session; null: ids only. Ids that it does not have
+  // (a model's vocabulary may be padded beyond it) have no text.
   // The slot must have been reset. REQUIRES: a prompt that is not empty.
   Session(GenerationRequest request, SlotId slot, const tokenizer::Tokenizer* tokenizer);
 
   // The next tokens to read: at most `max_tokens` of the prompt, or the token sampled last.
-  // The segment borrows from the session. REQUIRES: reason() == kRunning.
+  // The segment borrows from the session. REQUIRES: reason() == kRunning; max_tokens >= 1.
   Segment next_segment(std::size_t max_tokens);
 
   // Takes the result of the segment given last; returns text that is certain now.
@@ -43,6 +44,7 @@ class Session {
   // Text held back at the end.
   std::string finish();
 
+  SlotId slot() const { return slot_; }
   FinishReason reason() const { return reason_; }
   std::int64_t position() const { return position_; }  // tokens read into the slot
   std::size_t prompt_tokens() const { return request_.prompt.size(); }
@@ -50,8 +52,11 @@ class Session {
   const std::vector<TokenId>& generated() const { return generated_; }
 
  private:
+  bool has_text(TokenId id) const;
+
   GenerationRequest request_;
   SlotId slot_;
+  const tokenizer::Tokenizer* tokenizer_;
   std::optional<tokenizer::TextStream> text_;
   std::int64_t position_ = 0;
   std::size_t tokens_in_flight_ = 0;

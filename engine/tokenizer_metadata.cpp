@@ -87,8 +87,7 @@ std::optional<Tokenizer> load_tokenizer(const Checkpoint& checkpoint, std::size_
   return tokenizer;
 }
 
-bool adds_bos(const Checkpoint& checkpoint, const Tokenizer& tokenizer) {
-  if (!tokenizer.bos_id()) return false;
+bool adds_bos(const Checkpoint& checkpoint) {
   const weights::GgufValue* value = weights::find(checkpoint.metadata(), "tokenizer.ggml.add_bos_token");
   const bool* says = value == nullptr ? nullptr : std::get_if<bool>(value);
   return says == nullptr || *says;

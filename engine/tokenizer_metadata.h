@@ -19,8 +19,8 @@ inline constexpr std::string_view kTokenizerTensor = "tokenizer.sentencepiece"; 
 std::optional<tokenizer::Tokenizer> load_tokenizer(const weights::Checkpoint& checkpoint,
                                                    std::size_t vocab_size);
 
-// Whether a text prompt begins with bos: what the file says, else yes if there is a bos.
-bool adds_bos(const weights::Checkpoint& checkpoint, const tokenizer::Tokenizer& tokenizer);
+// Whether a text prompt begins with bos, if there is one: what the file says, else yes.
+bool adds_bos(const weights::Checkpoint& checkpoint);
 
 // Appends the tokenizer.ggml.* keys.
 void append_tokenizer(const tokenizer::Tokenizer& tokenizer, weights::GgufMetadata& metadata);

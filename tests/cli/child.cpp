@@ -69,6 +69,14 @@ std::vector<char*> pointers(std::vector<std::string>& texts) {
 
 }  // namespace
 
+bool has_terminals() {
+  const int descriptor = ::posix_openpt(O_RDWR | O_NOCTTY | O_CLOEXEC);
+  const bool usable =
+      descriptor >= 0 && ::ptsname(descriptor) != nullptr && ::access(::ptsname(descriptor), R_OK) == 0;
+  if (descriptor >= 0) ::close(descriptor);
+  return usable;
+}
+
 Child::Child(const std::vector<std::string>& arguments, const ChildOptions& options) {
   ::signal(SIGPIPE, SIG_IGN);  // a child that does not read its input
   std::vector<std::string> words = {TTT_PROGRAM};

@@ -19,6 +19,9 @@ struct ChildOptions {
   bool full_stdout = false;  // the first write to stdout blocks until the test reads
 };
 
+// Some sandboxes have no pseudo-terminals; what a terminal changes cannot be tested there.
+bool has_terminals();
+
 struct Outcome {
   int code = 0;  // exit code; 128 + the signal for a child that a signal killed
   bool killed = false;

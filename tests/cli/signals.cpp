@@ -7,6 +7,7 @@
 #include <unistd.h>
 
 #include <catch2/catch.hpp>
+#include <cstdlib>
 #include <filesystem>
 #include <nlohmann/json.hpp>
 
@@ -44,6 +45,27 @@ TEST_CASE("Ctrl-C ends generation with code 130 and keeps the text so far") {
   longer[5] = "100";
   const std::string whole = test::run_program(longer).out;
   CHECK(whole.substr(0, outcome.out.size()) == outcome.out.substr(0, whole.size()));
+}
+
+TEST_CASE("what the caller ignores stays ignored: nohup") {
+  const TemporaryFolder folder;
+  const std::string model = test::make_text_model(folder / "model");
+  ::signal(SIGHUP, SIG_IGN);
+  Child child(endless(model));
+  ::signal(SIGHUP, SIG_DFL);
+  REQUIRE(child.read_output(20));
+  child.signal(SIGHUP);
+  CHECK(child.read_output(200));
+  child.signal(SIGINT);
+  CHECK(child.wait().code == kInterrupted);
+}
+
+TEST_CASE("a closed stdin is an empty prompt, not a hang") {
+  const TemporaryFolder folder;
+  const std::string model = test::make_text_model(folder / "model");
+  const std::string command =
+      std::string("exec '") + TTT_PROGRAM + "' run '" + model + "' -n 3 --temp 0 <&- >/dev/null";
+  CHECK(std::system(command.c_str()) == 0);
 }
 
 TEST_CASE("Ctrl-C under --json still gives the whole object") {
@@ -84,6 +106,10 @@ TEST_CASE("SIGTERM ends generation with 128 and its number") {
 }
 
 TEST_CASE("Ctrl-C while the prompt is read from stdin ends with code 130") {
+  if (!test::has_terminals()) {
+    WARN("no pseudo-terminals here: not tested");
+    return;
+  }
   const TemporaryFolder folder;
   const std::string model = test::make_text_model(folder / "model");
   Child child({"run", model, "-", "-v"}, {.stdin_terminal = true});

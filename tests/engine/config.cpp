@@ -71,6 +71,7 @@ TEST_CASE("a wrong field of config.json is refused by name") {
       {"ttt_base_lr", "0"},
       {"ttt_base_lr", "-1"},
       {"rms_norm_eps", "0.0"},
+      {"rms_norm_eps", "1e-60"},  // 0 as a float
       {"rope_theta", "\"big\""},
       {"share_qk", "1"},
       {"tie_word_embeddings", "\"yes\""},
@@ -92,7 +93,7 @@ TEST_CASE("a config.json that is no object is refused") {
 TEST_CASE("a configuration survives the way through GGUF metadata") {
   ModelConfig config = test::small_config(GENERATE(LayerType::kTttLinear, LayerType::kTttMlp));
   config.name = "small";
-  config.rope_theta = 500.0;
+  config.rope_theta = 10000.3F;
   config.rms_norm_eps = 1e-5F;
   config.tie_word_embeddings = false;
   config.context_length = 8192;

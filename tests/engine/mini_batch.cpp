@@ -2,24 +2,16 @@
 #include "engine/mini_batch.h"
 
 #include <catch2/catch.hpp>
-#include <vector>
+#include <cstdint>
 
 using namespace ttt;
 
-TEST_CASE("pieces cover every row once, never cross a mini-batch and commit at its end") {
-  const std::size_t size = GENERATE(1U, 5U, 16U);
-  const std::int64_t position = GENERATE(0, 1, 4, 15, 16, 17, 1'000'000'007);
-  const std::size_t rows = GENERATE(0U, 1U, 15U, 16U, 17U, 100U);
-  std::size_t next = 0;
-  for_each_piece(position, rows, size, [&](const MiniBatchPiece& piece) {
-    CHECK(piece.first_row == next);
-    CHECK(piece.num_rows > 0);
-    CHECK(piece.phase == (static_cast<std::size_t>(position) + next) % size);
-    CHECK(piece.phase + piece.num_rows <= size);
-    CHECK(piece.commits == (piece.phase + piece.num_rows == size));
-    next += piece.num_rows;
-  });
-  CHECK(next == rows);
+TEST_CASE("the phase counts the tokens of the open mini-batch") {
+  CHECK(phase_of(0, 16) == 0);
+  CHECK(phase_of(15, 16) == 15);
+  CHECK(phase_of(16, 16) == 0);
+  CHECK(phase_of((std::int64_t{1} << 40) + 5, 16) == 5);
+  CHECK(phase_of(7, 1) == 0);
 }
 
 TEST_CASE("only tokens of the open mini-batch can be dropped") {

@@ -126,3 +126,13 @@ TEST_CASE("the text of a session continues its prompt with the right spaces") {
 TEST_CASE("a session without a prompt is refused") {
   CHECK_THROWS_AS(Session({}, 0, nullptr), std::logic_error);
 }
+
+TEST_CASE("ids of a padded vocabulary, which the tokenizer does not have, have no text") {
+  GenerationRequest request;
+  request.prompt = {1, 5000};
+  Session session(request, 0, &demo_tokenizer());
+  const std::vector<TokenId> word = demo_tokenizer().encode("evening");
+  REQUIRE(word.size() == 1);
+  CHECK(drive(session, {4096, word[0], 100'000}) == "evening");
+  CHECK(session.generated() == std::vector<TokenId>{4096, word[0], 100'000});
+}
