@@ -80,20 +80,22 @@ void check_interrupted() {
   if (interrupted()) throw Interrupted();
 }
 
-namespace {
-
-void wait_for(int descriptor, short event) {
+void wait_readable(int descriptor) {
   while (true) {
-    std::array<pollfd, 2> polled = {pollfd{descriptor, event, 0}, pollfd{wake_pipe[0], POLLIN, 0}};
+    std::array<pollfd, 2> polled = {pollfd{descriptor, POLLIN, 0}, pollfd{wake_pipe[0], POLLIN, 0}};
     const int ready = poll(polled.data(), polled.size(), -1);
     check_interrupted();
     if (ready > 0) return;
   }
 }
 
-}  // namespace
-
-void wait_readable(int descriptor) { wait_for(descriptor, POLLIN); }
-void wait_writable(int descriptor) { wait_for(descriptor, POLLOUT); }
+void wait_writable(int descriptor) {
+  while (true) {
+    std::array<pollfd, 2> polled = {pollfd{descriptor, POLLOUT, 0}, pollfd{wake_pipe[0], POLLIN, 0}};
+    const int ready = poll(polled.data(), polled.size(), -1);
+    if (ready > 0 && polled[0].revents != 0) return;
+    check_interrupted();
+  }
+}
 
 }  // namespace ttt::cli

@@ -23,7 +23,8 @@ void check_interrupted();
 // one that came before.
 void wait_readable(int descriptor);
 
-// The same for a write.
+// Waits until a write of PIPE_BUF bytes to `descriptor` would not block. Throws Interrupted if it would, and
+// a signal asks or has asked for the end: what can be written without waiting still is.
 void wait_writable(int descriptor);
 
 }  // namespace ttt::cli

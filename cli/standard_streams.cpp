@@ -7,6 +7,7 @@
 
 #include <array>
 #include <cerrno>
+#include <climits>
 #include <system_error>
 
 #include "cli/exit_code.h"
@@ -51,22 +52,15 @@ std::string read_to_end(int descriptor, const std::string& name) {
 
 }  // namespace
 
-// A reader that does not read must not keep Ctrl-C from ending the program: a blocked write is interrupted by
-// the signal, and a full non-blocking pipe is waited for beside it.
+// Never blocks in write(): a reader that does not read must not keep Ctrl-C from ending the program.
 void write_stdout(std::string_view text) {
   while (!text.empty()) {
-    const std::size_t done = write_some(STDOUT_FILENO, text);
+    wait_writable(STDOUT_FILENO);
+    const std::size_t done = write_some(STDOUT_FILENO, text.substr(0, PIPE_BUF));
     text.remove_prefix(done);
-    if (done > 0) continue;
-    if (errno == EINTR) {
-      check_interrupted();
-    } else if (errno == EAGAIN) {
-      wait_writable(STDOUT_FILENO);
-    } else if (errno == EPIPE) {
-      throw ClosedOutput();
-    } else {
-      fail(errno, "cannot write to stdout");
-    }
+    if (done > 0 || errno == EINTR || errno == EAGAIN) continue;
+    if (errno == EPIPE) throw ClosedOutput();
+    fail(errno, "cannot write to stdout");
   }
 }
 

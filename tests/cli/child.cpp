@@ -165,7 +165,10 @@ bool Child::read_errors_until(std::string_view text) {
   return outcome_.err.find(text) != std::string::npos;
 }
 
-void Child::signal(int number) { ::kill(process_, number); }
+void Child::signal(int number) {
+  if (process_ <= 0) throw std::logic_error("the program has ended");  // kill(-1) would hit every process
+  ::kill(process_, number);
+}
 
 void Child::close_output() { close_if_open(output_); }
 
