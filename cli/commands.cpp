@@ -5,6 +5,7 @@
 #include <limits>
 #include <utility>
 
+#include "cli/config_file.h"
 #include "cli/exit_code.h"
 #include "cli/man_page.h"
 #include "cli/standard_streams.h"
@@ -35,6 +36,7 @@ Commands::Commands() {
   add_tokenize();
   add_convert();
   add_eval();
+  add_doctor();
   add_about();
 }
 
@@ -43,18 +45,37 @@ Command* Commands::find(std::string_view name) {
   return it == list_.end() ? nullptr : &*it;
 }
 
+void Commands::parse(Command& command, std::span<const std::string> arguments) {
+  command.parse(arguments, [&](const std::string* given) {
+    doctor_.config_file = config_path(given);
+    if (!doctor_.config_file) return std::vector<Setting>();
+    try {
+      return read_settings(*doctor_.config_file, list_, command);
+    } catch (const std::runtime_error& error) {
+      if (!command.is_named("doctor")) throw;
+      doctor_.config_error = error.what();
+      return std::vector<Setting>();
+    }
+  });
+}
+
 Command& Commands::add(Command command) {
   list_.push_back(std::move(command));
   return list_.back();
 }
 
+void Commands::add_verbose(Command& command) {
+  command.flag("-v,--verbose", verbose_, "say on stderr what is done");
+}
+
 void Commands::add_device_options(Command& command, ModelOptions& options) {
-  command.text("--device", options.device, "auto|cpu|cuda[:i]",
-               "where to compute; this version knows the CPU");
+  command
+      .text("--device", options.device, "auto|cpu|cuda[:i]", "where to compute; this version knows the CPU")
+      .suggestions = {"auto", "cpu", "cuda"};
   command.integer("-t,--threads", options.threads, {0, kMaxThreads}, "N",
                   "threads; 0: the processors that affinity and cgroup allow");
   command.flag("--no-mmap", options.no_mmap, "read the model file into memory instead of mapping it");
-  command.flag("-v,--verbose", verbose_, "say on stderr what is done");
+  add_verbose(command);
 }
 
 void Commands::add_run() {
@@ -76,13 +97,7 @@ void Commands::add_run() {
   no_environment(
       run.optional_text("--tokens", run_.tokens, "IDS",
                         "the prompt as token ids, 1,2,3 or @FILE; nothing is put in front of them"));
-  run.integer("-n,--max-tokens,--n-predict,--predict", run_.max_tokens, {-1, kAnyCount}, "N",
-              "tokens to generate; -1: until the end-of-text token or Ctrl-C; 0: read the prompt and stop");
-  run.number("--temperature,--temp", run_.temperature, 0.0, kMaxTemperature, "T",
-             "sampling temperature; 0 takes the most probable token");
-  run.optional_integer("-s,--seed", run_.seed, {0, kAnyCount}, "N",
-                       "seed of the sampler; without one it differs each time");
-  no_environment(run.list("--stop", run_.stop, "TEXT", "end where this text appears; it is not printed"));
+  add_sampling_options(run, run_.sampling);
   run.flag("--echo", run_.echo, "print the prompt before its continuation");
   run.flag("--no-bos", run_.no_bos, "do not put the begin-of-text token before the prompt");
   run.flag("--parse-special", run_.parse_special, "read </s> and the like in the prompt as special tokens");
@@ -97,6 +112,7 @@ void Commands::add_run() {
   run.ignore("-ctv,--cache-type-v", kIgnoredHelp);
   run.example("ttt run model.gguf \"Once upon a time\" -n 100", "continue a sentence by 100 tokens");
   run.example("ttt run model.gguf -f book.txt -n 0 --timings", "measure how fast a long text is read");
+  run.example("ttt run model.gguf -p \"Dear\" --num 3 --seed 1", "three continuations, the prompt read once");
   run.example("ttt run model.gguf -p \"-x\" --temp 0 --json", "the most probable continuation, as JSON");
 }
 
@@ -112,7 +128,7 @@ void Commands::add_demo() {
   demo.integer("-s,--seed", demo_.seed, {0, kAnyCount}, "N", "seed of the sampler");
   demo.integer("-t,--threads", demo_.threads, {0, kMaxThreads}, "N", "threads; 0: all usable processors");
   demo.flag("--timings", demo_.timings, "print load time and tokens per second on stderr");
-  demo.flag("-v,--verbose", verbose_, "say on stderr what is done");
+  add_verbose(demo);
   demo.example("ttt demo --model mlp --seed 7", "another text, by the TTT-MLP model");
 }
 
@@ -128,6 +144,7 @@ void Commands::add_info() {
       info.flag("--check", info_.check,
                 "verify the hash, look for NaN and infinity, compare the tokenizer's special tokens"));
   info.flag("--json", info_.json, kJsonHelp);
+  add_verbose(info);
   info.example("ttt info model.gguf --check", "is the download complete and undamaged?");
 }
 
@@ -144,6 +161,7 @@ void Commands::add_tokenize() {
   tokenize.flag("--no-bos", tokenize_.no_bos, "without the begin-of-text token that a prompt gets");
   tokenize.flag("--parse-special", tokenize_.parse_special, "read </s> and the like as special tokens");
   tokenize.flag("--json", tokenize_.json, kJsonHelp);
+  add_verbose(tokenize);
   tokenize.example("ttt tokenize model.gguf -f book.txt --count", "how many tokens is this?");
 
   Command& detokenize = add({"detokenize", "MODEL [IDS]", "token ids to text",
@@ -151,6 +169,7 @@ void Commands::add_tokenize() {
                              [this] { return cli::detokenize(detokenize_); }});
   add_model(detokenize, detokenize_.model, "a .gguf file, a Hugging Face folder, or a tokenizer.model");
   detokenize.text("IDS", detokenize_.ids, "IDS", "the ids; - or nothing reads stdin");
+  add_verbose(detokenize);
 }
 
 void Commands::add_convert() {
@@ -166,6 +185,7 @@ void Commands::add_convert() {
   convert.choice("--type", convert_.type, {"f32", "f16", "bf16"},
                  "type of the matrices; norms, rates, convolutions and initial fast weights stay f32");
   no_environment(convert.flag("--force", convert_.force, "replace an existing file"));
+  add_verbose(convert);
   convert.example("ttt convert folder model.gguf --type bf16", "half the size, made once");
 }
 
@@ -197,6 +217,35 @@ void Commands::add_eval() {
   add_device_options(logits, logits_.model);
 }
 
+void Commands::add_doctor() {
+  Command& doctor = add(
+      {"doctor", "[MODEL...] [options]", "a report on program, machine and models, for bug tickets",
+       "Reports version, processor, memory, control group, system, settings and, for each MODEL, whether it "
+       "opens and fits into memory. Names of users and hosts, folders and secrets are left out. Problems are "
+       "listed last, with advice; they do not change the exit code, but a MODEL that cannot be opened ends "
+       "it with 3.",
+       [this] { return run_doctor(); }});
+  doctor.list("MODEL", doctor_.models, "MODEL", "a .gguf file or a Hugging Face folder to examine");
+  no_environment(doctor.flag("--paths", doctor_.paths, "show whole paths; the home folder stays ~"));
+  doctor.flag("--json", doctor_.json, kJsonHelp);
+  add_verbose(doctor);
+  doctor.example("ttt doctor model.gguf", "what to put into a bug ticket; does this model fit here?");
+}
+
+int Commands::run_doctor() {
+  for (const Command& command : list_) {
+    for (const Option& option : command.options()) {
+      if (option.environment.empty()) continue;
+      doctor_.variables.push_back(option.environment);
+      if (option.kind == Option::Kind::kInteger || option.kind == Option::Kind::kNumber) {
+        doctor_.numeric_variables.push_back(option.environment);
+      }
+    }
+  }
+  for (const char* name : {"TTT_CONFIG", "TTT_MODEL_DIR"}) doctor_.variables.emplace_back(name);
+  return cli::doctor(doctor_);
+}
+
 void Commands::add_about() {
   Command& version = add({"version", "[--json]", "what this program is",
                           "Prints version, commit, compiler, processor, CUDA and libraries, for bug reports.",
@@ -208,10 +257,21 @@ void Commands::add_about() {
          return static_cast<int>(kOk);
        }});
 
+  Command& completion = add(
+      {"completion", "bash|zsh|fish", "a script by which a shell completes ttt's command lines",
+       "Prints a script that completes commands, options, their choices and files. For bash: source <(ttt "
+       "completion bash); for fish: ttt completion fish | source; for zsh: save it as _ttt in a folder of "
+       "$fpath.",
+       [this] { return cli::completion(list_, completion_); }});
+  completion.choice("SHELL", completion_.shell, {"bash", "zsh", "fish"}, "the shell");
+  completion.example("source <(ttt completion bash)", "complete with the Tab key in this bash");
+
   Command& help = add({"help", "[COMMAND | WORD]", "help on a command, or a search in all options",
                        "Prints the options of a command, or every option that a word occurs in.",
                        [this] { return cli::help(list_, help_); }});
-  help.text("TOPIC", help_.topic, "TOPIC", "a command or a word");
+  Option& topic = help.text("TOPIC", help_.topic, "TOPIC", "a command or a word");
+  for (const Command& command : list_) topic.suggestions.push_back(command.name());
+
   help.text("REST", help_.topic_rest, "REST", "second word of a command such as eval ppl");
 }
 

@@ -2,11 +2,15 @@
 // Every command of the program with every option it has, and the values they land in.
 #pragma once
 
+#include <span>
+#include <string>
 #include <string_view>
 #include <vector>
 
+#include "cli/completion.h"
 #include "cli/convert.h"
 #include "cli/demo.h"
+#include "cli/doctor.h"
 #include "cli/eval_logits.h"
 #include "cli/eval_ppl.h"
 #include "cli/help.h"
@@ -26,6 +30,9 @@ class Commands {
 
   const std::vector<Command>& list() const { return list_; }
   Command* find(std::string_view name);  // by name or alias; null if there is none
+  // Parses with the configuration file behind. A file that cannot be used is refused, but by `ttt doctor`,
+  // which reports it.
+  void parse(Command& command, std::span<const std::string> arguments);
   bool verbose() const { return verbose_; }
 
  private:
@@ -35,8 +42,11 @@ class Commands {
   void add_tokenize();
   void add_convert();
   void add_eval();
-  void add_about();  // version, man, help
+  void add_doctor();
+  int run_doctor();  // which knows the variables of every command
+  void add_about();  // version, man, help, completion
   Command& add(Command command);
+  void add_verbose(Command& command);
   void add_device_options(Command& command, ModelOptions& options);
 
   RunOptions run_;
@@ -48,7 +58,9 @@ class Commands {
   PplOptions ppl_;
   LogitsOptions logits_;
   VersionOptions version_;
+  DoctorOptions doctor_;
   HelpOptions help_;
+  CompletionOptions completion_;
   bool verbose_ = false;
   std::vector<Command> list_;
 };

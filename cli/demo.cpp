@@ -61,20 +61,21 @@ int demo(const DemoOptions& options) {
   OpenModel model(model_options);
   RunResult result;
   result.load_seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
-  result.seed = options.seed;
+  result.seed = static_cast<std::uint64_t>(options.seed);
 
   GenerationRequest request;
   request.prompt = model.files.encode_prompt(options.prompt, true, tokenizer::SpecialTokens::kPlain);
   request.max_tokens = options.max_tokens;
   request.sampling.temperature = static_cast<float>(options.temperature);
-  request.sampling.seed = static_cast<std::uint64_t>(options.seed);
+  request.sampling.seed = result.seed;
   request.eos_id = model.files.eos_id();
   write_stdout(options.prompt);
-  Session session(std::move(request), 0, &model.files.need_tokenizer());
-  run_session(session, *model.backend, write_stdout, result);
+  Engine engine(*model.backend, model.config(), &model.files.need_tokenizer());
+  const auto stream = engine.submit(std::move(request));
+  result.generation = read_stream(*stream, [](const TokenEvent& event) { write_stdout(event.text); });
   write_stdout("\n");
   if (options.timings) fmt::print(stderr, "{}", timings_text(result));
-  return result.reason == FinishReason::kRunning ? interrupted_exit_code() : static_cast<int>(kOk);
+  return exit_code(result.generation);
 }
 
 }  // namespace ttt::cli

@@ -10,13 +10,14 @@ namespace ttt::cli {
 enum ExitCode : int {
   kOk = 0,            // also when the reader of stdout went away: it had what it wanted
   kRuntimeError = 1,  // a file that cannot be read or written, a full disk
-  kUsage = 2,         // the command line is wrong
+  kUsage = 2,         // the command line, a variable or the configuration file is wrong
   kInvalidModel = 3,  // the model file cannot be used, or it changed while in use
   kOutOfMemory = 4,
+  kTimeLimit = 5,      // --timeout
   kInterrupted = 130,  // 128 + SIGINT; other signals likewise
 };
 
-// The command line asks for something that cannot be done.
+// What the user wrote asks for something that cannot be done.
 class UsageError : public std::runtime_error {
  public:
   using std::runtime_error::runtime_error;

@@ -1,42 +1,62 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "cli/generate.h"
 
-#include <array>
 #include <chrono>
+#include <stdexcept>
+#include <utility>
 
 #include "cli/progress.h"
 #include "cli/signals.h"
 
 namespace ttt::cli {
+namespace {
 
-GenerationTimes generate(Session& session, Backend& backend,
-                         const std::function<void(std::string_view text)>& on_text) {
-  using Clock = std::chrono::steady_clock;
-  const auto begin = Clock::now();
-  auto prompt_end = begin;
-  std::size_t decode_steps = 0;
-  {
-    Progress progress("reading the prompt", Progress::Unit::kTokens);
-    backend.reset(session.slot());
-    while (session.reason() == FinishReason::kRunning && !interrupted()) {
-      const bool was_reading = session.reading_prompt();
-      const std::array<Segment, 1> batch = {session.next_segment(backend.info().max_batch_tokens)};
-      backend.submit(batch);
-      const std::string text = session.accept(backend.wait().front());
-      if (was_reading) {
-        prompt_end = Clock::now();
-        progress.update(static_cast<std::uint64_t>(session.position()), session.prompt_tokens());
-        if (!session.reading_prompt()) progress.clear();
-      } else {
-        ++decode_steps;
-      }
-      on_text(text);
+// How soon a signal is noticed while no token comes.
+constexpr std::chrono::milliseconds kPollTime(50);
+
+}  // namespace
+
+std::vector<TokenId> Choice::output_ids() const {
+  const bool ended_by_id =
+      finish.reason == FinishReason::kEndOfText || finish.reason == FinishReason::kStopId;
+  std::vector<TokenId> ids;
+  for (const TokenInfo& token : tokens) ids.push_back(token.id);
+  if (ended_by_id) ids.pop_back();
+  return ids;
+}
+
+void add_event(Generation& generation, TokenEvent event) {
+  if (event.choice >= generation.choices.size()) generation.choices.resize(event.choice + 1);
+  Choice& choice = generation.choices[event.choice];
+  for (TokenInfo& token : event.prompt_tokens) generation.prompt_tokens.push_back(std::move(token));
+  for (TokenInfo& token : event.tokens) choice.tokens.push_back(std::move(token));
+  choice.text += event.text;
+  if (event.finish) choice.finish = std::move(*event.finish);
+}
+
+Generation read_stream(TokenStream& stream, const std::function<void(const TokenEvent&)>& on_event) {
+  Generation generation;
+  Progress progress("reading the prompt", Progress::Unit::kTokens);
+  while (!stream.exhausted()) {
+    auto event = stream.pop_until(std::chrono::steady_clock::now() + kPollTime);
+    if (interrupted()) stream.cancel();
+    if (!event) {
+      const std::size_t read = stream.prompt_tokens_read();
+      if (read < stream.prompt_tokens()) progress.update(read, stream.prompt_tokens());
+      continue;
     }
+    progress.clear();
+    on_event(*event);
+    add_event(generation, std::move(*event));
   }
-  const auto end = Clock::now();
-  on_text(session.finish());
-  const auto seconds = [](auto span) { return std::chrono::duration<double>(span).count(); };
-  return {seconds(prompt_end - begin), seconds(end - prompt_end), decode_steps};
+  generation.prompt_tokens_read = stream.prompt_tokens_read();
+  return generation;
+}
+
+void check_not_failed(const Generation& generation) {
+  for (const Choice& choice : generation.choices) {
+    if (choice.finish.reason == FinishReason::kFailed) throw std::runtime_error(choice.finish.error);
+  }
 }
 
 }  // namespace ttt::cli

@@ -1,25 +1,41 @@
 // SPDX-License-Identifier: Apache-2.0
-// One session on one backend, to its end.
+// What comes out of a token stream, put together.
 #pragma once
 
 #include <cstddef>
 #include <functional>
-#include <string_view>
+#include <string>
+#include <vector>
 
-#include "engine/backend.h"
-#include "engine/session.h"
+#include "engine/token_stream.h"
 
 namespace ttt::cli {
 
-struct GenerationTimes {
-  double prefill_seconds = 0.0;  // reading the prompt, up to the first sampled token
-  double decode_seconds = 0.0;   // from there to the end
-  std::size_t decode_steps = 0;  // taken in that time; the one that drew the end-of-text token is one
+struct Choice {
+  std::string text;               // empty without a tokenizer
+  std::vector<TokenInfo> tokens;  // drawn, one that ended the text included
+  Finish finish;
+
+  // What is part of the output: without the token that ended the text.
+  std::vector<TokenId> output_ids() const;
 };
 
-// Resets the session's slot and steps until the session ends or a signal asks for the end; the step in
-// flight is finished then. `on_text` receives what is certain after each step, possibly nothing.
-GenerationTimes generate(Session& session, Backend& backend,
-                         const std::function<void(std::string_view text)>& on_text);
+struct Generation {
+  std::vector<TokenInfo> prompt_tokens;  // where their log-probabilities were asked for
+  std::vector<Choice> choices;
+  std::size_t prompt_tokens_read = 0;
+
+  FinishReason reason() const { return choices.front().finish.reason; }
+};
+
+// Adds an event to what came before.
+void add_event(Generation& generation, TokenEvent event);
+
+// Reads the stream to its end and shows on a terminal how far a long prompt is. A signal cancels the request:
+// the step in flight is finished then. `on_event` sees each event before it is added.
+Generation read_stream(TokenStream& stream, const std::function<void(const TokenEvent&)>& on_event);
+
+// Throws std::runtime_error with the sentence of a choice that failed.
+void check_not_failed(const Generation& generation);
 
 }  // namespace ttt::cli

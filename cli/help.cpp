@@ -94,6 +94,7 @@ std::string help_text(const Command& command) {
   text +=
       "  -h, --help                    this text; --help=WORD searches all options\n"
       "  --print-config                print every value and where it comes from, and stop\n"
+      "  --config FILE, --no-config    read this configuration file, or none [TTT_CONFIG]\n"
       "A flag has an opposite that begins with --no-; integers understand 2k and 32K.\n";
   if (!command.examples().empty()) text += "\nexamples:\n";
   for (const Command::Example& example : command.examples()) {

@@ -20,6 +20,8 @@ Json or_null(const std::optional<T>& value) {
   return value ? Json(*value) : Json(nullptr);
 }
 
+Json or_null(const std::string& text) { return text.empty() ? Json(nullptr) : Json(text); }
+
 Json config_json(const ModelConfig& config) {
   return {{"vocab_size", config.vocab_size},
           {"hidden_size", config.hidden_size},
@@ -48,26 +50,125 @@ Json tokenizer_json(const std::optional<ModelInfo::Tokenizer>& tokenizer) {
           {"adds_bos", tokenizer->adds_bos}};
 }
 
+Json token_json(TokenId id, const std::optional<float>& log_prob, const tokenizer::Tokenizer* tokenizer) {
+  Json token = {{"id", id}};
+  if (tokenizer != nullptr && id < tokenizer->vocab_size()) token["piece"] = tokenizer->piece(id).text;
+  token["logprob"] = or_null(log_prob);
+  return token;
+}
+
+Json log_probs_json(const std::vector<TokenInfo>& tokens, const tokenizer::Tokenizer* tokenizer) {
+  Json array = Json::array();
+  for (const TokenInfo& info : tokens) {
+    Json token = token_json(info.id, info.log_prob, tokenizer);
+    token["top"] = Json::array();
+    for (const TokenLogProb& top : info.top)
+      token["top"].push_back(token_json(top.id, top.log_prob, tokenizer));
+    array.push_back(std::move(token));
+  }
+  return array;
+}
+
+// `prompt_text` stands before the text with --echo.
+Json choice_json(const Choice& choice, const std::string& prompt_text,
+                 const tokenizer::Tokenizer* tokenizer) {
+  Json object = {{"text", prompt_text + choice.text},
+                 {"tokens", choice.output_ids()},
+                 {"finish_reason", finish_reason(choice)},
+                 {"stop_string", or_null(choice.finish.stop_string)},
+                 {"stop_id", or_null(choice.finish.stop_id)}};
+  if (!choice.tokens.empty() && choice.tokens.front().log_prob) {
+    object["mean_logprob"] = choice.finish.mean_log_prob;
+    object["logprobs"] = log_probs_json(choice.tokens, tokenizer);
+  }
+  return object;
+}
+
+Json version_json(const VersionInfo& info) {
+  Json libraries = Json::object();
+  for (const auto& [name, number] : info.libraries) libraries[name] = number;
+  return {{"version", info.version},       {"commit", info.commit},
+          {"compiler", info.compiler},     {"build_type", info.build_type},
+          {"sanitizers", info.sanitizers}, {"dispatch_target", info.dispatch_target},
+          {"processor", info.processor},   {"processors", info.processors},
+          {"cuda_built", info.cuda_built}, {"cuda", info.cuda},
+          {"libraries", libraries}};
+}
+
+Json processor_json(const Machine& machine) {
+  Json caches = Json::array();
+  for (const auto& [level, type, bytes, shared_by] : machine.caches) {
+    caches.push_back({{"level", level}, {"type", type}, {"bytes", bytes}, {"shared_by", shared_by}});
+  }
+  return {{"name", machine.processor},
+          {"online", machine.online},
+          {"affinity", or_null(machine.affinity)},
+          {"cgroup_quota", or_null(machine.cgroup.processors)},
+          {"simd", machine.simd},
+          {"caches", caches},
+          {"governor", or_null(machine.governor)}};
+}
+
+Json memory_json(const Machine& machine) {
+  return {{"total_bytes", or_null(machine.memory_total)},
+          {"available_bytes", or_null(machine.memory_available)},
+          {"cgroup_max_bytes", or_null(machine.cgroup.memory_max)},
+          {"cgroup_current_bytes", or_null(machine.cgroup.memory_current)},
+          {"swap_total_bytes", or_null(machine.swap_total)},
+          {"swap_free_bytes", or_null(machine.swap_free)},
+          {"huge_pages", or_null(machine.huge_pages)},
+          {"overcommit", or_null(machine.overcommit)},
+          {"lockable", or_null(machine.lockable_memory)}};
+}
+
+Json model_report_json(const ModelReport& model) {
+  Json object = {{"path", model.path},
+                 {"file_system", or_null(model.file_system)},
+                 {"opened", model.error.empty()},
+                 {"error", or_null(model.error)}};
+  if (!model.error.empty()) return object;
+  object.update({{"format", model.format},
+                 {"family", model.family},
+                 {"parameters", model.parameters},
+                 {"weights_bytes", model.weights_bytes},
+                 {"max_state_bytes", model.max_state_bytes},
+                 {"needed_bytes", model.needed_bytes()},
+                 {"weights_hash", or_null(model.weights_hash)},
+                 {"sequences_that_fit", or_null(model.sequences)}});
+  return object;
+}
+
 }  // namespace
 
-std::string to_json(const RunResult& result) {
-  const double first_token = result.load_seconds + result.prefill_seconds;
-  return finish({{"schema", kSchemaVersion},
-                 {"text", result.text},
-                 {"tokens", result.tokens},
-                 {"finish_reason", finish_reason(result)},
+std::string to_json(const RunResult& result, const tokenizer::Tokenizer* tokenizer) {
+  const Generation& generation = result.generation;
+  const Choice& first = generation.choices.front();
+  const RequestTimes& times = result.times();
+  Json choices = Json::array();
+  for (const Choice& choice : generation.choices) {
+    choices.push_back(choice_json(choice, result.prompt_text, tokenizer));
+  }
+  Json object = {{"schema", kSchemaVersion},
+                 {"text", result.prompt_text + first.text},
+                 {"tokens", first.output_ids()},
+                 {"finish_reason", finish_reason(first)},
+                 {"choices", choices},
                  {"seed", result.seed},
                  {"usage",
-                  {{"prompt_tokens", result.prompt_tokens},
-                   {"completion_tokens", result.tokens.size()},
-                   {"total_tokens", result.prompt_tokens + result.tokens.size()}}},
+                  {{"prompt_tokens", generation.prompt_tokens_read},
+                   {"completion_tokens", result.completion_tokens()},
+                   {"total_tokens", generation.prompt_tokens_read + result.completion_tokens()}}},
                  {"timings",
                   {{"load_seconds", result.load_seconds},
-                   {"prefill_seconds", result.prefill_seconds},
+                   {"prefill_seconds", times.prefill},
                    {"prefill_tokens_per_second", result.prefill_rate()},
-                   {"decode_seconds", result.decode_seconds},
+                   {"decode_seconds", times.decode},
                    {"decode_tokens_per_second", result.decode_rate()},
-                   {"first_token_seconds", first_token}}}});
+                   {"first_token_seconds", result.load_seconds + times.queued + times.prefill}}}};
+  if (!generation.prompt_tokens.empty()) {
+    object["prompt_logprobs"] = log_probs_json(generation.prompt_tokens, tokenizer);
+  }
+  return finish(object);
 }
 
 std::string to_json(const TokenizeResult& result) {
@@ -123,20 +224,40 @@ std::string to_json(const ModelInfo& info, bool with_tensors) {
 }
 
 std::string to_json(const VersionInfo& info) {
-  Json libraries = Json::object();
-  for (const auto& [name, number] : info.libraries) libraries[name] = number;
-  return finish({{"schema", kSchemaVersion},
-                 {"version", info.version},
-                 {"commit", info.commit},
-                 {"compiler", info.compiler},
-                 {"build_type", info.build_type},
-                 {"sanitizers", info.sanitizers},
-                 {"dispatch_target", info.dispatch_target},
-                 {"processor", info.processor},
-                 {"processors", info.processors},
-                 {"cuda_built", info.cuda_built},
-                 {"cuda", info.cuda},
-                 {"libraries", libraries}});
+  Json object = {{"schema", kSchemaVersion}};
+  object.update(version_json(info));
+  return finish(object);
+}
+
+std::string to_json(const DoctorReport& report) {
+  Json gpus = Json::array();
+  for (const cuda::CudaDevice& device : report.gpus) {
+    gpus.push_back(
+        {{"index", device.index},
+         {"name", device.name},
+         {"compute_capability", {device.compute_capability_major, device.compute_capability_minor}},
+         {"memory_bytes", device.memory_bytes}});
+  }
+  Json environment = Json::object();
+  for (const auto& [name, value] : report.environment) environment[name] = value;
+  Json models = Json::array();
+  for (const ModelReport& model : report.models) models.push_back(model_report_json(model));
+  return finish(
+      {{"schema", kSchemaVersion},
+       {"version", version_json(report.version)},
+       {"processor", processor_json(report.machine)},
+       {"memory", memory_json(report.machine)},
+       {"system",
+        {{"kernel", or_null(report.machine.kernel)},
+         {"distribution", or_null(report.machine.distribution)},
+         {"libc", report.machine.libc},
+         {"containers", report.machine.containers},
+         {"open_files", or_null(report.machine.open_files)}}},
+       {"cuda", {{"description", report.gpu}, {"devices", gpus}}},
+       {"environment", environment},
+       {"config_file", {{"path", or_null(report.config.path)}, {"error", or_null(report.config.error)}}},
+       {"models", models},
+       {"problems", report.problems}});
 }
 
 }  // namespace ttt::cli

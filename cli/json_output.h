@@ -5,6 +5,7 @@
 
 #include <string>
 
+#include "cli/doctor.h"
 #include "cli/eval_ppl.h"
 #include "cli/info.h"
 #include "cli/run.h"
@@ -13,10 +14,12 @@
 
 namespace ttt::cli {
 
-std::string to_json(const RunResult& result);
+// `tokenizer` names the tokens of log-probabilities; null: ids alone.
+std::string to_json(const RunResult& result, const tokenizer::Tokenizer* tokenizer);
 std::string to_json(const TokenizeResult& result);
 std::string to_json(const PplResult& result);
 std::string to_json(const ModelInfo& info, bool with_tensors);
 std::string to_json(const VersionInfo& info);
+std::string to_json(const DoctorReport& report);
 
 }  // namespace ttt::cli

@@ -13,6 +13,7 @@
 #include "cli/parse_value.h"
 #include "cli/signals.h"
 #include "cli/standard_streams.h"
+#include "engine/request_error.h"
 #include "weights/checkpoint_error.h"
 
 namespace ttt::cli {
@@ -52,7 +53,7 @@ FoundCommand find(Commands& commands, std::span<const std::string> arguments) {
 }
 
 int run_command(Commands& commands, Command& command, std::span<const std::string> arguments) {
-  command.parse(arguments);
+  commands.parse(command, arguments);
   set_verbose(commands.verbose());
   if (command.help_wanted()) {
     const std::string& word = *command.help_wanted();
@@ -92,6 +93,9 @@ int guarded_main(const std::vector<std::string>& arguments) {
   } catch (const Interrupted&) {
     return interrupted_exit_code();
   } catch (const UsageError& error) {
+    print_error(error.what());
+    return kUsage;
+  } catch (const RequestError& error) {
     print_error(error.what());
     return kUsage;
   } catch (const weights::CheckpointError& error) {

@@ -70,12 +70,18 @@ The options of a command. \-\-help=WORD searches all options.
 .B \-\-print\-config
 Prints every effective value and where it comes from, and stops.
 .TP
+.B \-\-config FILE
+Reads this configuration file instead of the usual one. Environment: TTT_CONFIG.
+.TP
+.B \-\-no\-config
+Reads no configuration file.
+.TP
 .B \-\-version
 What this program is.
 .PP
 Integers may end in k, m, g (powers of 1000) or K, M, G (powers of 1024). \-\-flag value and \-\-flag=value mean
-the same. A flag has an opposite: \-\-no\-json, and \-\-bos for \-\-no\-bos. The command line wins over the environment. Results go to standard output, everything else to standard
-error.
+the same. A flag has an opposite: \-\-no\-json, and \-\-bos for \-\-no\-bos. The command line wins over the
+environment, that over the configuration file. Results go to standard output, everything else to standard error.
 )";
 
 constexpr std::string_view kExitStatus = R"(.SH EXIT STATUS
@@ -87,7 +93,7 @@ Success, also when the reader of standard output went away.
 A run\-time error: a file cannot be read or written, a disk is full.
 .TP
 .B 2
-The command line is wrong.
+The command line, a variable or the configuration file is wrong.
 .TP
 .B 3
 The model file cannot be used, or it changed while in use.
@@ -97,6 +103,18 @@ Out of memory.
 .TP
 .B 130
 Interrupted by Ctrl\-C; the text so far was written. Other signals: 128 and the signal's number.
+.SH FILES
+.TP
+.B ~/.config/ttt/config.toml
+(under
+.B XDG_CONFIG_HOME
+where that is set) holds values for options: lines
+.B key = value
+where the key is the name of the option without dashes, first those of every command, then under
+.B [run]
+or
+.B [eval.ppl]
+those of one command. A small part of TOML: strings in quotes, numbers, true, false, lists of strings, comments.
 .SH ENVIRONMENT
 Each option names its variable above.
 .TP

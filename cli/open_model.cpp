@@ -56,7 +56,11 @@ void check_output(const std::string& path, bool force) {
 ModelFiles::ModelFiles(const std::string& path, weights::FileAccess access)
     : checkpoint(open_checkpoint(path, access)),
       model(load_model(checkpoint)),
-      tokenizer(load_tokenizer(checkpoint, model.config.vocab_size)) {}
+      tokenizer(load_tokenizer(checkpoint, model.config.vocab_size)) {
+  log_info(fmt::format("opened {}: {} layers of width {}, {} tensors, {} bytes, {}", path,
+                       model.config.num_hidden_layers, model.config.hidden_size, checkpoint.tensors().size(),
+                       checkpoint.file_bytes(), tokenizer ? "with a tokenizer" : "without a tokenizer"));
+}
 
 const tokenizer::Tokenizer& ModelFiles::need_tokenizer() const {
   if (!tokenizer) {
@@ -89,11 +93,11 @@ std::vector<TokenId> ModelFiles::encode_prompt(std::string_view text, bool bos,
   return ids;
 }
 
-OpenModel::OpenModel(const ModelOptions& options, const StepLimits& limits)
+OpenModel::OpenModel(const ModelOptions& options, const BackendLimits& limits)
     : files(checked(options).model,
             options.no_mmap ? weights::FileAccess::kRead : weights::FileAccess::kMap) {
   for (const std::string& warning : files.model.warnings) print_warning(warning);
-  backend = cpu::make_cpu_backend(files.model, {.num_slots = 1,
+  backend = cpu::make_cpu_backend(files.model, {.num_slots = limits.slots,
                                                 .max_batch_tokens = limits.tokens,
                                                 .max_logits_rows = limits.logits_rows,
                                                 .num_threads = static_cast<std::size_t>(options.threads)});

@@ -47,16 +47,18 @@ struct ModelFiles {
 };
 
 struct OpenModel {
-  // Limits of one step. Prefill is fastest with many rows; raw logits take V floats a row.
-  struct StepLimits {
+  // Sequences at once, and limits of one step. Prefill is fastest with many rows; raw logits take V floats a
+  // row.
+  struct BackendLimits {
+    std::size_t slots = 1;
     std::size_t tokens = 512;
     std::size_t logits_rows = 1;
   };
 
   // Throws CheckpointError, TokenizerError, UsageError for a device that is not there, std::bad_alloc. Prints
   // the model's warnings.
-  explicit OpenModel(const ModelOptions& options) : OpenModel(options, StepLimits()) {}
-  OpenModel(const ModelOptions& options, const StepLimits& limits);
+  explicit OpenModel(const ModelOptions& options) : OpenModel(options, BackendLimits()) {}
+  OpenModel(const ModelOptions& options, const BackendLimits& limits);
 
   ModelFiles files;
   std::unique_ptr<Backend> backend;

@@ -74,7 +74,7 @@ CutArguments cut_arguments(const std::vector<Option>& options, std::vector<std::
     }
     if (option.repeatable) {
       handle->multi_option_policy(CLI::MultiOptionPolicy::TakeAll);
-      handle->expected(1, CLI::detail::expected_max_vector_size)->allow_extra_args(false);
+      handle->expected(1, CLI::detail::expected_max_vector_size)->allow_extra_args(option.names.empty());
     }
     handles.push_back(handle);
   }
@@ -93,10 +93,12 @@ CutArguments cut_arguments(const std::vector<Option>& options, std::vector<std::
   return cut;
 }
 
-// The command line's values, else the environment's.
-void take_value(Option& option, const std::vector<std::string>& from_command_line) {
+// The command line's values, else the environment's, else the configuration file's.
+void take_value(Option& option, const std::vector<std::string>& from_command_line,
+                const std::vector<Setting>& settings) {
   const char* variable = option.environment.empty() ? nullptr : std::getenv(option.environment.c_str());
-  std::string name = "--" + option.key();
+  const auto setting = std::ranges::find(settings, option.key(), &Setting::key);
+  std::string name = option.names.empty() ? option.positional : "--" + option.key();
   if (!from_command_line.empty()) {
     option.source = Option::Source::kCommandLine;
     option.given = from_command_line;
@@ -104,6 +106,11 @@ void take_value(Option& option, const std::vector<std::string>& from_command_lin
     option.source = Option::Source::kEnvironment;
     option.given = {variable};
     name = option.environment;
+  } else if (!option.names.empty() && setting != settings.end()) {
+    option.source = Option::Source::kConfig;
+    option.given = setting->values;
+    option.config_place = setting->place;
+    name = fmt::format("{}: {}", setting->place, option.key());
   }
   for (const std::string& value : option.given) {
     try {
@@ -114,6 +121,20 @@ void take_value(Option& option, const std::vector<std::string>& from_command_lin
   }
 }
 
+std::string source_text(const Option& option) {
+  switch (option.source) {
+    case Option::Source::kCommandLine:
+      return "command line";
+    case Option::Source::kEnvironment:
+      return "environment " + option.environment;
+    case Option::Source::kConfig:
+      return option.config_place;
+    case Option::Source::kDefault:
+      break;
+  }
+  return "default";
+}
+
 }  // namespace
 
 std::string Option::key() const {
@@ -121,6 +142,13 @@ std::string Option::key() const {
     if (name.starts_with("--")) return name.substr(2);
   }
   return positional;
+}
+
+bool Option::is_named(std::string_view name) const {
+  return std::ranges::any_of(names, [&](const std::string& candidate) {
+    if (!candidate.ends_with('*')) return name == candidate;
+    return name.starts_with(std::string_view(candidate).substr(0, candidate.size() - 1));
+  });
 }
 
 std::string Option::opposite() const {
@@ -170,6 +198,7 @@ Option& Command::optional_text(std::string_view names, std::optional<std::string
 Option& Command::list(std::string_view names, std::vector<std::string>& target, std::string placeholder,
                       std::string help) {
   Option& option = add(names, std::move(placeholder), std::move(help), {});
+  option.kind = Option::Kind::kList;
   option.repeatable = true;
   option.assign = [&target](const std::string& value) { target.push_back(value); };
   return option;
@@ -178,6 +207,8 @@ Option& Command::list(std::string_view names, std::vector<std::string>& target, 
 Option& Command::choice(std::string_view names, std::string& target, std::vector<std::string> choices,
                         std::string help) {
   Option& option = add(names, fmt::format("{}", fmt::join(choices, "|")), std::move(help), target);
+  option.kind = Option::Kind::kChoice;
+  option.suggestions = choices;
   option.assign = [&target, choices = std::move(choices)](const std::string& value) {
     if (std::ranges::find(choices, value) == choices.end()) {
       refuse_value(fmt::format("one of {}", fmt::join(choices, ", ")), value);
@@ -190,6 +221,7 @@ Option& Command::choice(std::string_view names, std::string& target, std::vector
 Option& Command::integer(std::string_view names, std::int64_t& target, Range range, std::string placeholder,
                          std::string help) {
   Option& option = add(names, std::move(placeholder), std::move(help), fmt::format("{}", target));
+  option.kind = Option::Kind::kInteger;
   option.assign = [&target, range](const std::string& value) { target = integer_in(value, range); };
   return option;
 }
@@ -197,6 +229,7 @@ Option& Command::integer(std::string_view names, std::int64_t& target, Range ran
 Option& Command::optional_integer(std::string_view names, std::optional<std::int64_t>& target, Range range,
                                   std::string placeholder, std::string help) {
   Option& option = add(names, std::move(placeholder), std::move(help), {});
+  option.kind = Option::Kind::kInteger;
   option.assign = [&target, range](const std::string& value) { target = integer_in(value, range); };
   return option;
 }
@@ -204,6 +237,7 @@ Option& Command::optional_integer(std::string_view names, std::optional<std::int
 Option& Command::number(std::string_view names, double& target, double min, double max,
                         std::string placeholder, std::string help) {
   Option& option = add(names, std::move(placeholder), std::move(help), fmt::format("{}", target));
+  option.kind = Option::Kind::kNumber;
   option.assign = [&target, min, max](const std::string& text) {
     const auto value = parse_number(text);
     if (!value || *value < min || *value > max) {
@@ -216,6 +250,7 @@ Option& Command::number(std::string_view names, double& target, double min, doub
 
 Option& Command::flag(std::string_view names, bool& target, std::string help) {
   Option& option = add(names, {}, std::move(help), {});
+  option.kind = Option::Kind::kFlag;
   option.assign = [&target](const std::string& text) {
     const auto value = parse_bool(text);
     if (!value) refuse_value("true or false", text);
@@ -246,15 +281,17 @@ bool Command::is_named(std::string_view name) const {
 }
 
 Option* Command::find_option(std::string_view name) {
-  for (Option& option : options_) {
-    for (const std::string& candidate : option.names) {
-      const bool is_prefix = candidate.ends_with('*');
-      const std::string_view stem =
-          std::string_view(candidate).substr(0, candidate.size() - (is_prefix ? 1 : 0));
-      if (name == candidate || (is_prefix && name.starts_with(stem))) return &option;
-    }
+  const auto it = std::ranges::find_if(options_, [&](const Option& option) { return option.is_named(name); });
+  return it == options_.end() ? nullptr : &*it;
+}
+
+void Command::take_config(std::span<const std::string> arguments, std::size_t& i) {
+  const std::size_t equals = arguments[i].find('=');
+  if (equals == std::string::npos && i + 1 == arguments.size()) {
+    throw UsageError("--config needs a value: --config FILE");
   }
-  return nullptr;
+  config_ = equals == std::string::npos ? arguments[++i] : arguments[i].substr(equals + 1);
+  if (config_->empty()) throw UsageError("--config: wanted a file, found ''; --no-config reads none");
 }
 
 // Records an ignored option; true if the next argument is its value.
@@ -290,6 +327,14 @@ std::vector<std::string> Command::rewrite(std::span<const std::string> arguments
       print_config_wanted_ = true;
       continue;
     }
+    if (argument == "--no-config") {
+      no_config_ = true;
+      continue;
+    }
+    if (name == "--config") {
+      take_config(arguments, i);
+      continue;
+    }
     if (option == nullptr || option->is_flag()) {
       result.push_back(argument);
       continue;
@@ -311,7 +356,7 @@ void Command::refuse_unknown(const std::string& argument) const {
   if (!argument.starts_with('-') || argument == "-") {
     throw UsageError(fmt::format("unexpected argument '{}'; quote a text that has spaces", argument));
   }
-  std::vector<std::string> names = {"--help", "--print-config"};
+  std::vector<std::string> names = {"--help", "--print-config", "--config", "--no-config"};
   for (const Option& option : options_) {
     std::ranges::copy_if(option.names, std::back_inserter(names),
                          [](const auto& n) { return n.starts_with("--"); });
@@ -323,13 +368,22 @@ void Command::refuse_unknown(const std::string& argument) const {
       fmt::format("unknown option {}{}", name, meant ? fmt::format("; did you mean {}?", *meant) : ""));
 }
 
-void Command::parse(std::span<const std::string> arguments) {
+std::vector<Setting> Command::settings(const FindSettings& find_settings) const {
+  const bool has_keys = std::ranges::any_of(
+      options_, [](const Option& option) { return !option.ignored && !option.names.empty(); });
+  if (!find_settings || no_config_ || (!has_keys && !config_)) return {};
+  return find_settings(config_ ? &*config_ : nullptr);
+}
+
+void Command::parse(std::span<const std::string> arguments, const FindSettings& find_settings) {
   std::vector<std::string> rewritten = rewrite(arguments);
   if (help_wanted_) return;  // whatever else is wrong
   const CutArguments cut = cut_arguments(options_, std::move(rewritten));
   if (!cut.unknown.empty()) refuse_unknown(cut.unknown.front());
+  if (config_ && no_config_) throw UsageError("give --config FILE or --no-config, not both");
+  const std::vector<Setting> from_config = settings(find_settings);
   for (std::size_t i = 0; i < options_.size(); ++i) {
-    if (!options_[i].ignored) take_value(options_[i], cut.values[i]);
+    if (!options_[i].ignored) take_value(options_[i], cut.values[i], from_config);
   }
 }
 
@@ -345,15 +399,12 @@ std::string Command::effective_values() const {
   std::string text;
   for (const Option& option : options_) {
     if (option.ignored) continue;
-    std::string source = "default";
-    if (option.source == Option::Source::kEnvironment) source = "environment " + option.environment;
-    if (option.source == Option::Source::kCommandLine) source = "command line";
     std::vector<std::string> values = option.given;
     if (!option.repeatable && values.size() > 1) values = {values.back()};
     if (values.empty() && option.default_text.empty()) values = {option.is_flag() ? "false" : "unset"};
     if (values.empty()) values = {option.default_text};
     for (const std::string& value : values)
-      text += fmt::format("{} = {}  ({})\n", option.key(), value, source);
+      text += fmt::format("{} = {}  ({})\n", option.key(), value, source_text(option));
   }
   return text;
 }

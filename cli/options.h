@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
-// The declaration of commands and options. Each option is declared once; parsing, help, the man page,
-// --print-config and the name of its environment variable all come from that one declaration. CLI11 cuts the
-// command line into options inside options.cpp; the values land in the plain structs of the commands.
+// The declaration of commands and options. Each option is declared once; parsing, help, the man page, shell
+// completion, --print-config, its environment variable and its key in a configuration file all come from that
+// one declaration. CLI11 cuts the command line into options inside options.cpp; the values land in the plain
+// structs of the commands.
 #pragma once
 
 #include <cstdint>
@@ -15,7 +16,8 @@
 namespace ttt::cli {
 
 struct Option {
-  enum class Source : std::uint8_t { kDefault, kEnvironment, kCommandLine };
+  enum class Kind : std::uint8_t { kFlag, kText, kChoice, kInteger, kNumber, kList };
+  enum class Source : std::uint8_t { kDefault, kConfig, kEnvironment, kCommandLine };
 
   std::vector<std::string> names;  // "-n", "--max-tokens", ...; empty for a positional alone
   std::string positional;          // "MODEL"; empty for an option alone
@@ -23,7 +25,10 @@ struct Option {
   std::string help;
   std::string default_text;  // empty: none
   std::string environment;   // "TTT_MAX_TOKENS"; empty: none
-  bool repeatable = false;   // one value per occurrence
+  Kind kind = Kind::kText;
+  bool repeatable = false;  // one value per occurrence
+  // Values that completion offers: all there are of a choice, common ones of a text.
+  std::vector<std::string> suggestions;
   // Accepted because other programs have it, and told to the user. A name may end in '*' then. A value is
   // taken if it follows and is one of `ignored_values` (where there are any).
   bool ignored = false;
@@ -32,11 +37,27 @@ struct Option {
 
   Source source = Source::kDefault;
   std::vector<std::string> given;  // after parsing, when not a default
+  std::string config_place;        // "config.toml:3", where it came from there
+
+  bool is_named(std::string_view name) const;  // "-n", "--max-tokens"; also by the stem of a '*'
+  // Has one meaning in every command, and is no input or output of one call: the environment may set it, and
+  // the keys of a configuration file that stand before the first table.
+  bool is_shared() const { return !environment.empty() || repeatable; }
+  // What its value names, told by the placeholder that help shows.
+  bool names_model() const { return placeholder == "MODEL" || placeholder == "SRC"; }
+  bool names_file() const { return placeholder == "FILE" || placeholder == "OUT"; }
 
   bool is_flag() const { return placeholder.empty() && !ignored; }
   // The name that messages and --print-config use: the first long one, without dashes.
   std::string key() const;
   std::string opposite() const;  // "--no-timings" for --timings, "--bos" for --no-bos; of a flag
+};
+
+// A line of a configuration file, matched to an option of a command.
+struct Setting {
+  std::string key;                  // Option::key()
+  std::vector<std::string> values;  // one but for a list
+  std::string place;                // "config.toml:3"
 };
 
 class Command {
@@ -85,9 +106,12 @@ class Command {
   };
   const std::vector<Example>& examples() const { return examples_; }
 
-  // Assigns what the arguments and the environment say; the command line wins. Throws UsageError. After
+  // Settings of the configuration file that --config names, or of the usual one where the argument is null.
+  using FindSettings = std::function<std::vector<Setting>(const std::string* config)>;
+  // Assigns what the arguments, the environment and the configuration file say; the first of them wins. The
+  // file is asked for unless --no-config is given or no option could be in it. Throws UsageError. After
   // --help, --help=WORD or --print-config the caller prints instead of running.
-  void parse(std::span<const std::string> arguments);
+  void parse(std::span<const std::string> arguments, const FindSettings& find_settings = {});
   const std::optional<std::string>& help_wanted() const { return help_wanted_; }  // the word, or empty
   bool print_config_wanted() const { return print_config_wanted_; }
   std::vector<std::string> ignored_given() const;  // names as the user wrote them
@@ -100,6 +124,9 @@ class Command {
   // Takes out ignored options and those that every command has; rewrites what CLI11 cannot read.
   std::vector<std::string> rewrite(std::span<const std::string> arguments);
   Option* find_option(std::string_view name);
+  // "--config FILE" or "--config=FILE" at arguments[i], which moves on to its last word.
+  void take_config(std::span<const std::string> arguments, std::size_t& i);
+  std::vector<Setting> settings(const FindSettings& find_settings) const;
   bool skip_ignored(Option& option, std::string_view argument, std::span<const std::string> rest);
   [[noreturn]] void refuse_unknown(const std::string& argument) const;
 
@@ -113,6 +140,8 @@ class Command {
   std::vector<Example> examples_;
   std::optional<std::string> help_wanted_;
   bool print_config_wanted_ = false;
+  std::optional<std::string> config_;  // the file that --config names
+  bool no_config_ = false;
 };
 
 }  // namespace ttt::cli

@@ -10,12 +10,12 @@
 namespace ttt::cli {
 namespace {
 
-// Three significant digits of `value` in its largest unit; units are steps of 1000.
+// Three significant digits of `value` in its largest unit; a unit is `step` times the one before.
 template <std::size_t N>
-std::string in_units(std::uint64_t value, const std::array<std::string_view, N>& units) {
+std::string in_units(std::uint64_t value, double step, const std::array<std::string_view, N>& units) {
   double scaled = static_cast<double>(value);
   std::size_t unit = 0;
-  for (; scaled >= 999.5 && unit + 1 < N; ++unit) scaled /= 1000.0;
+  for (; scaled >= step - 0.5 && unit + 1 < N; ++unit) scaled /= step;
   if (unit == 0) return fmt::format("{}{}", value, units[0]);
   return fmt::format("{:.{}f}{}", scaled, scaled < 9.995 ? 2 : scaled < 99.95 ? 1 : 0, units[unit]);
 }
@@ -23,10 +23,14 @@ std::string in_units(std::uint64_t value, const std::array<std::string_view, N>&
 }  // namespace
 
 std::string readable_bytes(std::uint64_t bytes) {
-  return in_units<5>(bytes, {" bytes", " kB", " MB", " GB", " TB"});
+  return in_units<5>(bytes, 1000.0, {" bytes", " kB", " MB", " GB", " TB"});
 }
 
-std::string readable_count(std::uint64_t count) { return in_units<4>(count, {"", "k", "M", "B"}); }
+std::string readable_memory(std::uint64_t bytes) {
+  return in_units<5>(bytes, 1024.0, {" bytes", " KiB", " MiB", " GiB", " TiB"});
+}
+
+std::string readable_count(std::uint64_t count) { return in_units<4>(count, 1000.0, {"", "k", "M", "B"}); }
 
 std::string readable_seconds(double seconds) {
   if (seconds < 9.995) return fmt::format("{:.2f} s", seconds);

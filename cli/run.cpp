@@ -5,11 +5,10 @@
 
 #include <algorithm>
 #include <chrono>
-#include <random>
+#include <cstddef>
 #include <span>
 
 #include "cli/exit_code.h"
-#include "cli/generate.h"
 #include "cli/json_output.h"
 #include "cli/log.h"
 #include "cli/parse_value.h"
@@ -60,99 +59,121 @@ double rate(std::size_t count, double seconds) {
   return seconds > 0.0 ? static_cast<double>(count) / seconds : 0.0;
 }
 
-// Without a tokenizer the ids themselves are the output: "12,5,733".
-class IdPrinter {
+// Prints what a choice brings as it comes: its text, or the ids where there is no tokenizer ("12,5,733").
+class ChoicePrinter {
  public:
-  void print(std::span<const TokenId> ids) {
+  explicit ChoicePrinter(bool as_ids) : as_ids_(as_ids) {}
+
+  void print(const TokenEvent& event) {
+    if (!as_ids_) return write_stdout(event.text);
+    for (const TokenInfo& token : event.tokens) pending_.push_back(token.id);
+    // The last one may turn out to be what ended the text.
+    if (event.finish && !pending_.empty() && ended_by_id(*event.finish)) pending_.pop_back();
+    const std::size_t certain = event.finish || pending_.empty() ? pending_.size() : pending_.size() - 1;
+    print_ids(std::span(pending_).first(certain));
+    pending_.erase(pending_.begin(), pending_.begin() + static_cast<std::ptrdiff_t>(certain));
+  }
+  void print_ids(std::span<const TokenId> ids) {
     for (const TokenId id : ids) write_stdout(fmt::format("{}{}", printed_++ == 0 ? "" : ",", id));
   }
-  void finish() const {
-    if (printed_ > 0) write_stdout("\n");
+  void finish(std::string_view whole_text) const {
+    if (as_ids_ && printed_ > 0) write_stdout("\n");
+    if (!as_ids_) end_text_on_terminal(whole_text);
   }
 
  private:
+  static bool ended_by_id(const Finish& finish) {
+    return finish.reason == FinishReason::kEndOfText || finish.reason == FinishReason::kStopId;
+  }
+
+  bool as_ids_;
+  std::vector<TokenId> pending_;
   std::size_t printed_ = 0;
 };
 
-// 32 bits: differs from call to call and is exact as a JSON number.
-std::int64_t random_seed() { return static_cast<std::int64_t>(std::random_device{}()); }
+// One continuation, as it is generated.
+void stream_choice(const RunOptions& options, const GenerationRequest& request, bool as_ids,
+                   TokenStream& stream, RunResult& result) {
+  ChoicePrinter printer(as_ids);
+  if (as_ids && options.echo) printer.print_ids(request.prompt);
+  if (!as_ids) write_stdout(result.prompt_text);
+  result.generation = read_stream(stream, [&](const TokenEvent& event) { printer.print(event); });
+  printer.finish(result.prompt_text + result.generation.choices[0].text);
+}
 
-GenerationRequest make_request(const RunOptions& options, const ModelFiles& files, std::int64_t seed) {
-  GenerationRequest request;
+// Several, each under a heading, after all have ended.
+void print_choices(const RunOptions& options, const GenerationRequest& request, bool as_ids,
+                   TokenStream& stream, RunResult& result) {
+  result.generation = read_stream(stream, [](const TokenEvent&) {});
+  const std::size_t count = result.generation.choices.size();
+  for (std::size_t i = 0; i < count; ++i) {
+    const Choice& choice = result.generation.choices[i];
+    write_stdout(fmt::format("=== {} of {} ===\n", i + 1, count));
+    if (as_ids) {
+      const std::vector<TokenId> prompt = options.echo ? request.prompt : std::vector<TokenId>();
+      std::vector<TokenId> ids = prompt;
+      for (const TokenId id : choice.output_ids()) ids.push_back(id);
+      write_stdout(fmt::format("{}\n", fmt::join(ids, ",")));
+    } else {
+      write_stdout(fmt::format("{}{}\n", result.prompt_text, choice.text));
+    }
+  }
+}
+
+GenerationRequest request_of(const RunOptions& options, const ModelFiles& files, std::uint64_t seed) {
+  if (options.sampling.logprobs && !options.json) {
+    throw UsageError("--logprobs prints its numbers with --json; add that");
+  }
+  GenerationRequest request = make_request(options.sampling, files, seed);
   request.prompt = read_prompt(options, files);
-  request.max_tokens = options.max_tokens;
-  request.sampling.temperature = static_cast<float>(options.temperature);
-  request.sampling.seed = static_cast<std::uint64_t>(seed);
-  request.stop_strings = options.stop;
-  request.eos_id = files.eos_id();
-  if (!options.stop.empty()) files.need_tokenizer();
+  request.prompt_log_probs = options.echo && options.sampling.logprobs;
   return request;
-}
-
-void run_as_text(const RunOptions& options, const GenerationRequest& request, OpenModel& model,
-                 RunResult& result) {
-  const tokenizer::Tokenizer& tokenizer = *model.files.tokenizer;
-  const auto print = [&](std::string_view text) {
-    if (!options.json) write_stdout(text);
-  };
-  if (options.echo) result.text = tokenizer::certain_text(tokenizer, request.prompt);
-  print(result.text);
-  Session session(request, 0, &tokenizer);
-  run_session(session, *model.backend, print, result);
-  if (!options.json) end_text_on_terminal(result.text);
-}
-
-void run_as_ids(const RunOptions& options, const GenerationRequest& request, OpenModel& model,
-                RunResult& result) {
-  IdPrinter printer;
-  Session session(request, 0, nullptr);
-  std::size_t printed = 0;
-  if (options.echo && !options.json) printer.print(request.prompt);
-  const auto print_new = [&](std::string_view) {
-    if (!options.json) printer.print(std::span(session.generated()).subspan(printed));
-    printed = session.generated().size();
-  };
-  run_session(session, *model.backend, print_new, result);
-  printer.finish();
 }
 
 }  // namespace
 
-double RunResult::prefill_rate() const { return rate(prompt_tokens, prefill_seconds); }
+std::size_t RunResult::completion_tokens() const {
+  std::size_t count = 0;
+  for (const Choice& choice : generation.choices) count += choice.output_ids().size();
+  return count;
+}
 
-// The first token comes with the prompt; the others took one step each, and so did the end of text.
-double RunResult::decode_rate() const { return rate(decode_steps, decode_seconds); }
+const RequestTimes& RunResult::times() const {
+  const auto longest = std::ranges::max_element(
+      generation.choices, {}, [](const Choice& choice) { return choice.finish.times.decode; });
+  return longest->finish.times;
+}
 
-std::string_view finish_reason(const RunResult& result) {
-  return result.reason == FinishReason::kRunning ? "interrupted" : to_string(result.reason);
+double RunResult::prefill_rate() const { return rate(generation.prompt_tokens_read, times().prefill); }
+
+double RunResult::decode_rate() const {
+  std::size_t steps = 0;
+  for (const Choice& choice : generation.choices) steps += choice.finish.times.decode_steps;
+  return rate(steps, times().decode);
+}
+
+std::string_view finish_reason(const Choice& choice) {
+  return choice.finish.reason == FinishReason::kCancelled ? "interrupted" : to_string(choice.finish.reason);
 }
 
 std::string timings_text(const RunResult& result) {
-  const double first_token = result.load_seconds + result.prefill_seconds;
+  const RequestTimes& times = result.times();
   return fmt::format(
       "load         {}\n"
       "prompt       {} tokens in {}, {:.1f} tokens/s\n"
       "generated    {} tokens in {}, {:.1f} tokens/s\n"
       "first token  {} after the start\n"
       "seed         {}\n",
-      readable_seconds(result.load_seconds), result.prompt_tokens, readable_seconds(result.prefill_seconds),
-      result.prefill_rate(), result.tokens.size(), readable_seconds(result.decode_seconds),
-      result.decode_rate(), readable_seconds(first_token), result.seed);
+      readable_seconds(result.load_seconds), result.generation.prompt_tokens_read,
+      readable_seconds(times.prefill), result.prefill_rate(), result.completion_tokens(),
+      readable_seconds(times.decode), result.decode_rate(),
+      readable_seconds(result.load_seconds + times.queued + times.prefill), result.seed);
 }
 
-void run_session(Session& session, Backend& backend, const std::function<void(std::string_view)>& on_text,
-                 RunResult& result) {
-  const GenerationTimes times = generate(session, backend, [&](std::string_view text) {
-    result.text += text;
-    on_text(text);
-  });
-  result.tokens = session.generated();
-  result.reason = session.reason();
-  // Fewer than the whole prompt after Ctrl-C.
-  result.prompt_tokens = std::min(session.prompt_tokens(), static_cast<std::size_t>(session.position()));
-  result.prefill_seconds = times.prefill_seconds;
-  result.decode_seconds = times.decode_seconds;
-  result.decode_steps = times.decode_steps;
+int exit_code(const Generation& generation) {
+  check_not_failed(generation);
+  if (generation.reason() == FinishReason::kCancelled) return interrupted_exit_code();
+  return generation.reason() == FinishReason::kTimeLimit ? kTimeLimit : kOk;
 }
 
 int run(const RunOptions& options) {
@@ -163,21 +184,30 @@ int run(const RunOptions& options) {
   require_model(options.model.model);
   check_one_prompt(options);
   const auto begin = std::chrono::steady_clock::now();
-  OpenModel model(options.model);
+  OpenModel model(options.model, {.slots = num_sequences(options.sampling)});
+  const tokenizer::Tokenizer* tokenizer = model.files.tokenizer ? &*model.files.tokenizer : nullptr;
   RunResult result;
   result.load_seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
-  result.seed = options.seed ? *options.seed : random_seed();
 
-  const GenerationRequest request = make_request(options, model.files, result.seed);
+  const GenerationRequest request = request_of(options, model.files, random_seed());
+  result.seed = request.sampling.seed;
   log_info(fmt::format("prompt {} tokens, seed {}", request.prompt.size(), result.seed));
-  if (model.files.tokenizer) {
-    run_as_text(options, request, model, result);
-  } else {
-    run_as_ids(options, request, model, result);
+  if (options.echo && tokenizer != nullptr) {
+    result.prompt_text = tokenizer::certain_text(*tokenizer, request.prompt);
   }
-  if (options.json) write_stdout(to_json(result));
+  Engine engine(*model.backend, model.config(), tokenizer);
+  const auto stream = engine.submit(request);
+  if (options.json) {
+    result.generation = read_stream(*stream, [](const TokenEvent&) {});
+    check_not_failed(result.generation);
+    write_stdout(to_json(result, tokenizer));
+  } else if (request.num_choices > 1) {
+    print_choices(options, request, tokenizer == nullptr, *stream, result);
+  } else {
+    stream_choice(options, request, tokenizer == nullptr, *stream, result);
+  }
   if (options.timings) fmt::print(stderr, "{}", timings_text(result));
-  return result.reason == FinishReason::kRunning ? interrupted_exit_code() : static_cast<int>(kOk);
+  return exit_code(result.generation);
 }
 
 }  // namespace ttt::cli

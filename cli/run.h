@@ -3,19 +3,21 @@
 #pragma once
 
 #include <cstdint>
-#include <functional>
 #include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
 
+#include "cli/generate.h"
 #include "cli/open_model.h"
-#include "engine/session.h"
+#include "cli/sampling_options.h"
+#include "engine/engine.h"
 
 namespace ttt::cli {
 
 struct RunOptions {
   ModelOptions model;
+  SamplingOptions sampling;
 
   // Where the prompt comes from: one of these, else stdin if it is not a terminal.
   std::optional<std::string> prompt;
@@ -25,11 +27,6 @@ struct RunOptions {
   bool no_bos = false;
   bool parse_special = false;
 
-  std::int64_t max_tokens = 256;  // -1: until the end-of-text token
-  double temperature = 0.8;
-  std::optional<std::int64_t> seed;  // empty: another one each time
-  std::vector<std::string> stop;
-
   bool echo = false;
   bool timings = false;
   bool json = false;
@@ -37,21 +34,20 @@ struct RunOptions {
 };
 
 struct RunResult {
-  std::string text;  // what was generated, after the prompt with --echo; empty without a tokenizer
-  std::vector<TokenId> tokens;
-  FinishReason reason = FinishReason::kRunning;  // kRunning: interrupted
-  std::size_t prompt_tokens = 0;
-  std::int64_t seed = 0;
+  Generation generation;
+  std::string prompt_text;  // with --echo
+  std::uint64_t seed = 0;
   double load_seconds = 0.0;
-  double prefill_seconds = 0.0;
-  double decode_seconds = 0.0;
-  std::size_t decode_steps = 0;
 
+  std::size_t completion_tokens() const;  // of all choices, tokens that ended a text not counted
+  // Of the choice that took longest.
+  const RequestTimes& times() const;
   double prefill_rate() const;  // tokens/s; 0 where nothing was measured
-  double decode_rate() const;
+  double decode_rate() const;   // of all choices together; the step that drew the end-of-text token is one
 };
 
-std::string_view finish_reason(const RunResult& result);  // "length", "stop", "interrupted"
+// As JSON and people see it: "length", "stop", "interrupted", "time_limit".
+std::string_view finish_reason(const Choice& choice);
 
 // Prints and returns the exit code.
 int run(const RunOptions& options);
@@ -59,9 +55,7 @@ int run(const RunOptions& options);
 // The timings of --timings, a few lines.
 std::string timings_text(const RunResult& result);
 
-// Runs `session` to its end and fills in the result. `on_text` is called after each step with the text that
-// became certain, possibly none.
-void run_session(Session& session, Backend& backend, const std::function<void(std::string_view)>& on_text,
-                 RunResult& result);
+// What the end of a generation means for the exit code.
+int exit_code(const Generation& generation);
 
 }  // namespace ttt::cli

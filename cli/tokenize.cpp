@@ -5,6 +5,7 @@
 
 #include "cli/exit_code.h"
 #include "cli/json_output.h"
+#include "cli/log.h"
 #include "cli/open_model.h"
 #include "cli/parse_value.h"
 #include "cli/readable.h"
@@ -31,6 +32,7 @@ OpenTokenizer open_tokenizer(const std::string& path) {
     const std::string bytes = weights::read_small_file(path, weights::limits::kMaxTokenizerBytes);
     Tokenizer tokenizer = Tokenizer::from_model(bytes, path);
     const std::optional<TokenId> bos = tokenizer.bos_id();
+    log_info(fmt::format("opened {}: {} pieces", path, tokenizer.vocab_size()));
     return {std::move(tokenizer), bos};
   }
   ModelFiles files(path);

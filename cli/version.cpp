@@ -29,25 +29,6 @@ std::vector<std::pair<std::string, std::string>> libraries() {
   return list;
 }
 
-std::string as_text(const VersionInfo& info) {
-  std::string text = fmt::format("ttt {} ({})\n", info.version, info.commit);
-  const auto line = [&](std::string_view key, const std::string& value) {
-    text += fmt::format("  {:<12}{}\n", key, value);
-  };
-  line("compiler", info.compiler);
-  line("build", info.sanitizers.empty() ? info.build_type
-                                        : fmt::format("{}, sanitizers {}", info.build_type, info.sanitizers));
-  line("processor", fmt::format("{}, {} usable", info.processor, info.processors));
-  line("kernels", info.dispatch_target);
-  line("cuda", info.cuda);
-  std::string joined;
-  for (const auto& [name, number] : info.libraries) {
-    joined += fmt::format("{}{} {}", joined.empty() ? "" : ", ", name, number);
-  }
-  line("libraries", joined);
-  return text;
-}
-
 }  // namespace
 
 VersionInfo describe_version() {
@@ -67,9 +48,28 @@ VersionInfo describe_version() {
   return info;
 }
 
+std::string version_text(const VersionInfo& info) {
+  std::string text = fmt::format("ttt {} ({})\n", info.version, info.commit);
+  const auto line = [&](std::string_view key, const std::string& value) {
+    text += fmt::format("  {:<12}{}\n", key, value);
+  };
+  line("compiler", info.compiler);
+  line("build", info.sanitizers.empty() ? info.build_type
+                                        : fmt::format("{}, sanitizers {}", info.build_type, info.sanitizers));
+  line("processor", fmt::format("{}, {} usable", info.processor, info.processors));
+  line("kernels", info.dispatch_target);
+  line("cuda", info.cuda);
+  std::string joined;
+  for (const auto& [name, number] : info.libraries) {
+    joined += fmt::format("{}{} {}", joined.empty() ? "" : ", ", name, number);
+  }
+  line("libraries", joined);
+  return text;
+}
+
 int version(const VersionOptions& options) {
   const VersionInfo info = describe_version();
-  write_stdout(options.json ? to_json(info) : as_text(info));
+  write_stdout(options.json ? to_json(info) : version_text(info));
   return kOk;
 }
 

@@ -23,6 +23,7 @@ struct VersionInfo {
 };
 
 VersionInfo describe_version();
+std::string version_text(const VersionInfo& info);
 int version(const VersionOptions& options);
 
 }  // namespace ttt::cli

@@ -53,7 +53,7 @@ class CpuBackend final : public Backend {
   void resolve(std::span<const Segment> batch);
   void lay_out_results(std::span<const Segment> batch);
   void compute_outputs();
-  void finish_row(const OutputRow& output, std::span<const float> logits);
+  void finish_row(const OutputRow& output, std::span<const float> logits, Sampler& sampler);
 
   // Where a segment's results begin in the buffers below.
   struct ResultPlaces {
@@ -66,6 +66,7 @@ class CpuBackend final : public Backend {
   ThreadPool pool_;
   StatePool states_;
   Forward forward_;
+  std::vector<Sampler> samplers_;  // one per thread
 
   std::vector<std::optional<TokenId>> last_sampled_;  // of each slot
   bool in_flight_ = false;
@@ -88,6 +89,7 @@ CpuBackend::CpuBackend(const Model& model, const CpuOptions& options)
             options.min_parallel_work),
       states_(model.config, options.num_slots),
       forward_(weights_, states_, pool_, options.max_batch_tokens),
+      samplers_(pool_.num_threads(), Sampler(model.config.vocab_size)),
       last_sampled_(options.num_slots),
       logits_(options.max_logits_rows * model.config.vocab_size) {
   require(options.num_slots > 0 && options.max_batch_tokens > 0,
@@ -107,7 +109,8 @@ CpuBackend::CpuBackend(const Model& model, const CpuOptions& options)
   info_.num_threads = pool_.num_threads();
   info_.slot_bytes = states_.slot_bytes();
   info_.weights_bytes = weights_.bytes;
-  info_.workspace_bytes = forward_.workspace_bytes() + logits_.size() * sizeof(float);
+  info_.workspace_bytes = forward_.workspace_bytes() + logits_.size() * sizeof(float) +
+                          samplers_.size() * Sampler::bytes(config_.vocab_size);
 }
 
 void CpuBackend::require_slot(SlotId slot) const {
@@ -191,7 +194,11 @@ void CpuBackend::check_wanted(const Segment& segment) const {
   const auto num_targets = weights::checked_mul(segment.num_rows(wanted.log_probs), wanted.targets_per_row);
   require(num_targets == wanted.targets.size(), "submit: targets.size() is not rows * targets_per_row");
   require(wanted.top_n <= config_.vocab_size, "submit: top_n is larger than the vocabulary");
-  require(wanted.sample == nullptr || wanted.sample->temperature >= 0.0F, "submit: negative temperature");
+  if (wanted.sample == nullptr) return;
+  require(!find_fault(*wanted.sample, config_.vocab_size), "submit: a sampling parameter out of range");
+  require(std::ranges::all_of(wanted.counts, in_vocabulary, &TokenCount::id),
+          "submit: a counted id out of range");
+  require(std::ranges::all_of(wanted.banned, in_vocabulary), "submit: a banned id out of range");
 }
 
 void CpuBackend::submit(std::span<const Segment> batch) {
@@ -270,14 +277,15 @@ void CpuBackend::compute_outputs() {
       head_rows_.push_back(segments_[output.segment].first_row + output.row);
     }
     const std::span<const float> logits = forward_.head(head_rows_);
-    pool_.for_tasks(count, config_.vocab_size, [&](std::size_t i, std::size_t) {
-      finish_row(output_rows_[first + i], logits.subspan(i * config_.vocab_size, config_.vocab_size));
+    pool_.for_tasks(count, config_.vocab_size, [&](std::size_t i, std::size_t thread) {
+      finish_row(output_rows_[first + i], logits.subspan(i * config_.vocab_size, config_.vocab_size),
+                 samplers_[thread]);
     });
   }
 }
 
 // Everything that is wanted of one row; rows write to places of their own.
-void CpuBackend::finish_row(const OutputRow& output, std::span<const float> logits) {
+void CpuBackend::finish_row(const OutputRow& output, std::span<const float> logits, Sampler& sampler) {
   const ResolvedSegment& resolved = segments_[output.segment];
   const Wanted& wanted = resolved.segment.wanted;
   const ResultPlaces& places = places_[output.segment];
@@ -292,21 +300,21 @@ void CpuBackend::finish_row(const OutputRow& output, std::span<const float> logi
     std::ranges::copy(
         logits, logits_.begin() + static_cast<std::ptrdiff_t>(places.logits + *index * config_.vocab_size));
   }
-  if (const auto index = index_in(wanted.log_probs)) {
-    if (wanted.targets_per_row > 0) {
-      const double normaliser = log_sum_exp(logits);
-      for (std::size_t t = *index * wanted.targets_per_row; t < (*index + 1) * wanted.targets_per_row; ++t) {
-        const float logit = logits[static_cast<std::size_t>(wanted.targets[t])];
-        target_log_probs_[places.targets + t] = static_cast<float>(static_cast<double>(logit) - normaliser);
-      }
-    }
-    top_log_probs(logits, std::span(top_).subspan(places.top + *index * wanted.top_n, wanted.top_n));
+  const bool draws = is_last && wanted.sample != nullptr;
+  const auto log_probs_index = index_in(wanted.log_probs);
+  const double normaliser = draws || log_probs_index ? log_sum_exp(logits) : 0.0;
+  if (const auto index = log_probs_index) {
+    for (std::size_t t = *index * wanted.targets_per_row; t < (*index + 1) * wanted.targets_per_row; ++t)
+      target_log_probs_[places.targets + t] = log_prob(logits, wanted.targets[t], normaliser);
+    top_log_probs(logits, normaliser,
+                  std::span(top_).subspan(places.top + *index * wanted.top_n, wanted.top_n));
   }
-  if (is_last && wanted.sample != nullptr) {
+  if (draws) {
     const std::int64_t position =
         resolved.segment.position + static_cast<std::int64_t>(resolved.tokens.size());
-    results_[output.segment].sampled = sample(logits, *wanted.sample, position);
-    last_sampled_[static_cast<std::size_t>(resolved.segment.slot)] = results_[output.segment].sampled.id;
+    const TokenId id = sampler.sample(logits, *wanted.sample, wanted.counts, wanted.banned, position);
+    results_[output.segment].sampled = {id, log_prob(logits, id, normaliser)};
+    last_sampled_[static_cast<std::size_t>(resolved.segment.slot)] = id;
   }
 }
 

@@ -4,12 +4,17 @@
 #include <sched.h>
 
 #include <algorithm>
+#include <cmath>
+#include <cstdint>
 #include <fstream>
-#include <sstream>
 #include <thread>
+
+#include "cpu/cgroup.h"
 
 namespace ttt::cpu {
 namespace {
+
+constexpr double kMaxProcessors = 1e6;  // so that any quota fits an integer
 
 std::size_t affinity_processors() {
   cpu_set_t set;
@@ -18,38 +23,20 @@ std::size_t affinity_processors() {
   return std::max(1U, std::thread::hardware_concurrency());  // more than 1024 processors
 }
 
-// A cpu.max file holds "QUOTA PERIOD" in microseconds, or "max PERIOD". Parts of a processor count whole.
-std::size_t quota_processors(const std::string& path) {
-  std::ifstream file(path);
-  double quota = 0.0;
-  double period = 0.0;
-  if (!(file >> quota >> period) || quota <= 0.0 || period <= 0.0) return SIZE_MAX;
-  return static_cast<std::size_t>(std::max(1.0, (quota + period - 1.0) / period));
-}
-
-// The tightest quota of this process's cgroup (version 2) and all that contain it.
-std::size_t cgroup_processors() {
-  std::ifstream membership("/proc/self/cgroup");
-  std::string line;
-  std::string path;
-  while (std::getline(membership, line)) {
-    if (line.starts_with("0::")) path = line.substr(3);
-  }
-  std::size_t limit = quota_processors("/sys/fs/cgroup/cpu.max");
-  for (; path.size() > 1; path.resize(path.rfind('/'))) {
-    limit = std::min(limit, quota_processors("/sys/fs/cgroup" + path + "/cpu.max"));
-  }
-  return limit;
+// Parts of a processor count whole.
+std::size_t quota_processors() {
+  const auto quota = cgroup_limits().processors;
+  return quota ? static_cast<std::size_t>(std::ceil(std::min(*quota, kMaxProcessors))) : SIZE_MAX;
 }
 
 }  // namespace
 
 std::size_t available_processors() {
-  return std::max<std::size_t>(1, std::min(affinity_processors(), cgroup_processors()));
+  return std::max<std::size_t>(1, std::min(affinity_processors(), quota_processors()));
 }
 
-std::string processor_name() {
-  std::ifstream info("/proc/cpuinfo");
+std::string processor_name(const std::string& root) {
+  std::ifstream info(root + "/proc/cpuinfo");
   std::string line;
   while (std::getline(info, line)) {
     const std::size_t colon = line.find(": ");

@@ -7,10 +7,11 @@
 
 namespace ttt::cpu {
 
-// Processors that the affinity mask and the cgroup quota (cpu.max) allow, at least 1.
+// Processors that the affinity mask and the cgroup quota allow, at least 1.
 std::size_t available_processors();
 
-// "AMD EPYC 7B13", or the architecture where the system does not say.
-std::string processor_name();
+// "AMD EPYC 7B13", or the architecture where the system does not say. `root`
+// stands before /proc, for tests.
+std::string processor_name(const std::string& root = "");
 
 }  // namespace ttt::cpu

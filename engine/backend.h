@@ -73,8 +73,9 @@ class Backend {
   // Reads every segment's tokens into its slot and computes what is wanted of them.
   // REQUIRES: a batch of at least one segment; slots distinct; each segment has at least one token and a
   // position >= 0; token ids and targets in [0, V); the limits of info(); targets.size() == rows *
-  // targets_per_row; top_n <= V; temperature >= 0; token_from_last_sample only where the slot's last segment
-  // sampled a token, and then `tokens` is empty.
+  // targets_per_row; top_n <= V; where a token is to be sampled, no fault by find_fault() of
+  // engine/sampling_params.h, and the ids of counts and banned in [0, V); token_from_last_sample only where
+  // the slot's last segment sampled a token, and then `tokens` is empty.
   virtual void submit(std::span<const Segment> batch) = 0;
 
   // Waits for the batch and returns one result per segment, in order. The views live until the next

@@ -27,9 +27,12 @@ struct Wanted {
   std::size_t targets_per_row = 0;
   std::size_t top_n = 0;
 
-  // Draw the next token from the last row; null: none. Its position, which keys the draw, is
-  // Segment::position + num_tokens(). A row that is not finite gives some id in [0, V).
+  // Draw the next token from the last row, as engine/sampler.h defines; null: none. Its position, which keys
+  // the draw, is Segment::position + num_tokens(). A row that is not finite gives some id in [0, V).
   const SamplingParams* sample = nullptr;
+  // Read only with `sample`.
+  std::span<const TokenCount> counts;  // what the sequence has said, for the penalties; each id once
+  std::span<const TokenId> banned;     // in this step, besides sample->banned: end of text before min_tokens
 
   // The inner loop's loss of each token at the committed fast weights: 1/2 |N(z) - (v - k)|^2 summed over f.
   bool inner_losses = false;

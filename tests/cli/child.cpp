@@ -8,8 +8,10 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <array>
 #include <cerrno>
+#include <map>
 #include <stdexcept>
 
 namespace ttt::cli::test {
@@ -52,11 +54,16 @@ void fill(int write_end) {
 
 std::vector<std::string> clean_environment(const ChildOptions& options) {
   // Tests run beside each other, and threads that share a processor wait for one another.
-  std::vector<std::string> result = {"TTT_THREADS=1"};
+  // The user's configuration file is none of theirs.
+  std::map<std::string, std::string> variables = {{"TTT_THREADS", "1"}, {"XDG_CONFIG_HOME", "/nonexistent"}};
+  for (const auto& [name, value] : options.environment) variables[name] = value;
   for (char** entry = environ; *entry != nullptr; ++entry) {
-    if (!std::string_view(*entry).starts_with("TTT_")) result.emplace_back(*entry);
+    const std::string_view text = *entry;
+    const std::size_t equals = std::min(text.find('='), text.size());
+    if (!text.starts_with("TTT_")) variables.emplace(text.substr(0, equals), text.substr(equals + 1));
   }
-  for (const auto& [name, value] : options.environment) result.push_back(name + "=" + value);
+  std::vector<std::string> result;
+  for (const auto& [name, value] : variables) result.push_back(name + "=" + value);
   return result;
 }
 

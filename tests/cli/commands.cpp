@@ -140,6 +140,35 @@ TEST_CASE("print-config shows every value and where it comes from, without openi
   CHECK(contains(shown.out, "seed = unset  (default)\n"));
 }
 
+TEST_CASE("every command that opens a model can say what it does") {
+  const Commands commands;
+  for (const Command& command : commands.list()) {
+    CAPTURE(command.name());
+    const bool opens =
+        std::ranges::any_of(command.options(), &Option::names_model) || command.is_named("demo");
+    const bool verbose =
+        std::ranges::any_of(command.options(), [](const Option& o) { return o.is_named("--verbose"); });
+    CHECK(opens == verbose);
+  }
+  const weights::TemporaryFolder folder;
+  const std::string model = test::make_gguf(folder.path());
+  const std::vector<std::vector<std::string>> lines = {
+      {"info", model},
+      {"tokenize", model, "some text"},
+      {"detokenize", model, "5,6"},
+      {"tokenize", folder / "source/tokenizer.model", "text"},
+      {"convert", model, folder / "copy.gguf"},
+      {"doctor", model},
+      {"run", model, "text", "-n", "0"}};
+  for (std::vector<std::string> line : lines) {
+    CAPTURE(line[0]);
+    CHECK_FALSE(contains(run_program(line).err, "opened "));
+    line.emplace_back("-v");
+    if (line[0] == "convert") line.emplace_back("--force");
+    CHECK(contains(run_program(line).err, "opened "));
+  }
+}
+
 TEST_CASE("a device that is not there is refused before the model is opened") {
   const Outcome cuda = run_program({"run", "no-such-file", "-p", "x", "--device", "cuda:1"});
   CHECK(cuda.code == kUsage);

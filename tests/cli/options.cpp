@@ -183,6 +183,85 @@ TEST_CASE("effective values say where they come from") {
         "no-bos = false  (default)\n");
 }
 
+// The settings of a configuration file that a parse asked for.
+struct FoundSettings {
+  std::vector<Setting> settings;
+  std::vector<std::string> asked = {};  // the file that --config names, or "usual"
+  Command::FindSettings finder() {
+    return [this](const std::string* config) {
+      asked.push_back(config == nullptr ? "usual" : *config);
+      return settings;
+    };
+  }
+};
+
+TEST_CASE("the configuration file gives values, and environment and command line win over it") {
+  const Variable json("TTT_JSON", "no");
+  FoundSettings found{{{"max-tokens", {"5"}, "c:1"},
+                       {"json", {"true"}, "c:2"},
+                       {"temperature", {"0.5"}, "c:3"},
+                       {"stop", {"a", "b"}, "c:4"}}};
+  Sample sample;
+  sample.command.parse(std::vector<std::string>{"-n", "6"}, found.finder());
+  CHECK(found.asked == std::vector<std::string>{"usual"});
+  CHECK(sample.count == 6);
+  CHECK_FALSE(sample.json);
+  CHECK(sample.temperature == 0.5);
+  CHECK(sample.stop == std::vector<std::string>{"a", "b"});
+  const std::string shown = sample.command.effective_values();
+  CHECK(shown.find("temperature = 0.5  (c:3)\n") != std::string::npos);
+  CHECK(shown.find("stop = b  (c:4)\n") != std::string::npos);
+}
+
+TEST_CASE("a list on the command line replaces the configuration file's") {
+  FoundSettings found{{{"stop", {"a", "b"}, "c:4"}}};
+  Sample sample;
+  sample.command.parse(std::vector<std::string>{"--stop", "x"}, found.finder());
+  CHECK(sample.stop == std::vector<std::string>{"x"});
+}
+
+TEST_CASE("a wrong value of the configuration file is refused with its place") {
+  FoundSettings found{{{"type", {"q8"}, "c:7"}}};
+  Sample sample;
+  CHECK_THROWS_WITH(sample.command.parse(std::vector<std::string>{}, found.finder()),
+                    "c:7: type: wanted one of f32, f16, found 'q8'");
+}
+
+TEST_CASE("the configuration file is named by --config and left out by --no-config or help") {
+  const auto asked = [](const std::vector<std::string>& arguments) {
+    FoundSettings found;
+    Sample().command.parse(arguments, found.finder());
+    return found.asked;
+  };
+  CHECK(asked({"--config", "x.toml"}) == std::vector<std::string>{"x.toml"});
+  CHECK(asked({"--config=y.toml", "m.gguf"}) == std::vector<std::string>{"y.toml"});
+  CHECK(asked({"-p", "--config"}) == std::vector<std::string>{"usual"});
+  CHECK(asked({"--no-config"}).empty());
+  CHECK(asked({"--help", "--config", "x.toml"}).empty());
+}
+
+TEST_CASE("a command without options reads no configuration file unless one is named") {
+  FoundSettings found;
+  std::string target;
+  Command plain("plain", "", "", "", [] { return 0; });
+  plain.text("WORD", target, "WORD", "a word");
+  plain.parse(std::vector<std::string>{"x"}, found.finder());
+  CHECK(found.asked.empty());
+  plain.parse(std::vector<std::string>{"--config", "c"}, found.finder());
+  CHECK(found.asked == std::vector<std::string>{"c"});
+}
+
+TEST_CASE("a positional may be a list") {
+  std::vector<std::string> models;
+  bool json = false;
+  Command command("many", "", "", "", [] { return 0; });
+  command.list("MODEL", models, "MODEL", "models");
+  command.flag("--json", json, "a flag");
+  command.parse(std::vector<std::string>{"a", "--json", "b", "c"});
+  CHECK(models == std::vector<std::string>{"a", "b", "c"});
+  CHECK(json);
+}
+
 TEST_CASE("help is wanted whatever else is wrong") {
   Sample sample;
   sample.parse({"--frobnicate", "--help=topk"});

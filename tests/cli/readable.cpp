@@ -13,6 +13,9 @@ TEST_CASE("bytes and counts have three significant digits in their largest unit"
   CHECK(readable_bytes(1'000) == "1.00 kB");
   CHECK(readable_bytes(12'812'345) == "12.8 MB");
   CHECK(readable_bytes(999'600) == "1.00 MB");
+  CHECK(readable_memory(1023) == "1023 bytes");
+  CHECK(readable_memory(204'800) == "200 KiB");
+  CHECK(readable_memory(std::uint64_t{2} << 30U) == "2.00 GiB");
   CHECK(readable_count(2'626'560) == "2.63M");
   CHECK(readable_count(0) == "0");
 }

@@ -27,10 +27,21 @@ void steps_do_not_allocate(const Subject& subject) {
   const std::int64_t end = length(prompt);
   SamplingParams sampling;
   sampling.temperature = 1.0F;
+  sampling.typical_p = sampling.top_p = 0.9F;
+  sampling.min_p = 0.01F;
+  sampling.repetition_penalty = 1.1F;
+  sampling.logit_bias = {{0, 1.0F}};
+  SamplingParams few = sampling;
+  few.top_k = 5;
+  few.allowed = {0, 1, 2, 3};
+  const TokenCount count{1, 2, 1};
+  const TokenId banned = 2;
   Wanted sampled;
   sampled.sample = &sampling;
+  sampled.counts = {&count, 1};
+  sampled.banned = {&banned, 1};
   Wanted bounded_by_info = all_logits();
-  bounded_by_info.sample = &sampling;
+  bounded_by_info.sample = &few;
   bounded_by_info.inner_losses = true;
 
   const Segment first = segment(0, 0, std::span(prompt).first(1), sampled);

@@ -6,9 +6,12 @@
 #include <cstring>
 #include <span>
 #include <stdexcept>
+#include <string_view>
+#include <utility>
 #include <vector>
 
 #include "engine/mini_batch.h"
+#include "engine/sampler.h"
 #include "engine/state_layout.h"
 #include "tests/golden.h"
 
@@ -40,6 +43,17 @@ struct OwnedResult {
   }
 };
 
+// Rules of submit_preconditions() and the parameter that each is about.
+constexpr std::pair<const char*, const char*> kSampledRules[] = {
+    {"a negative temperature", "temperature"},
+    {"a top_p that is NaN", "top_p"},
+    {"a negative top_k", "top_k"},
+    {"a repetition penalty of 0", "repetition_penalty"},
+    {"a bias past the vocabulary", "logit_bias"},
+    {"a banned token past the vocabulary", "banned"},
+    {"an allowed token below 0", "allowed"},
+};
+
 void drop_front(Floats& values, std::size_t keep) {
   if (values.size() > keep) values.erase(values.begin(), values.end() - static_cast<std::ptrdiff_t>(keep));
 }
@@ -55,6 +69,7 @@ class FakeBackend : public Backend {
         config_(model.config),
         options_(options),
         info_(info),
+        sampler_(config_.vocab_size),
         results_(info.num_slots),
         views_(info.num_slots) {
     for (std::size_t slot = 0; slot < info.num_slots; ++slot) {
@@ -240,6 +255,7 @@ class FakeBackend : public Backend {
         rule("a target past the vocabulary", id < vocabulary);
       }
       rule("a top longer than the vocabulary", wanted.top_n <= config_.vocab_size);
+      check_sampled(wanted);
       num_tokens += segment.num_tokens();
       num_logits_rows += segment.num_rows(wanted.logits);
       if (has(Bug::kSmallResultsUseLogitsRows)) num_logits_rows += segment.num_rows(wanted.log_probs);
@@ -247,6 +263,20 @@ class FakeBackend : public Backend {
     const std::size_t less = has(Bug::kLimitOneLess) ? 1 : 0;
     rule("more tokens than a batch holds", num_tokens <= info_.max_batch_tokens - less);
     rule("more rows of raw logits than a batch holds", num_logits_rows <= info_.max_logits_rows);
+  }
+
+  void check_sampled(const Wanted& wanted) const {
+    if (wanted.sample == nullptr) return;
+    const auto in_vocabulary = [this](TokenId id) {
+      return id >= 0 && id < static_cast<TokenId>(config_.vocab_size);
+    };
+    const auto fault = find_fault(*wanted.sample, config_.vocab_size);
+    for (const auto& [name, parameter] : kSampledRules) {
+      rule(name, !fault || std::string_view(fault->parameter) != parameter);
+    }
+    rule("a counted id past the vocabulary",
+         std::ranges::all_of(wanted.counts, in_vocabulary, &TokenCount::id));
+    rule("a token banned in the step past the vocabulary", std::ranges::all_of(wanted.banned, in_vocabulary));
   }
 
   void initial_fast_weights(const LayerWeights& weights, Floats& fast_weights) const {
@@ -326,9 +356,52 @@ class FakeBackend : public Backend {
     if (!has(Bug::kSampleNeverForgotten)) slot.last_sample = -1;
     if (segment.wanted.sample == nullptr) return;
     const std::int64_t end = segment.position + static_cast<std::int64_t>(segment.num_tokens());
-    result.sampled =
-        sample(logits_, *segment.wanted.sample, has(Bug::kSamplePositionOneShort) ? end - 1 : end);
-    slot.last_sample = last_sample_ = result.sampled.id;
+    const std::int64_t position = has(Bug::kSamplePositionOneShort) ? end - 1 : end;
+    const Wanted& wanted = segment.wanted;
+    TokenId id = 0;
+    if (has_sampling_bug()) {
+      id = draw_wrongly(wanted, position);
+    } else if (options_.skipped_rule.empty()) {
+      id = sampler_.sample(logits_, *wanted.sample, wanted.counts, wanted.banned, position);
+    } else {  // what is wanted may be what the rule forbids
+      id = sampler_.sample(logits_, {}, {}, {}, position);
+    }
+    result.sampled = {id, log_prob(logits_, id, log_sum_exp(logits_))};
+    slot.last_sample = last_sample_ = id;
+  }
+
+  bool has_sampling_bug() const {
+    return options_.bug >= Bug::kCountsIgnored && options_.bug <= Bug::kMinPBeforeTopP;
+  }
+
+  TokenId draw_wrongly(const Wanted& wanted, std::int64_t position) {
+    SamplingParams params = *wanted.sample;
+    if (has(Bug::kBannedIgnored)) params.banned.clear();
+    if (has(Bug::kAllowedIgnored)) params.allowed.clear();
+    if (has(Bug::kLogitBiasIgnored)) params.logit_bias.clear();
+    if (has(Bug::kRepetitionPenaltyIgnored)) params.repetition_penalty = 1.0F;
+    if (has(Bug::kPresencePenaltyIgnored)) params.presence_penalty = 0.0F;
+    if (has(Bug::kFrequencyPenaltyIgnored)) params.frequency_penalty = 0.0F;
+    if (has(Bug::kTopKIgnored)) params.top_k = 0;
+    if (has(Bug::kTypicalPIgnored)) params.typical_p = 1.0F;
+    if (has(Bug::kTopPIgnored)) params.top_p = 1.0F;
+    if (has(Bug::kMinPIgnored)) params.min_p = 0.0F;
+    const auto counts = has(Bug::kCountsIgnored) ? std::span<const TokenCount>() : wanted.counts;
+    const auto banned = has(Bug::kStepBansIgnored) ? std::span<const TokenId>() : wanted.banned;
+    SamplingParams first = params;
+    if (has(Bug::kTopPBeforeTypicalP)) {
+      first.typical_p = 1.0F;
+      params.top_p = 1.0F;
+    } else if (has(Bug::kMinPBeforeTopP)) {
+      first.typical_p = first.top_p = 1.0F;
+      params.min_p = 0.0F;
+    }
+    if (params.temperature > 0.0F) {  // what the first filters leave is all that the others see
+      params.allowed.clear();
+      for (const auto& [id, probability] : sampler_.distribution(logits_, first, counts, banned))
+        params.allowed.push_back(id);
+    }
+    return sampler_.sample(logits_, params, counts, banned, position);
   }
 
   // The toy recurrence: a number that depends on all of the slot's state, and a row that depends on it.
@@ -387,6 +460,7 @@ class FakeBackend : public Backend {
   const ModelConfig& config_;
   FakeOptions options_;
   BackendInfo info_;
+  Sampler sampler_;
   std::vector<std::shared_ptr<Slot>> slots_;
   std::vector<OwnedResult> results_;
   std::vector<SegmentResult> views_;

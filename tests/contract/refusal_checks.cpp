@@ -25,9 +25,19 @@ struct Spoiled {
     second().wanted.targets_per_row = per_row;
   }
 
+  // The second segment samples; returns with what parameters.
+  SamplingParams& sampling() {
+    second().wanted.sample = &params;
+    params.temperature = 1.0F;
+    return params;
+  }
+  TokenId past_vocabulary() const { return static_cast<TokenId>(config.vocab_size); }
+
   const ModelConfig& config;
   std::vector<TokenId> tokens, targets;
   std::vector<Segment> batch;
+  SamplingParams params;
+  TokenCount count{0, 1, 1};
 };
 
 struct Rule {
@@ -66,6 +76,32 @@ const std::vector<Rule>& submit_rules() {
        [](Spoiled& s) {
          s.second().wanted.log_probs = Rows::kLast;
          s.second().wanted.top_n = s.config.vocab_size + 1;
+       }},
+      {"a negative temperature", [](Spoiled& s) { s.sampling().temperature = -1.0F; }},
+      {"a top_p that is NaN",
+       [](Spoiled& s) { s.sampling().top_p = std::numeric_limits<float>::quiet_NaN(); }},
+      {"a negative top_k", [](Spoiled& s) { s.sampling().top_k = -1; }},
+      {"a repetition penalty of 0", [](Spoiled& s) { s.sampling().repetition_penalty = 0.0F; }},
+      {"a bias past the vocabulary",
+       [](Spoiled& s) {
+         s.sampling().logit_bias = {{s.past_vocabulary(), 1.0F}};
+       }},
+      {"a banned token past the vocabulary", [](Spoiled& s) { s.sampling().banned = {s.past_vocabulary()}; }},
+      {"an allowed token below 0",
+       [](Spoiled& s) {
+         s.sampling().allowed = {1, -1};
+       }},
+      {"a counted id past the vocabulary",
+       [](Spoiled& s) {
+         s.sampling();
+         s.count.id = s.past_vocabulary();
+         s.second().wanted.counts = {&s.count, 1};
+       }},
+      {"a token banned in the step past the vocabulary",
+       [](Spoiled& s) {
+         s.sampling();
+         s.targets = {0, s.past_vocabulary()};
+         s.second().wanted.banned = s.targets;
        }},
       {"more tokens than a batch holds",
        [](Spoiled& s) { s.second().tokens = std::span(s.tokens).first(s.tokens.size() - 2); }},

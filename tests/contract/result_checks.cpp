@@ -166,6 +166,89 @@ void sample_is_the_engines(const Subject& subject) {
   }
 }
 
+// What one slot draws after each of a few prompts, in batches with a stranger that samples otherwise, against
+// the engine's sampler on the raw logits.
+void require_draws(const Driver& driver, const std::string& name, SamplingParams params,
+                   std::span<const TokenCount> counts, std::span<const TokenId> banned) {
+  Sampler sampler(driver.V);
+  const SamplingParams greedy;
+  Wanted of_stranger;
+  of_stranger.sample = &greedy;
+  for (std::uint64_t prompt = 0; prompt < 12; ++prompt) {
+    const std::vector<TokenId> tokens = test::Random(54 + prompt).tokens(2, driver.V);
+    driver.start(0, tokens, of_stranger);
+    for (const float temperature : {0.0F, 0.7F, 2.0F}) {
+      params.temperature = temperature;
+      params.seed = prompt;
+      Wanted wanted;
+      wanted.logits = Rows::kLast;
+      wanted.sample = &params;
+      wanted.counts = counts;
+      wanted.banned = banned;
+      driver.backend->reset(1);
+      driver.backend->reset(2);
+      const Segment batch[] = {segment(2, 0, tokens, of_stranger), segment(1, 0, tokens, wanted)};
+      const Result result = driver.step(batch)[1];
+      const TokenId definition = sampler.sample(result.logits, params, counts, banned, length(tokens));
+      require(result.sampled.id == definition, "{}, temperature {}: drew {}, the engine's sampler draws {}",
+              name, temperature, result.sampled.id, definition);
+    }
+  }
+}
+
+void penalties_look_at_counts(const Subject& subject) {
+  const Driver driver(subject);
+  std::vector<TokenCount> counts;  // every other id, some in the output, some only in the prompt
+  for (std::size_t id = 0; id < driver.V; id += 2) {
+    const auto in_output = static_cast<std::uint32_t>(id % 5);
+    counts.push_back({static_cast<TokenId>(id), std::max(1U, in_output), in_output});
+  }
+  SamplingParams params;
+  params.repetition_penalty = 1.7F;
+  require_draws(driver, "repetition_penalty", params, counts, {});
+  params = {};
+  params.presence_penalty = 1.5F;
+  require_draws(driver, "presence_penalty", params, counts, {});
+  params = {};
+  params.frequency_penalty = -0.5F;
+  require_draws(driver, "frequency_penalty", params, counts, {});
+}
+
+void bans_are_kept(const Subject& subject) {
+  const Driver driver(subject);
+  std::vector<TokenId> odd;
+  SamplingParams biased;
+  for (std::size_t id = 1; id < driver.V; id += 2) odd.push_back(static_cast<TokenId>(id));
+  for (const TokenId id : odd) biased.logit_bias.push_back({id, id % 3 == 0 ? -100.0F : 1.5F});
+  SamplingParams banning, allowing;
+  banning.banned = odd;
+  allowing.allowed = odd;
+  require_draws(driver, "banned in the step", {}, {}, odd);
+  require_draws(driver, "banned", banning, {}, {});
+  require_draws(driver, "allowed", allowing, {}, {});
+  require_draws(driver, "allowed, but for one in the step", allowing, {}, std::span(odd).first(1));
+  require_draws(driver, "allowed, all banned in the step", allowing, {}, odd);
+  require_draws(driver, "logit_bias", biased, {}, {});
+}
+
+void filters_are_the_engines(const Subject& subject) {
+  const Driver driver(subject);
+  SamplingParams params;
+  params.top_k = 2;
+  require_draws(driver, "top_k", params, {}, {});
+  params = {};
+  params.typical_p = 0.4F;
+  require_draws(driver, "typical_p", params, {}, {});
+  params.top_p = 0.5F;
+  require_draws(driver, "typical_p, then top_p", params, {}, {});
+  params.typical_p = 1.0F;
+  require_draws(driver, "top_p", params, {}, {});
+  params.min_p = 0.6F;
+  require_draws(driver, "top_p, then min_p", params, {}, {});
+  params.top_p = 1.0F;
+  require_draws(driver, "min_p", params, {}, {});
+}
+
 // Two slots generate, one by handing ids over, one by token_from_last_sample, a stranger samples in between.
 void last_sample_equals_its_id(const Subject& subject) {
   const Driver driver(subject);
@@ -285,6 +368,9 @@ std::vector<Check> result_checks() {
           {"log-probabilities of targets are those of the softmax", log_probs_of_targets},
           {"the top tokens are sorted, ties to the lowest id", top_is_sorted},
           {"the sampled token is that of the engine's sampler", sample_is_the_engines},
+          {"penalties look at the counts", penalties_look_at_counts},
+          {"bans, permissions and biases are kept", bans_are_kept},
+          {"filters keep what the engine's sampler keeps", filters_are_the_engines},
           {"the token sampled last is read as its id would be", last_sample_equals_its_id},
           {"inner losses depend on the sequence alone", losses_are_per_token},
           {"small results need no rows of raw logits", small_results_need_no_logits_rows},

@@ -1,0 +1,69 @@
+// SPDX-License-Identifier: Apache-2.0
+// What is asked of the engine, and how it can end. Plain data.
+#pragma once
+
+#include <chrono>
+#include <cstddef>
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "engine/sampler.h"
+#include "tokenizer/tokenizer.h"
+
+namespace ttt {
+
+using tokenizer::TokenId;
+
+// One prompt and how to continue it.
+struct GenerationRequest {
+  std::vector<TokenId> prompt;    // at least one id
+  std::int64_t max_tokens = 256;  // tokens to generate; 0: read the prompt only; -1: until something ends it
+  std::int64_t min_tokens = 0;    // before these, eos and stop ids cannot be drawn; stop strings still end
+  SamplingParams sampling;        // `choice` is set by the engine: 0 ... best_of - 1
+  std::optional<TokenId> eos_id;  // ends generation; not part of the output
+  std::vector<TokenId> stop_ids;  // likewise
+  std::vector<std::string> stop_strings;  // none empty; the text ends before them
+
+  // Continuations of the prompt, which is read once. `best_of` are generated and the `num_choices` with the
+  // highest mean log-probability per token returned, best first; 0: as many as num_choices.
+  std::int64_t num_choices = 1;
+  std::int64_t best_of = 0;
+
+  // Log-probabilities of generated tokens, each with this many of the most probable ones; empty: none wanted.
+  std::optional<std::int64_t> top_log_probs;
+  bool prompt_log_probs = false;  // of the prompt's tokens too. REQUIRES: top_log_probs
+
+  std::chrono::milliseconds time_limit{0};  // from submission, waiting included; 0: none
+};
+
+inline constexpr std::int64_t kMaxChoices = 128;
+inline constexpr std::int64_t kMaxTopLogProbs = 1000;
+inline constexpr std::size_t kMaxStopStrings = 64;
+inline constexpr std::size_t kMaxStopIds = 1024;
+
+// The continuations that run for a request.
+inline std::size_t num_sequences(const GenerationRequest& request) {
+  return static_cast<std::size_t>(request.best_of == 0 ? request.num_choices : request.best_of);
+}
+
+// Throws RequestError, which names the parameter, its range and what was found.
+void check_request(const GenerationRequest& request, std::size_t vocab_size);
+
+enum class FinishReason : std::uint8_t {
+  kRunning,
+  kLength,      // max_tokens
+  kEndOfText,   // eos
+  kStopId,      // one of stop_ids
+  kStopString,  // one of stop_strings
+  kTimeLimit,
+  kCancelled,
+  kFailed,  // the device failed in a step with this sequence
+};
+
+// OpenAI's words where it has one: "length", "stop"; else "time_limit", "cancelled", "error", "running".
+std::string_view to_string(FinishReason reason);
+
+}  // namespace ttt

@@ -1,0 +1,315 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "engine/scheduler.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <exception>
+#include <stdexcept>
+#include <utility>
+
+#include "engine/request_error.h"
+
+namespace ttt {
+namespace {
+
+double seconds_between(Scheduler::Clock::time_point begin, Scheduler::Clock::time_point end) {
+  return std::chrono::duration<double>(end - begin).count();
+}
+
+}  // namespace
+
+struct Scheduler::Running {
+  std::shared_ptr<const GenerationRequest> request;
+  std::shared_ptr<TokenStream> stream;
+  Clock::time_point submitted;
+  Clock::time_point admitted;
+
+  struct Choice {
+    explicit Choice(Session new_session) : session(std::move(new_session)) {}
+
+    Session session;
+    bool finished = false;
+    std::uint64_t last_step = 0;  // that served it, or before which it began
+    Clock::time_point first_token{};
+    std::size_t tokens_drawn = 0;
+    std::vector<TokenEvent> held;  // until the best of them are known
+  };
+  std::vector<Choice> choices;  // best_of of them, each with a slot of its own
+  // The first reads the prompt but for its last token; then the others start as copies of it, and each reads
+  // that token itself.
+  bool prompt_shared = true;
+
+  bool holds_events() const { return choices.size() > static_cast<std::size_t>(request->num_choices); }
+  bool all_finished() const { return std::ranges::all_of(choices, &Choice::finished); }
+  std::size_t prompt_left(const Session& session) const {
+    const std::size_t left = session.prompt_tokens_left();
+    return prompt_shared || left == 0 ? left : left - 1;
+  }
+};
+
+Scheduler::Scheduler(Backend& backend, const ModelConfig& config, const tokenizer::Tokenizer* tokenizer,
+                     const SchedulerOptions& options, Now now)
+    : backend_(backend),
+      vocab_size_(config.vocab_size),
+      tokenizer_(tokenizer),
+      options_(options),
+      now_(std::move(now)) {
+  const BackendInfo& info = backend.info();
+  if (info.num_slots > 1 && info.max_batch_tokens < 2) {
+    throw std::logic_error("Scheduler: several slots need a step of at least two tokens");
+  }
+  budget_.tokens = info.max_batch_tokens;
+  budget_.prefill_beside_decode =
+      options.prefill_beside_decode == 0 ? info.max_batch_tokens : options.prefill_beside_decode;
+  budget_.mini_batch_size = config.mini_batch_size;
+  for (std::size_t slot = info.num_slots; slot-- > 0;) free_slots_.push_back(static_cast<SlotId>(slot));
+}
+
+Scheduler::~Scheduler() = default;
+
+void Scheduler::check(const GenerationRequest& request) const {
+  check_request(request, vocab_size_);
+  if (num_sequences(request) > backend_.info().num_slots) {
+    throw RequestError(request.best_of == 0 ? "n" : "best_of",
+                       fmt::format("{}: wanted at most {} (sequences that run at once), found {}",
+                                   request.best_of == 0 ? "n" : "best_of", backend_.info().num_slots,
+                                   num_sequences(request)));
+  }
+  if (tokenizer_ == nullptr && !request.stop_strings.empty()) {
+    throw RequestError("stop", "stop: this model has no tokenizer; use stop_token_ids");
+  }
+}
+
+void Scheduler::add(std::shared_ptr<const GenerationRequest> request, std::shared_ptr<TokenStream> stream,
+                    Clock::time_point submitted) {
+  waiting_tokens_ += request->prompt.size();
+  ++num_waiting_;
+  waiting_.push_back({std::move(request), std::move(stream), submitted});
+}
+
+void Scheduler::step() {
+  end_overdue();
+  remove_finished();
+  admit();
+  plan();
+  if (!plan_.empty()) run_planned();
+  remove_finished();
+}
+
+void Scheduler::end_all(FinishReason reason, const std::string& error) {
+  while (!waiting_.empty()) end_waiting(waiting_.begin(), reason, error);
+  for (const auto& request : running_) end_request(*request, reason, error);
+  remove_finished();
+}
+
+void Scheduler::end_overdue() {
+  const Clock::time_point now = now_();
+  const auto reason_to_end = [&](const auto& entry) {
+    if (entry.stream->cancelled()) return FinishReason::kCancelled;
+    const auto limit = entry.request->time_limit;
+    if (limit.count() > 0 && now - entry.submitted >= limit) return FinishReason::kTimeLimit;
+    return FinishReason::kRunning;
+  };
+  for (auto waiting = waiting_.begin(); waiting != waiting_.end();) {
+    const FinishReason reason = reason_to_end(*waiting);
+    waiting = reason == FinishReason::kRunning ? waiting + 1 : end_waiting(waiting, reason);
+  }
+  for (const auto& request : running_) {
+    const FinishReason reason = reason_to_end(*request);
+    if (reason != FinishReason::kRunning) end_request(*request, reason);
+  }
+}
+
+std::deque<Scheduler::Waiting>::iterator Scheduler::end_waiting(std::deque<Waiting>::iterator waiting,
+                                                                FinishReason reason,
+                                                                const std::string& error) {
+  for (std::size_t choice = 0; std::cmp_less(choice, waiting->request->num_choices); ++choice) {
+    TokenEvent event;
+    event.choice = choice;
+    event.finish.emplace();
+    event.finish->reason = reason;
+    event.finish->error = error;
+    event.finish->times.queued = seconds_between(waiting->submitted, now_());
+    waiting->stream->push(std::move(event));
+  }
+  no_longer_waits(*waiting);
+  return waiting_.erase(waiting);
+}
+
+void Scheduler::no_longer_waits(const Waiting& waiting) {
+  waiting_tokens_ -= waiting.request->prompt.size();
+  --num_waiting_;
+}
+
+// First come, first served: a request that needs many slots is not overtaken, so it gets them.
+void Scheduler::admit() {
+  while (!waiting_.empty() && num_sequences(*waiting_.front().request) <= free_slots_.size()) {
+    auto running = std::make_unique<Running>();
+    no_longer_waits(waiting_.front());
+    running->request = std::move(waiting_.front().request);
+    running->stream = std::move(waiting_.front().stream);
+    running->submitted = waiting_.front().submitted;
+    waiting_.pop_front();
+    running_.push_back(std::move(running));
+    ++num_running_;
+    begin(*running_.back());
+  }
+}
+
+void Scheduler::begin(Running& request) {
+  request.admitted = now_();
+  const std::size_t count = num_sequences(*request.request);
+  for (std::size_t choice = 0; choice < count; ++choice) {
+    request.choices.emplace_back(Session(request.request, free_slots_.back(), tokenizer_));
+    request.choices.back().last_step = step_number_;
+    free_slots_.pop_back();
+  }
+  request.prompt_shared = count == 1;
+  try {
+    backend_.reset(request.choices[0].session.slot());
+  } catch (const std::exception& error) {
+    end_request(request, FinishReason::kFailed, error.what());
+    return;
+  }
+  if (request.prompt_left(request.choices[0].session) == 0) share_prompt(request);
+}
+
+void Scheduler::share_prompt(Running& request) {
+  request.prompt_shared = true;
+  const Session& first = request.choices[0].session;
+  try {
+    for (std::size_t choice = 1; choice < request.choices.size(); ++choice) {
+      Session& session = request.choices[choice].session;
+      backend_.copy(first.slot(), session.slot(), first.position());
+      session = first.fork(session.slot(), static_cast<std::uint32_t>(choice));
+      request.choices[choice].last_step = step_number_;
+    }
+  } catch (const std::exception& error) {
+    end_request(request, FinishReason::kFailed, error.what());
+  }
+}
+
+void Scheduler::plan() {
+  sequences_.clear();
+  loads_.clear();
+  for (const auto& request : running_) {
+    const std::size_t count = request->prompt_shared ? request->choices.size() : 1;
+    for (std::size_t i = 0; i < count; ++i) {
+      const Running::Choice& choice = request->choices[i];
+      if (choice.finished) continue;
+      sequences_.push_back({request.get(), i});
+      loads_.push_back({choice.session.position(), request->prompt_left(choice.session), choice.last_step});
+    }
+  }
+  plan_step(loads_, budget_, plan_);
+}
+
+void Scheduler::run_planned() {
+  ++step_number_;
+  batch_.clear();
+  for (const PlannedSegment& planned : plan_) {
+    const Sequence& sequence = sequences_[planned.sequence];
+    Running::Choice& choice = sequence.request->choices[sequence.choice];
+    choice.last_step = step_number_;
+    batch_.push_back(choice.session.next_segment(planned.num_tokens));
+  }
+  std::span<const SegmentResult> results;
+  try {
+    backend_.submit(batch_);
+    results = backend_.wait();
+  } catch (const std::exception& error) {
+    for (const PlannedSegment& planned : plan_) {
+      end_request(*sequences_[planned.sequence].request, FinishReason::kFailed, error.what());
+    }
+    return;
+  }
+  for (std::size_t i = 0; i < plan_.size(); ++i) accept(sequences_[plan_[i].sequence], results[i]);
+}
+
+void Scheduler::accept(const Sequence& sequence, const SegmentResult& result) {
+  Running& request = *sequence.request;
+  Running::Choice& choice = request.choices[sequence.choice];
+  Session& session = choice.session;
+  SessionStep step = session.accept(result);
+  request.stream->set_prompt_tokens_read(
+      std::min(session.prompt_tokens(), static_cast<std::size_t>(session.position())));
+  if (step.token && choice.tokens_drawn++ == 0) choice.first_token = now_();
+
+  // Of a prompt of one token every choice reads the whole.
+  if (!step.prompt_tokens.empty() && sequence.choice == 0) {
+    TokenEvent event;
+    event.prompt_tokens = std::move(step.prompt_tokens);
+    request.stream->push(std::move(event));
+  }
+  if (step.token) {
+    TokenEvent event;
+    event.tokens.push_back(std::move(*step.token));
+    event.text = std::move(step.text);
+    publish(request, sequence.choice, std::move(event));
+  }
+  if (session.reason() != FinishReason::kRunning) {
+    finish(request, sequence.choice);
+  } else if (!request.prompt_shared && request.prompt_left(session) == 0) {
+    share_prompt(request);
+  }
+}
+
+void Scheduler::end_request(Running& request, FinishReason reason, const std::string& error) {
+  for (std::size_t choice = 0; choice < request.choices.size(); ++choice) {
+    if (request.choices[choice].finished) continue;
+    request.choices[choice].session.end(reason);
+    finish(request, choice, error);
+  }
+}
+
+void Scheduler::finish(Running& request, std::size_t choice_index, const std::string& error) {
+  Running::Choice& choice = request.choices[choice_index];
+  const Clock::time_point now = now_();
+  TokenEvent event;
+  event.text = choice.session.finish();
+  Finish& finish = event.finish.emplace();
+  finish.reason = choice.session.reason();
+  finish.stop_string = choice.session.stop_string();
+  finish.stop_id = choice.session.stop_id();
+  finish.error = error;
+  finish.mean_log_prob = choice.session.mean_log_prob();
+  const bool drew = choice.tokens_drawn > 0;
+  const Clock::time_point prefilled = drew ? choice.first_token : now;
+  finish.times = {.queued = seconds_between(request.submitted, request.admitted),
+                  .prefill = seconds_between(request.admitted, prefilled),
+                  .decode = seconds_between(prefilled, now),
+                  .decode_steps = drew ? choice.tokens_drawn - 1 : 0};
+  choice.finished = true;
+  free_slots_.push_back(choice.session.slot());
+  publish(request, choice_index, std::move(event));
+  if (request.holds_events() && request.all_finished()) publish_best(request);
+}
+
+void Scheduler::publish(Running& request, std::size_t choice, TokenEvent event) {
+  event.choice = choice;
+  if (request.holds_events()) {
+    request.choices[choice].held.push_back(std::move(event));
+  } else {
+    request.stream->push(std::move(event));
+  }
+}
+
+void Scheduler::publish_best(Running& request) {
+  std::vector<Running::Choice*> ranking;
+  for (Running::Choice& choice : request.choices) ranking.push_back(&choice);
+  std::ranges::stable_sort(ranking, std::ranges::greater(),
+                           [](const Running::Choice* choice) { return choice->session.mean_log_prob(); });
+  for (std::size_t rank = 0; std::cmp_less(rank, request.request->num_choices); ++rank) {
+    for (TokenEvent& event : ranking[rank]->held) {
+      event.choice = rank;
+      request.stream->push(std::move(event));
+    }
+  }
+}
+
+void Scheduler::remove_finished() {
+  num_running_ -= std::erase_if(running_, [](const auto& request) { return request->all_finished(); });
+}
+
+}  // namespace ttt

@@ -1,0 +1,378 @@
+// SPDX-License-Identifier: Apache-2.0
+// The scheduler over a simulated backend, in virtual time: a request gets exactly what it would get alone,
+// and waits no longer than its turn.
+#include "engine/scheduler.h"
+
+#include <algorithm>
+#include <catch2/catch.hpp>
+#include <memory>
+#include <optional>
+#include <stdexcept>
+#include <string>
+#include <vector>
+
+#include "engine/request_error.h"
+#include "tests/engine/simulated_backend.h"
+#include "tests/random.h"
+
+using namespace ttt;
+using std::chrono::milliseconds;
+using test::SimulatedBackend;
+
+namespace {
+
+// What came out of a stream, put together by choice.
+struct Outcome {
+  std::vector<TokenInfo> prompt_tokens;
+  struct Choice {
+    std::vector<TokenInfo> tokens;
+    Finish finish;
+  };
+  std::vector<Choice> choices;
+};
+
+Outcome collect(TokenStream& stream, const GenerationRequest& request) {
+  Outcome outcome;
+  outcome.choices.resize(static_cast<std::size_t>(request.num_choices));
+  while (auto event = stream.try_pop()) {
+    outcome.prompt_tokens.insert(outcome.prompt_tokens.end(), event->prompt_tokens.begin(),
+                                 event->prompt_tokens.end());
+    Outcome::Choice& choice = outcome.choices.at(event->choice);
+    REQUIRE(choice.finish.reason == FinishReason::kRunning);  // nothing comes after the end
+    choice.tokens.insert(choice.tokens.end(), event->tokens.begin(), event->tokens.end());
+    if (event->finish) choice.finish = *event->finish;
+  }
+  return outcome;
+}
+
+// A scheduler over a simulated backend, and what was submitted to it.
+struct World {
+  explicit World(std::size_t num_slots, std::size_t max_batch_tokens, const SchedulerOptions& options = {})
+      : backend(num_slots, max_batch_tokens),
+        scheduler(backend, SimulatedBackend::config(), nullptr, options, [this] { return backend.now(); }) {}
+
+  struct Submitted {
+    std::shared_ptr<const GenerationRequest> request;
+    std::shared_ptr<TokenStream> stream;
+
+    Outcome outcome() const { return collect(*stream, *request); }
+  };
+  Submitted submit(GenerationRequest request) {
+    scheduler.check(request);
+    auto stream = std::make_shared<TokenStream>(request);
+    auto shared = std::make_shared<const GenerationRequest>(std::move(request));
+    scheduler.add(shared, stream, backend.now());
+    return {shared, stream};
+  }
+  void run() {
+    while (!scheduler.idle()) scheduler.step();
+  }
+
+  SimulatedBackend backend;
+  Scheduler scheduler;
+};
+
+// The truth: every choice driven by itself, token by token, on a backend of its own.
+Outcome alone(const GenerationRequest& request) {
+  const auto shared = std::make_shared<const GenerationRequest>(request);
+  Outcome outcome;
+  std::vector<std::pair<double, Outcome::Choice>> all;
+  for (std::size_t choice = 0; choice < num_sequences(request); ++choice) {
+    SimulatedBackend backend(1, 1);
+    backend.reset(0);
+    Session session = Session(shared, 0, nullptr).fork(0, static_cast<std::uint32_t>(choice));
+    Outcome::Choice& out = all.emplace_back().second;
+    while (session.reason() == FinishReason::kRunning) {
+      const Segment segment = session.next_segment(1);
+      backend.submit({&segment, 1});
+      SessionStep step = session.accept(backend.wait()[0]);
+      if (choice == 0) {
+        outcome.prompt_tokens.insert(outcome.prompt_tokens.end(), step.prompt_tokens.begin(),
+                                     step.prompt_tokens.end());
+      }
+      if (step.token) out.tokens.push_back(*step.token);
+    }
+    out.finish.reason = session.reason();
+    all.back().first = session.mean_log_prob();
+  }
+  if (request.best_of > request.num_choices) {
+    std::ranges::stable_sort(all, [](const auto& a, const auto& b) { return a.first > b.first; });
+  }
+  for (std::size_t i = 0; i < static_cast<std::size_t>(request.num_choices); ++i) {
+    outcome.choices.push_back(all[i].second);
+  }
+  return outcome;
+}
+
+GenerationRequest random_request(test::Random& random, std::size_t num_slots) {
+  GenerationRequest request;
+  request.prompt = random.tokens(random.between(1, 1 + random.below(random.below(4) == 0 ? 400 : 60)), 50);
+  request.max_tokens = random.below(12) == 0 ? 0 : static_cast<std::int64_t>(random.between(1, 60));
+  if (random.below(3) == 0) request.eos_id = static_cast<TokenId>(random.below(50));
+  if (random.below(4) == 0) request.stop_ids = random.tokens(2, 50);
+  if (request.max_tokens > 0 && random.below(4) == 0) {
+    request.min_tokens =
+        static_cast<std::int64_t>(random.between(0, static_cast<std::size_t>(request.max_tokens)));
+  }
+  request.sampling.seed = random.bits();
+  request.sampling.repeat_last_n = static_cast<std::int32_t>(random.below(30)) - 1;
+  request.num_choices = static_cast<std::int64_t>(random.below(3) == 0 ? random.between(1, num_slots) : 1);
+  if (random.below(3) == 0) {
+    request.best_of =
+        static_cast<std::int64_t>(random.between(static_cast<std::size_t>(request.num_choices), num_slots));
+  }
+  if (random.below(3) == 0) {
+    request.top_log_probs = static_cast<std::int64_t>(random.below(4));
+    request.prompt_log_probs = random.below(2) == 0;
+  }
+  return request;
+}
+
+void check_same(const Outcome& found, const Outcome& wanted) {
+  REQUIRE(found.choices.size() == wanted.choices.size());
+  CHECK(found.prompt_tokens == wanted.prompt_tokens);
+  for (std::size_t i = 0; i < found.choices.size(); ++i) {
+    CHECK(found.choices[i].finish.reason == wanted.choices[i].finish.reason);
+    CHECK(found.choices[i].tokens == wanted.choices[i].tokens);
+  }
+}
+
+// `found` ended early: it must be a beginning of `wanted`.
+void check_prefix(const Outcome& found, const Outcome& wanted) {
+  for (std::size_t i = 0; i < found.choices.size(); ++i) {
+    const auto& tokens = found.choices[i].tokens;
+    REQUIRE(tokens.size() <= wanted.choices[i].tokens.size());
+    CHECK(std::equal(tokens.begin(), tokens.end(), wanted.choices[i].tokens.begin()));
+  }
+}
+
+GenerationRequest simple_request(std::size_t prompt_size, std::int64_t max_tokens, std::uint64_t seed = 1) {
+  GenerationRequest request;
+  request.prompt.assign(prompt_size, 7);
+  request.max_tokens = max_tokens;
+  request.sampling.seed = seed;
+  return request;
+}
+
+}  // namespace
+
+TEST_CASE("a request gets what it would get alone, with one choice and with many") {
+  test::Random random(11);
+  for (int trial = 0; trial < 100; ++trial) {
+    World world(4, 32);
+    const World::Submitted submitted = world.submit(random_request(random, 4));
+    world.run();
+    check_same(submitted.outcome(), alone(*submitted.request));
+  }
+}
+
+TEST_CASE("1,000 random traces: same results as alone, first come first admitted, nobody starves") {
+  std::size_t num_requests = 0;
+  for (std::uint64_t seed = 1; seed <= 1'000; ++seed) {
+    INFO("seed " << seed);
+    test::Random random(seed);
+    const std::size_t num_slots = random.between(1, 6);
+    SchedulerOptions options;
+    options.prefill_beside_decode = random.below(2) == 0 ? 0 : random.between(1, 48);
+    World world(num_slots, random.between(2, 80), options);
+    const bool may_fail = random.below(4) == 0;
+    world.backend.on_step = [&](std::span<const Segment>) {
+      if (may_fail && random.below(40) == 0) throw std::runtime_error("the device is gone");
+    };
+    struct Sent : World::Submitted {
+      bool cancelled = false;
+    };
+    std::vector<Sent> sent;
+    const std::size_t count = random.between(1, 9);
+    while (sent.size() < count || !world.scheduler.idle()) {
+      if (sent.size() < count && random.below(3) == 0) {
+        GenerationRequest request = random_request(random, num_slots);
+        if (random.below(8) == 0) request.time_limit = milliseconds(random.between(1, 2'000));
+        sent.push_back({world.submit(std::move(request)), false});
+      }
+      if (!sent.empty() && random.below(60) == 0) {
+        Sent& victim = sent[random.below(sent.size())];
+        victim.stream->cancel();
+        victim.cancelled = true;
+      }
+      world.scheduler.step();
+      if (random.below(10) == 0) world.backend.pass_time(std::chrono::microseconds(random.below(200'000)));
+    }
+    num_requests += sent.size();
+    for (const Sent& one : sent) {
+      const Outcome outcome = one.outcome();
+      REQUIRE(one.stream->exhausted());
+      const Outcome truth = alone(*one.request);
+      // Which are the best is known of all candidates alone; the cut-off ones may be among the unseen.
+      const bool ranked = one.request->best_of > one.request->num_choices;
+      const bool may_be_cut = one.cancelled || one.request->time_limit.count() > 0 || may_fail;
+      if (ranked && may_be_cut) continue;
+      const bool whole = std::ranges::none_of(outcome.choices, [](const Outcome::Choice& choice) {
+        return choice.finish.reason == FinishReason::kCancelled ||
+               choice.finish.reason == FinishReason::kTimeLimit ||
+               choice.finish.reason == FinishReason::kFailed;
+      });
+      if (whole) {
+        check_same(outcome, truth);
+      } else {
+        check_prefix(outcome, truth);
+        for (const Outcome::Choice& choice : outcome.choices) {
+          if (choice.finish.reason == FinishReason::kCancelled) CHECK(one.cancelled);
+          if (choice.finish.reason == FinishReason::kTimeLimit) CHECK(one.request->time_limit.count() > 0);
+          if (choice.finish.reason == FinishReason::kFailed)
+            CHECK(choice.finish.error == "the device is gone");
+        }
+      }
+    }
+    // At the worst a step serves one sequence, and every other slot's comes before.
+    CHECK(world.backend.longest_wait() <= num_slots);
+  }
+  CHECK(num_requests > 4'000);
+}
+
+TEST_CASE("requests are admitted in the order in which they came") {
+  test::Random random(3);
+  for (int trial = 0; trial < 50; ++trial) {
+    World world(3, 16);
+    std::vector<World::Submitted> sent;
+    for (int i = 0; i < 12; ++i) sent.push_back(world.submit(random_request(random, 3)));
+    std::size_t next = 0;
+    while (!world.scheduler.idle()) {
+      world.scheduler.step();
+      while (next < sent.size() && sent[next].stream->prompt_tokens_read() > 0) ++next;
+      for (std::size_t i = next; i < sent.size(); ++i) {
+        // A later one may have run in this step only if all before it were admitted, read or not.
+        if (sent[i].stream->prompt_tokens_read() == 0) continue;
+        CHECK(sent.size() - world.scheduler.num_waiting() > i);
+      }
+    }
+  }
+}
+
+TEST_CASE("a long prompt does not hold up one that decodes") {
+  World world(2, 64, {.prefill_beside_decode = 16});
+  const auto decoding = world.submit(simple_request(1, 200));
+  world.scheduler.step();
+  const auto prompt = world.submit(simple_request(5'000, 1));
+  std::size_t tokens = 0;
+  while (prompt.stream->prompt_tokens_read() < 1'000) {
+    world.scheduler.step();
+    const auto event = decoding.stream->try_pop();
+    REQUIRE(event);  // a token in every step
+    ++tokens;
+  }
+  CHECK(tokens >= 1'000 / 16);
+}
+
+TEST_CASE("the prompt of several choices is read once") {
+  World world(4, 64);
+  std::size_t tokens_read = 0;
+  world.backend.on_step = [&](std::span<const Segment> batch) {
+    for (const Segment& segment : batch) tokens_read += segment.num_tokens();
+  };
+  GenerationRequest request = simple_request(1'000, 1);
+  request.num_choices = 4;
+  world.submit(request);
+  world.run();
+  CHECK(tokens_read == 999 + 4);
+}
+
+TEST_CASE("a cancelled request takes part in no further step, and its slot is free at once") {
+  World world(1, 64);
+  const auto first = world.submit(simple_request(10, 1'000));
+  const auto second = world.submit(simple_request(10, 3));
+  for (int i = 0; i < 5; ++i) world.scheduler.step();
+  first.stream->cancel();
+  std::size_t steps_of_first = 0;
+  world.backend.on_step = [&](std::span<const Segment> batch) {
+    for (const Segment& segment : batch) steps_of_first += segment.position > 12 ? 1 : 0;
+  };
+  world.run();
+  CHECK(steps_of_first == 0);
+  CHECK(first.outcome().choices[0].finish.reason == FinishReason::kCancelled);
+  check_same(second.outcome(), alone(*second.request));
+}
+
+TEST_CASE("a request ends when its time is over, waiting included") {
+  World world(1, 64);
+  GenerationRequest slow = simple_request(10, 1'000);
+  slow.time_limit = milliseconds(500);  // 20.5 ms a step
+  const auto running = world.submit(slow);
+  slow.time_limit = milliseconds(100);
+  const auto waiting = world.submit(slow);
+  world.run();
+  const Outcome ran = running.outcome();
+  CHECK(ran.choices[0].finish.reason == FinishReason::kTimeLimit);
+  CHECK(ran.choices[0].tokens.size() == 25);  // the last came at 517 ms, in the step begun at 496.5 ms
+  const Outcome waited = waiting.outcome();
+  CHECK(waited.choices[0].finish.reason == FinishReason::kTimeLimit);
+  CHECK(waited.choices[0].tokens.empty());
+  CHECK(waited.choices[0].finish.times.queued >= 0.1);
+}
+
+TEST_CASE("a step that fails ends its own requests and nothing else") {
+  World world(2, 64);
+  const auto first = world.submit(simple_request(100, 5, 1));
+  const auto second = world.submit(simple_request(100, 5, 2));
+  const auto third = world.submit(simple_request(100, 5, 3));
+  world.backend.on_step = [&](std::span<const Segment>) {
+    if (world.backend.num_steps() == 4) throw std::runtime_error("overheated");
+  };
+  world.run();
+  for (const auto* failed : {&first, &second}) {
+    const Outcome outcome = failed->outcome();
+    CHECK(outcome.choices[0].finish.reason == FinishReason::kFailed);
+    CHECK(outcome.choices[0].finish.error == "overheated");
+    check_prefix(outcome, alone(*failed->request));
+  }
+  check_same(third.outcome(), alone(*third.request));
+}
+
+TEST_CASE("the times of a request add up") {
+  World world(1, 50);
+  world.submit(simple_request(1, 1));
+  const auto second = world.submit(simple_request(100, 11));
+  world.run();
+  const Finish finish = second.outcome().choices[0].finish;
+  CHECK(finish.times.queued == Approx(0.0205));
+  CHECK(finish.times.prefill == Approx(3 * 0.020 + 100 * 0.0005));  // 48 + 48 + 4 tokens
+  CHECK(finish.times.decode == Approx(10 * 0.0205));
+  CHECK(finish.times.decode_steps == 10);
+}
+
+TEST_CASE("what can never run is refused with the parameter's name") {
+  World world(4, 64);
+  const auto parameter_refused = [&](auto change) -> std::string {
+    GenerationRequest request = simple_request(3, 10);
+    change(request);
+    try {
+      world.scheduler.check(request);
+    } catch (const RequestError& error) {
+      CHECK(std::string(error.what()).starts_with(error.parameter));
+      return error.parameter;
+    }
+    return "";
+  };
+  using R = GenerationRequest;
+  CHECK(parameter_refused([](R&) {}) == "");
+  CHECK(parameter_refused([](R& r) { r.prompt.clear(); }) == "prompt");
+  CHECK(parameter_refused([](R& r) { r.prompt.push_back(50); }) == "prompt");
+  CHECK(parameter_refused([](R& r) { r.prompt.push_back(-1); }) == "prompt");
+  CHECK(parameter_refused([](R& r) { r.max_tokens = -2; }) == "max_tokens");
+  CHECK(parameter_refused([](R& r) { r.min_tokens = 11; }) == "min_tokens");
+  CHECK(parameter_refused([](R& r) { r.min_tokens = -1; }) == "min_tokens");
+  CHECK(parameter_refused([](R& r) { r.stop_ids = {50}; }) == "stop_token_ids");
+  CHECK(parameter_refused([](R& r) { r.stop_ids.assign(2'000, 1); }) == "stop_token_ids");
+  CHECK(parameter_refused([](R& r) { r.stop_strings = {"a"}; }) == "stop");  // no tokenizer
+  CHECK(parameter_refused([](R& r) { r.stop_strings = {""}; }) == "stop");
+  CHECK(parameter_refused([](R& r) { r.num_choices = 0; }) == "n");
+  CHECK(parameter_refused([](R& r) { r.num_choices = 5; }) == "n");
+  CHECK(parameter_refused([](R& r) { r.num_choices = 129; }) == "n");
+  CHECK(parameter_refused([](R& r) { r.best_of = 5; }) == "best_of");
+  CHECK(parameter_refused([](R& r) { r.num_choices = 3, r.best_of = 2; }) == "best_of");
+  CHECK(parameter_refused([](R& r) { r.best_of = -1; }) == "best_of");
+  CHECK(parameter_refused([](R& r) { r.top_log_probs = -1; }) == "logprobs");
+  CHECK(parameter_refused([](R& r) { r.top_log_probs = 1'001; }) == "logprobs");
+  CHECK(parameter_refused([](R& r) { r.prompt_log_probs = true; }) == "prompt_logprobs");
+  CHECK(parameter_refused([](R& r) { r.time_limit = milliseconds(-1); }) == "time_limit");
+}
