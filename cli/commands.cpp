@@ -9,6 +9,7 @@
 #include "cli/exit_code.h"
 #include "cli/man_page.h"
 #include "cli/standard_streams.h"
+#include "engine/random_weights.h"
 
 namespace ttt::cli {
 namespace {
@@ -36,6 +37,7 @@ Commands::Commands() {
   add_tokenize();
   add_convert();
   add_eval();
+  add_bench();
   add_doctor();
   add_about();
 }
@@ -74,6 +76,9 @@ void Commands::add_device_options(Command& command, ModelOptions& options) {
       .suggestions = {"auto", "cpu", "cuda"};
   command.integer("-t,--threads", options.threads, {0, kMaxThreads}, "N",
                   "threads; 0: the processors that affinity and cgroup allow");
+  command.text("--cpu-target", options.cpu_target, "NAME",
+               "which kernels compute, where it must not be the best that this machine has: `ttt version` "
+               "lists them; results are bitwise equal within one target");
   command.flag("--no-mmap", options.no_mmap, "read the model file into memory instead of mapping it");
   add_verbose(command);
 }
@@ -215,6 +220,39 @@ void Commands::add_eval() {
       logits.flag("--state", logits_.state, "add the state after the last token, as state.<name>"));
   no_environment(logits.flag("--force", logits_.force, "replace an existing file"));
   add_device_options(logits, logits_.model);
+}
+
+void Commands::add_bench() {
+  Command& bench = add(
+      {"bench", "MODEL | --random SIZE [options]", "measure how fast a model reads and writes",
+       "Reads prompts and decodes tokens at several depths and batches, and prints tokens per second with "
+       "their spread, the time of a step, the time to the first token, memory, and the share of what this "
+       "machine could do at best, measured by the same threads between the repetitions. Rows in which "
+       "other programs took more than 5 % of the processors are marked.",
+       [this] { return cli::bench(bench_); }});
+  add_model(bench, bench_.model.model, kModelHelp);
+  Option& random = bench.optional_text("--random", bench_.random, "SIZE",
+                                       "random weights of an official size instead: 125m, 350m, 760m, 1.3b, "
+                                       "or 125m-mlp and so on");
+  random.suggestions = official_sizes();
+  no_environment(random);
+  bench.choice("--type", bench_.type, {"f32", "f16", "bf16"}, "type of the matrices of --random");
+  no_environment(bench.optional_text("--write", bench_.write, "FILE",
+                                     "write the random model to a .gguf file and stop"));
+  no_environment(bench.flag("--force", bench_.force, "replace an existing file"));
+  no_environment(bench.text("-p,--prefill", bench_.prefill, "N,...", "lengths of prompts to read; 0: none"));
+  no_environment(bench.text("-d,--depth", bench_.depth, "N,...", "decode after so many tokens"));
+  no_environment(bench.text("-b,--batch", bench_.batch, "N,...", "decode so many sequences at once"));
+  no_environment(bench.integer("-n,--decode", bench_.decode, {0, kAnyCount}, "N",
+                               "tokens that each sequence writes in a repetition; 0: none"));
+  no_environment(bench.integer("-r,--repetitions", bench_.repetitions, {1, 10'000}, "N",
+                               "repetitions of every row, after one that is not counted"));
+  no_environment(bench.integer("--prefill-repetitions", bench_.prefill_repetitions, {0, 10'000}, "N",
+                               "repetitions of prompts; 0: as many as -r"));
+  bench.choice("-o,--output", bench_.output, {"md", "json"}, "a table for people, or everything as JSON");
+  add_device_options(bench, bench_.model);
+  bench.example("ttt bench model.gguf", "one prompt of 512 tokens, 64 tokens written");
+  bench.example("ttt bench --random 125m -p 512,2k -d 0,2k,8k -b 1,8,32", "no download: an official size");
 }
 
 void Commands::add_doctor() {

@@ -7,6 +7,7 @@
 #include <string_view>
 #include <vector>
 
+#include "cli/bench.h"
 #include "cli/completion.h"
 #include "cli/convert.h"
 #include "cli/demo.h"
@@ -42,6 +43,7 @@ class Commands {
   void add_tokenize();
   void add_convert();
   void add_eval();
+  void add_bench();
   void add_doctor();
   int run_doctor();  // which knows the variables of every command
   void add_about();  // version, man, help, completion
@@ -57,6 +59,7 @@ class Commands {
   ConvertCommandOptions convert_;
   PplOptions ppl_;
   LogitsOptions logits_;
+  BenchOptions bench_;
   VersionOptions version_;
   DoctorOptions doctor_;
   HelpOptions help_;

@@ -23,14 +23,15 @@ namespace fs = std::filesystem;
 // Room for metadata, token lists and padding beside the tensors.
 constexpr std::uint64_t kHeaderAllowance = 1U << 20;
 
-std::uint64_t expected_bytes(const ModelFiles& files, weights::DType matrix_type) {
+std::uint64_t expected_bytes(const Model& model, const tokenizer::Tokenizer* tokenizer,
+                             weights::DType matrix_type) {
   std::uint64_t bytes = kHeaderAllowance;
-  for (const NamedTensor& tensor : list_tensors(files.model)) {
+  for (const NamedTensor& tensor : list_tensors(model)) {
     const weights::DType type = tensor.is_matrix ? matrix_type : weights::DType::kF32;
     bytes += weights::tensor_bytes(type, tensor.view.shape).value_or(0);
   }
   // The SentencePiece model, and its pieces once more as lists.
-  if (files.tokenizer) bytes += 3 * files.tokenizer->model_bytes().size();
+  if (tokenizer != nullptr) bytes += 3 * tokenizer->model_bytes().size();
   return bytes;
 }
 
@@ -57,25 +58,28 @@ int convert(const ConvertCommandOptions& options) {
     print_warning(fmt::format("{} has no tokenizer.model: the new file will take and give token ids only",
                               options.source));
   }
-  check_free_space(options.output, expected_bytes(files, type));
+  write_gguf(files.model, files.checkpoint.metadata(), files.tokenizer ? &*files.tokenizer : nullptr,
+             options.output, type);
+  return kOk;
+}
 
+void write_gguf(const Model& model, const weights::GgufMetadata& source,
+                const tokenizer::Tokenizer* tokenizer, const std::string& output, weights::DType type) {
+  check_free_space(output, expected_bytes(model, tokenizer, type));
   const auto begin = std::chrono::steady_clock::now();
   Progress progress("converting", Progress::Unit::kBytes);
-  ConvertOptions engine_options;
-  engine_options.matrix_type = type;
-  engine_options.progress = [&](std::uint64_t written, std::uint64_t total) {
+  ConvertOptions options;
+  options.matrix_type = type;
+  options.progress = [&](std::uint64_t written, std::uint64_t total) {
     progress.update(written, total);
     return !interrupted();
   };
-  const ConvertResult result =
-      ttt::convert(files.checkpoint, files.model, files.tokenizer ? &*files.tokenizer : nullptr,
-                   options.output, engine_options);
+  const ConvertResult result = ttt::convert(model, source, tokenizer, output, options);
   progress.clear();
   if (!result.completed) throw Interrupted();
   const double seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
-  print_notice(fmt::format("{}: {} in {}, weights hash {}", options.output, readable_bytes(result.file_bytes),
+  print_notice(fmt::format("{}: {} in {}, weights hash {}", output, readable_bytes(result.file_bytes),
                            readable_seconds(seconds), result.weights_hash));
-  return kOk;
 }
 
 }  // namespace ttt::cli

@@ -4,6 +4,11 @@
 
 #include <string>
 
+#include "engine/model.h"
+#include "tokenizer/tokenizer.h"
+#include "weights/gguf.h"
+#include "weights/tensor.h"
+
 namespace ttt::cli {
 
 struct ConvertCommandOptions {
@@ -14,5 +19,10 @@ struct ConvertCommandOptions {
 };
 
 int convert(const ConvertCommandOptions& options);
+
+// Writes any model as `ttt convert` does: room on the disk is checked first, progress is shown, a signal
+// gives up and leaves nothing (Interrupted). `tokenizer` may be null.
+void write_gguf(const Model& model, const weights::GgufMetadata& source,
+                const tokenizer::Tokenizer* tokenizer, const std::string& output, weights::DType type);
 
 }  // namespace ttt::cli

@@ -87,11 +87,17 @@ Json choice_json(const Choice& choice, const std::string& prompt_text,
 Json version_json(const VersionInfo& info) {
   Json libraries = Json::object();
   for (const auto& [name, number] : info.libraries) libraries[name] = number;
-  return {{"version", info.version},       {"commit", info.commit},
-          {"compiler", info.compiler},     {"build_type", info.build_type},
-          {"sanitizers", info.sanitizers}, {"dispatch_target", info.dispatch_target},
-          {"processor", info.processor},   {"processors", info.processors},
-          {"cuda_built", info.cuda_built}, {"cuda", info.cuda},
+  return {{"version", info.version},
+          {"commit", info.commit},
+          {"compiler", info.compiler},
+          {"build_type", info.build_type},
+          {"sanitizers", info.sanitizers},
+          {"dispatch_target", info.dispatch_target},
+          {"cpu_targets", info.cpu_targets},
+          {"processor", info.processor},
+          {"processors", info.processors},
+          {"cuda_built", info.cuda_built},
+          {"cuda", info.cuda},
           {"libraries", libraries}};
 }
 
@@ -169,6 +175,63 @@ std::string to_json(const RunResult& result, const tokenizer::Tokenizer* tokeniz
     object["prompt_logprobs"] = log_probs_json(generation.prompt_tokens, tokenizer);
   }
   return finish(object);
+}
+
+std::string to_json(const BenchReport& report) {
+  Json rows = Json::array();
+  for (const BenchRow& row : report.rows) {
+    const bool decodes = row.kind == BenchRow::Kind::kDecode;
+    Json object = {{"test", decodes ? "decode" : "prefill"},
+                   {"tokens", row.tokens},
+                   {"depth", row.depth},
+                   {"batch", row.batch},
+                   {"tokens_per_second", row.rate()},
+                   {"tokens_per_second_sd", row.deviation()},
+                   {"share_of_limit", report.share_of_limit(row)},
+                   {"processors_taken_by_others", row.others},
+                   {"bytes", row.bytes},
+                   {"flops", row.flops},
+                   {"seconds", row.seconds}};
+    if (decodes) {
+      object["step_seconds"] = {{"mean", row.time_per_token()},
+                                {"p50", row.percentile_step(0.5)},
+                                {"p90", row.percentile_step(0.9)},
+                                {"p99", row.percentile_step(0.99)}};
+    } else {
+      object["first_token_seconds"] = row.mean_seconds();
+    }
+    rows.push_back(std::move(object));
+  }
+  const BackendInfo& backend = report.backend;
+  return finish({{"schema", kSchemaVersion},
+                 {"program", version_json(describe_version())},
+                 {"time", report.time},
+                 {"model",
+                  {{"name", report.model},
+                   {"family", report.family},
+                   {"parameters", report.parameters},
+                   {"precision", report.precision},
+                   {"matrix_bytes", report.matrix_bytes},
+                   {"state_traffic_bytes", report.state_traffic_bytes},
+                   {"token_flops",
+                    {{"products", report.token_flops.products},
+                     {"inner_loop", report.token_flops.inner_loop},
+                     {"head", report.head_flops}}}}},
+                 {"device",
+                  {{"device", backend.device},
+                   {"name", backend.device_name},
+                   {"dispatch_target", backend.dispatch_target},
+                   {"threads", backend.num_threads},
+                   {"processors", report.processors},
+                   {"read_bytes_per_second", report.read_bytes_per_second},
+                   {"flops_per_second", report.flops_per_second}}},
+                 {"memory",
+                  {{"weights_bytes", backend.weights_bytes},
+                   {"slot_bytes", backend.slot_bytes},
+                   {"workspace_bytes", backend.workspace_bytes},
+                   {"peak_bytes", report.peak_memory_bytes}}},
+                 {"load_seconds", report.load_seconds},
+                 {"rows", rows}});
 }
 
 std::string to_json(const TokenizeResult& result) {

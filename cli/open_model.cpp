@@ -3,6 +3,7 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <filesystem>
 #include <system_error>
 
@@ -10,6 +11,7 @@
 #include "cli/log.h"
 #include "cli/standard_streams.h"
 #include "cpu/cpu_backend.h"
+#include "cpu/dispatch.h"
 #include "cuda/cuda_backend.h"
 #include "engine/tokenizer_metadata.h"
 #include "weights/checkpoint_error.h"
@@ -22,10 +24,15 @@ weights::Checkpoint open_checkpoint(const std::string& path, weights::FileAccess
   return weights::Checkpoint::open(path, access);
 }
 
-// Throws before anything is opened where the device is not there.
-const ModelOptions& checked(const ModelOptions& options) {
+// Before anything is opened.
+void check_device(const ModelOptions& options) {
+  const std::vector<std::string> targets = cpu::cpu_targets();
+  if (!options.cpu_target.empty() && std::ranges::find(targets, options.cpu_target) == targets.end()) {
+    throw UsageError(fmt::format("--cpu-target: wanted one of {}, found '{}'", fmt::join(targets, ", "),
+                                 options.cpu_target));
+  }
   const std::string& device = options.device;
-  if (device == "cpu" || device == "auto") return options;
+  if (device == "cpu" || device == "auto") return;
   if (device != "cuda" && !device.starts_with("cuda:")) {
     throw UsageError(fmt::format("--device: wanted auto, cpu, cuda or cuda:0, found '{}'", device));
   }
@@ -93,19 +100,27 @@ std::vector<TokenId> ModelFiles::encode_prompt(std::string_view text, bool bos,
   return ids;
 }
 
-OpenModel::OpenModel(const ModelOptions& options, const BackendLimits& limits)
-    : files(checked(options).model,
-            options.no_mmap ? weights::FileAccess::kRead : weights::FileAccess::kMap) {
-  for (const std::string& warning : files.model.warnings) print_warning(warning);
-  backend = cpu::make_cpu_backend(files.model, {.num_slots = limits.slots,
-                                                .max_batch_tokens = limits.tokens,
-                                                .max_logits_rows = limits.logits_rows,
-                                                .num_threads = static_cast<std::size_t>(options.threads)});
+std::unique_ptr<Backend> make_backend(const Model& model, const ModelOptions& options,
+                                      const BackendLimits& limits) {
+  check_device(options);
+  auto backend = cpu::make_cpu_backend(model, {.num_slots = limits.slots,
+                                               .max_batch_tokens = limits.tokens,
+                                               .max_logits_rows = limits.logits_rows,
+                                               .num_threads = static_cast<std::size_t>(options.threads),
+                                               .cpu_target = options.cpu_target});
   const BackendInfo& info = backend->info();
   log_info(fmt::format("device {} ({}), {} threads, kernels for {}", info.device, info.device_name,
                        info.num_threads, info.dispatch_target));
   log_info(fmt::format("state {} bytes, weights {} bytes beyond the mapped file, workspace {} bytes",
                        info.slot_bytes, info.weights_bytes, info.workspace_bytes));
+  return backend;
+}
+
+OpenModel::OpenModel(const ModelOptions& options, const BackendLimits& limits)
+    : files((check_device(options), options.model),
+            options.no_mmap ? weights::FileAccess::kRead : weights::FileAccess::kMap) {
+  for (const std::string& warning : files.model.warnings) print_warning(warning);
+  backend = make_backend(files.model, options, limits);
 }
 
 }  // namespace ttt::cli

@@ -24,6 +24,7 @@ struct ModelOptions {
   std::string device = "auto";
   std::int64_t threads = 0;  // 0: what the machine allows
   bool no_mmap = false;
+  std::string cpu_target;  // empty: the best of this machine
 };
 
 // The files of a model, checked; nothing is computed. Neither copied nor moved: what follows borrows from
@@ -46,15 +47,19 @@ struct ModelFiles {
   std::vector<TokenId> encode_prompt(std::string_view text, bool bos, tokenizer::SpecialTokens special) const;
 };
 
-struct OpenModel {
-  // Sequences at once, and limits of one step. Prefill is fastest with many rows; raw logits take V floats a
-  // row.
-  struct BackendLimits {
-    std::size_t slots = 1;
-    std::size_t tokens = 512;
-    std::size_t logits_rows = 1;
-  };
+// Sequences at once, and limits of one step. Prefill is fastest with many rows; raw logits take V floats a
+// row.
+struct BackendLimits {
+  std::size_t slots = 1;
+  std::size_t tokens = 512;
+  std::size_t logits_rows = 1;
+};
 
+// The backend that `options` name. Throws UsageError for a device that is not there, std::bad_alloc.
+std::unique_ptr<Backend> make_backend(const Model& model, const ModelOptions& options,
+                                      const BackendLimits& limits);
+
+struct OpenModel {
   // Throws CheckpointError, TokenizerError, UsageError for a device that is not there, std::bad_alloc. Prints
   // the model's warnings.
   explicit OpenModel(const ModelOptions& options) : OpenModel(options, BackendLimits()) {}

@@ -10,7 +10,7 @@
 #include "cli/exit_code.h"
 #include "cli/json_output.h"
 #include "cli/standard_streams.h"
-#include "cpu/cpu_backend.h"
+#include "cpu/dispatch.h"
 #include "cpu/processors.h"
 #include "cuda/cuda_backend.h"
 
@@ -42,6 +42,7 @@ VersionInfo describe_version() {
   info.processor = cpu::processor_name();
   info.processors = cpu::available_processors();
   info.dispatch_target = cpu::dispatch_target();
+  info.cpu_targets = cpu::cpu_targets();
   info.cuda = cuda::cuda_description();
   info.cuda_built = cuda::cuda_built();
   info.libraries = libraries();
@@ -57,7 +58,7 @@ std::string version_text(const VersionInfo& info) {
   line("build", info.sanitizers.empty() ? info.build_type
                                         : fmt::format("{}, sanitizers {}", info.build_type, info.sanitizers));
   line("processor", fmt::format("{}, {} usable", info.processor, info.processors));
-  line("kernels", info.dispatch_target);
+  line("kernels", fmt::format("{} (of {})", info.dispatch_target, fmt::join(info.cpu_targets, ", ")));
   line("cuda", info.cuda);
   std::string joined;
   for (const auto& [name, number] : info.libraries) {

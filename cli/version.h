@@ -15,7 +15,8 @@ struct VersionOptions {
 
 struct VersionInfo {
   std::string version, commit, compiler, build_type, sanitizers, dispatch_target;
-  std::string processor;  // "AMD EPYC 7B13", and how many this process may use
+  std::vector<std::string> cpu_targets;  // those of this machine
+  std::string processor;                 // "AMD EPYC 7B13", and how many this process may use
   std::size_t processors = 0;
   std::string cuda;  // one line
   bool cuda_built = false;

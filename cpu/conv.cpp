@@ -1,27 +1,51 @@
 // SPDX-License-Identifier: Apache-2.0
-#include <algorithm>
 #include <cstring>
 
 #include "cpu/kernels.h"
+#include "cpu/simd_targets.h"
 
-namespace ttt::cpu {
+#undef HWY_TARGET_INCLUDE
+#define HWY_TARGET_INCLUDE "cpu/conv.cpp"
+#include <hwy/foreach_target.h>
+
+#include "cpu/simd-inl.h"
+
+HWY_BEFORE_NAMESPACE();
+namespace ttt::cpu::HWY_NAMESPACE {
+namespace {
 
 void depthwise_conv(const ConvInput& input, std::span<const float> weight, std::span<const float> bias,
                     std::size_t begin, std::size_t end, float* y) {
   const std::size_t width = input.width;
   const std::size_t taps = weight.size() / width;
   for (std::size_t row = 0; row < input.num_rows; ++row) {
-    float* out = y + row * width;
-    std::copy(bias.data() + begin, bias.data() + end, out + begin);
-    for (std::size_t tap = 0; tap < taps; ++tap) {
-      // Row of (history, x) that this tap reads: the last tap multiplies the current token.
-      const std::size_t from = input.history_rows + row + tap - (taps - 1);
-      const float* in = from < input.history_rows ? input.history + from * width
-                                                  : input.x + (from - input.history_rows) * width;
-      const float* w = weight.data() + tap * width;
-      for (std::size_t ch = begin; ch < end; ++ch) out[ch] += w[ch] * in[ch];
+    for (std::size_t ch = begin; ch < end; ch += kLanes) {
+      const std::size_t n = at_most(end - ch, kLanes);
+      V sums = load(bias.data() + ch, n);
+      for (std::size_t tap = 0; tap < taps; ++tap) {
+        // Row of (history, x) that this tap reads: the last tap multiplies the current token.
+        const std::size_t from = input.history_rows + row + tap - (taps - 1);
+        const float* in = from < input.history_rows ? input.history + from * width
+                                                    : input.x + (from - input.history_rows) * width;
+        sums = hn::MulAdd(load(weight.data() + tap * width + ch, n), load(in + ch, n), sums);
+      }
+      store(sums, y + row * width + ch, n);
     }
   }
+}
+
+}  // namespace
+}  // namespace ttt::cpu::HWY_NAMESPACE
+HWY_AFTER_NAMESPACE();
+
+#if HWY_ONCE
+namespace ttt::cpu {
+
+HWY_EXPORT(depthwise_conv);
+
+void depthwise_conv(const ConvInput& input, std::span<const float> weight, std::span<const float> bias,
+                    std::size_t begin, std::size_t end, float* y) {
+  HWY_DYNAMIC_DISPATCH(depthwise_conv)(input, weight, bias, begin, end, y);
 }
 
 void advance_history(float* history, std::size_t history_rows, const float* x, std::size_t num_rows,
@@ -37,3 +61,4 @@ void advance_history(float* history, std::size_t history_rows, const float* x, s
 }
 
 }  // namespace ttt::cpu
+#endif  // HWY_ONCE

@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "cpu/cpu_weights.h"
+#include "cpu/dispatch.h"
 #include "cpu/forward.h"
 #include "cpu/processors.h"
 #include "cpu/state_pool.h"
@@ -62,8 +63,8 @@ class CpuBackend final : public Backend {
 
   const ModelConfig& config_;
   BackendInfo info_;
-  CpuWeights weights_;
   ThreadPool pool_;
+  CpuWeights weights_;
   StatePool states_;
   Forward forward_;
   std::vector<Sampler> samplers_;  // one per thread
@@ -84,9 +85,9 @@ class CpuBackend final : public Backend {
 
 CpuBackend::CpuBackend(const Model& model, const CpuOptions& options)
     : config_(model.config),
-      weights_(model),
       pool_(options.num_threads == 0 ? available_processors() : options.num_threads,
             options.min_parallel_work),
+      weights_(model, pool_),
       states_(model.config, options.num_slots),
       forward_(weights_, states_, pool_, options.max_batch_tokens),
       samplers_(pool_.num_threads(), Sampler(model.config.vocab_size)),
@@ -320,15 +321,8 @@ void CpuBackend::finish_row(const OutputRow& output, std::span<const float> logi
 
 }  // namespace
 
-std::string_view dispatch_target() {
-#if defined(__aarch64__)
-  return "arm64-baseline";
-#else
-  return "x86-64-baseline";
-#endif
-}
-
 std::unique_ptr<Backend> make_cpu_backend(const Model& model, const CpuOptions& options) {
+  choose_target(options.cpu_target);
   return std::make_unique<CpuBackend>(model, options);
 }
 

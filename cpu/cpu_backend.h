@@ -1,10 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
-// Backend 1: the CPU. Weights are used where they lie in the mapped file.
+// Backend 1: the CPU. Matrices are packed for the kernels when it is made, and the pages that they came from
+// are let go.
 #pragma once
 
 #include <cstddef>
 #include <memory>
-#include <string_view>
+#include <string>
 
 #include "engine/backend.h"
 #include "engine/model.h"
@@ -18,13 +19,14 @@ struct CpuOptions {
   // Work of fewer multiply-adds is not shared between threads: some 20 us of one. It changes no result.
   std::size_t min_parallel_work = 100'000;
   std::size_t num_threads = 0;  // 0: available_processors() of cpu/processors.h
+  // One of cpu_targets() of cpu/dispatch.h; empty: the best. It holds for the whole process: the backend made
+  // last decides for all, so that backends of one process should agree.
+  std::string cpu_target = {};
 };
 
 // `model` and its checkpoint must outlive the backend. Everything is allocated here; a step allocates
-// nothing, unless it wants more log-probabilities than any step before it. Throws std::bad_alloc.
+// nothing, unless it wants more log-probabilities than any step before it. Throws std::bad_alloc, and
+// std::invalid_argument for a cpu_target that this machine does not have.
 std::unique_ptr<Backend> make_cpu_backend(const Model& model, const CpuOptions& options);
-
-// Which kernels this build runs; also in BackendInfo.
-std::string_view dispatch_target();
 
 }  // namespace ttt::cpu

@@ -30,9 +30,21 @@ std::vector<float> taps_of(const TensorView& tensor) {
   return by_tap;
 }
 
-Matrix optional_matrix(const TensorView& tensor) {
-  return tensor.bytes.empty() ? Matrix{} : matrix_of(tensor);
-}
+// Packs one matrix after another; an absent tensor gives an absent matrix.
+class Packer {
+ public:
+  Packer(const Model& model, ThreadPool& pool) : model_(model), pool_(pool) {}
+  PackedMatrix operator()(const TensorView& tensor) const {
+    if (tensor.bytes.empty()) return {};
+    PackedMatrix matrix(tensor, pool_);
+    if (model_.release) model_.release(tensor.bytes);
+    return matrix;
+  }
+
+ private:
+  const Model& model_;
+  ThreadPool& pool_;
+};
 
 std::vector<float> token_eta_of(const TensorView& token_idx) {
   std::vector<float> eta = floats_of(token_idx);
@@ -51,22 +63,22 @@ std::vector<float> initial_fast_weights(const LayerWeights& layer) {
   return all;
 }
 
-CpuLayerWeights prepare(const LayerWeights& layer) {
+CpuLayerWeights prepare(const LayerWeights& layer, const Packer& packed) {
   return {
       .pre_conv_norm = floats_of(layer.pre_conv_norm),
       .pre_conv_weight = taps_of(layer.pre_conv_weight),
       .pre_conv_bias = floats_of(layer.pre_conv_bias),
       .attn_norm = floats_of(layer.attn_norm),
-      .attn_q = matrix_of(layer.attn_q),
-      .attn_k = optional_matrix(layer.attn_k),
-      .attn_v = matrix_of(layer.attn_v),
-      .gate = optional_matrix(layer.gate),
-      .attn_output = matrix_of(layer.attn_output),
+      .attn_q = packed(layer.attn_q),
+      .attn_k = packed(layer.attn_k),
+      .attn_v = packed(layer.attn_v),
+      .gate = packed(layer.gate),
+      .attn_output = packed(layer.attn_output),
       .conv_q_weight = taps_of(layer.conv_q_weight),
       .conv_q_bias = floats_of(layer.conv_q_bias),
       .conv_k_weight = taps_of(layer.conv_k_weight),
       .conv_k_bias = floats_of(layer.conv_k_bias),
-      .lr_weight = floats_of(layer.lr_weight),
+      .lr_weight = packed(layer.lr_weight),
       .lr_bias = floats_of(layer.lr_bias),
       .token_eta = token_eta_of(layer.token_idx),
       .initial_fast_weights = initial_fast_weights(layer),
@@ -75,37 +87,51 @@ CpuLayerWeights prepare(const LayerWeights& layer) {
       .post_norm_weight = floats_of(layer.post_norm_weight),
       .post_norm_bias = floats_of(layer.post_norm_bias),
       .ffn_norm = floats_of(layer.ffn_norm),
-      .ffn_gate = matrix_of(layer.ffn_gate),
-      .ffn_up = matrix_of(layer.ffn_up),
-      .ffn_down = matrix_of(layer.ffn_down),
+      .ffn_gate = packed(layer.ffn_gate),
+      .ffn_up = packed(layer.ffn_up),
+      .ffn_down = packed(layer.ffn_down),
   };
 }
 
-std::size_t copied_bytes(const CpuLayerWeights& layer) {
+std::size_t bytes_of(const CpuLayerWeights& layer) {
   std::size_t floats = 0;
   for (const auto* part :
        {&layer.pre_conv_norm, &layer.pre_conv_weight, &layer.pre_conv_bias, &layer.attn_norm,
-        &layer.conv_q_weight, &layer.conv_q_bias, &layer.conv_k_weight, &layer.conv_k_bias, &layer.lr_weight,
-        &layer.lr_bias, &layer.token_eta, &layer.initial_fast_weights, &layer.inner_norm_weight,
-        &layer.inner_norm_bias, &layer.post_norm_weight, &layer.post_norm_bias, &layer.ffn_norm}) {
+        &layer.conv_q_weight, &layer.conv_q_bias, &layer.conv_k_weight, &layer.conv_k_bias, &layer.lr_bias,
+        &layer.token_eta, &layer.initial_fast_weights, &layer.inner_norm_weight, &layer.inner_norm_bias,
+        &layer.post_norm_weight, &layer.post_norm_bias, &layer.ffn_norm}) {
     floats += part->size();
   }
-  return floats * sizeof(float);
+  std::size_t bytes = floats * sizeof(float);
+  for (const auto* matrix : {&layer.attn_q, &layer.attn_k, &layer.attn_v, &layer.gate, &layer.attn_output,
+                             &layer.lr_weight, &layer.ffn_gate, &layer.ffn_up, &layer.ffn_down}) {
+    bytes += matrix->bytes();
+  }
+  return bytes;
 }
 
 }  // namespace
 
-CpuWeights::CpuWeights(const Model& model)
+CpuWeights::CpuWeights(const Model& model, ThreadPool& pool)
     : config(model.config),
-      token_embd(matrix_of(model.token_embd)),
       output_norm(floats_of(model.output_norm)),
-      output(matrix_of(model.output)),
       rope_table(config.mini_batch_size * config.head_size()) {
+  const Packer packed(model, pool);
   layers.reserve(model.layers.size());
-  for (const LayerWeights& layer : model.layers) layers.push_back(prepare(layer));
+  for (const LayerWeights& layer : model.layers) layers.push_back(prepare(layer, packed));
+  output = packed(model.output);
+  if (!config.tie_word_embeddings) token_embd_ = model.token_embd;
   make_rope_table(config.mini_batch_size, config.head_size(), config.rope_theta, rope_table);
-  bytes = (output_norm.size() + rope_table.size()) * sizeof(float);
-  for (const CpuLayerWeights& layer : layers) bytes += copied_bytes(layer);
+  bytes = (output_norm.size() + rope_table.size()) * sizeof(float) + output.bytes();
+  for (const CpuLayerWeights& layer : layers) bytes += bytes_of(layer);
+}
+
+void CpuWeights::read_embedding(TokenId id, float* to) const {
+  const auto row = static_cast<std::size_t>(id);
+  if (token_embd_.bytes.empty()) return output.read_output(row, to);
+  const std::size_t row_bytes = config.hidden_size * weights::dtype_info(token_embd_.dtype).block_bytes;
+  weights::to_floats(token_embd_.dtype, token_embd_.bytes.subspan(row * row_bytes, row_bytes),
+                     {to, config.hidden_size});
 }
 
 }  // namespace ttt::cpu

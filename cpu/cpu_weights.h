@@ -1,12 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
-// A model's weights as the CPU kernels want them: matrices where they lie in the file, everything small
-// as fp32 in the order that it is read.
+// A model's weights as the CPU kernels want them: matrices packed, everything small as fp32 in the order that
+// it is read. Only an embedding that is not the output head stays in the file.
 #pragma once
 
 #include <cstddef>
 #include <vector>
 
-#include "cpu/gemm.h"
+#include "cpu/packed_matrix.h"
+#include "cpu/thread_pool.h"
+#include "engine/batch.h"
 #include "engine/model.h"
 
 namespace ttt::cpu {
@@ -15,31 +17,38 @@ struct CpuLayerWeights {
   std::vector<float> pre_conv_norm;                   // [d] (pre_conv)
   std::vector<float> pre_conv_weight, pre_conv_bias;  // [c, d], [d]
 
-  std::vector<float> attn_norm;                      // [d]
-  Matrix attn_q, attn_k, attn_v, gate, attn_output;  // [d, d]; attn_k and gate may be absent
-  std::vector<float> conv_q_weight, conv_q_bias;     // [c, d], [d] (share_qk)
+  std::vector<float> attn_norm;                            // [d]
+  PackedMatrix attn_q, attn_k, attn_v, gate, attn_output;  // [d, d]; attn_k and gate may be absent
+  std::vector<float> conv_q_weight, conv_q_bias;           // [c, d], [d] (share_qk)
   std::vector<float> conv_k_weight, conv_k_bias;
 
-  std::vector<float> lr_weight, lr_bias;                  // [H, d], [H]
+  PackedMatrix lr_weight;                                 // [H, d]
+  std::vector<float> lr_bias;                             // [H]
   std::vector<float> token_eta;                           // [K], tau = max(0, 1/(i+1) + token_idx[i])
   std::vector<float> initial_fast_weights;                // W1 [H, f, m'], b1 [H, m'], W2, b2: as in a state
   std::vector<float> inner_norm_weight, inner_norm_bias;  // [H, f]
   std::vector<float> post_norm_weight, post_norm_bias;    // [d]
 
-  std::vector<float> ffn_norm;        // [d]
-  Matrix ffn_gate, ffn_up, ffn_down;  // [m, d], [m, d], [d, m]
+  std::vector<float> ffn_norm;              // [d]
+  PackedMatrix ffn_gate, ffn_up, ffn_down;  // [m, d], [m, d], [d, m]
 };
 
 struct CpuWeights {
   ModelConfig config;
-  Matrix token_embd;  // [V, d]
   std::vector<CpuLayerWeights> layers;
   std::vector<float> output_norm;  // [d]
-  Matrix output;                   // [V, d]
+  PackedMatrix output;             // [V, d]
   std::vector<float> rope_table;   // [K, f/2] pairs (cos, sin)
-  std::size_t bytes = 0;           // of the copies above
+  std::size_t bytes = 0;           // of all of them
 
-  explicit CpuWeights(const Model& model);
+  // Packs tensor by tensor and lets go of the pages that each was read from, so that a mapped file and the
+  // packed weights are never in memory together. `model` must outlive the weights. Throws std::bad_alloc.
+  CpuWeights(const Model& model, ThreadPool& pool);
+
+  void read_embedding(TokenId id, float* to) const;  // [d]
+
+ private:
+  weights::TensorView token_embd_;  // [V, d]; without bytes where the output head is the same
 };
 
 }  // namespace ttt::cpu

@@ -5,7 +5,6 @@
 
 #include "cpu/gemm.h"
 #include "cpu/kernels.h"
-#include "cpu/vector_math.h"
 #include "engine/mini_batch.h"
 #include "engine/state_layout.h"
 
@@ -23,8 +22,9 @@ Workspace::Workspace(const ModelConfig& config, std::size_t max_batch_tokens, st
   alpha.resize(rows * config.num_attention_heads);
   losses.resize(rows * config.num_hidden_layers * config.num_attention_heads);
   logits.resize(kHeadRows * config.vocab_size);
-  gemm_scratch.resize(num_threads * std::max(config.hidden_size, config.intermediate_size));
-  inner_scratch_stride = inner_loop_scratch_floats(config.head_size(), config.inner_size());
+  gemm_scratch.resize(num_threads * kGemmScratch);
+  inner_scratch_stride =
+      inner_loop_scratch_floats(config.head_size(), config.inner_size(), config.mini_batch_size);
   inner_scratch.resize(num_threads * inner_scratch_stride);
 }
 
@@ -58,9 +58,7 @@ void Forward::embed() {
   const std::size_t width = config_.hidden_size;
   for (const ResolvedSegment& segment : segments_) {
     for (std::size_t i = 0; i < segment.tokens.size(); ++i) {
-      float* x = work_.x.data() + (segment.first_row + i) * width;
-      const float* row = row_as_floats(weights_.token_embd, static_cast<std::size_t>(segment.tokens[i]), x);
-      if (row != x) std::copy_n(row, width, x);
+      weights_.read_embedding(segment.tokens[i], work_.x.data() + (segment.first_row + i) * width);
     }
   }
 }
@@ -135,13 +133,12 @@ void Forward::learning_rates(const CpuLayerWeights& w) {
   const std::size_t width = config_.hidden_size;
   const std::size_t heads = config_.num_attention_heads;
   const float scale = config_.ttt_base_lr / static_cast<float>(config_.head_size());
-  pool_.for_ranges(num_rows_, heads * width, [&](std::size_t begin, std::size_t end, std::size_t) {
-    for (std::size_t row = begin; row < end; ++row) {
-      const float* h = work_.h.data() + row * width;
-      for (std::size_t head = 0; head < heads; ++head) {
-        work_.alpha[row * heads + head] =
-            scale * sigmoid(dot(h, w.lr_weight.data() + head * width, width) + w.lr_bias[head]);
-      }
+  pool_.for_ranges(num_rows_, heads * width, [&](std::size_t begin, std::size_t end, std::size_t thread) {
+    float* alpha = work_.alpha.data() + begin * heads;
+    gemm_panels(w.lr_weight, 0, w.lr_weight.num_panels(), work_.h.data() + begin * width, end - begin, alpha,
+                work_.gemm_scratch.data() + thread * kGemmScratch);
+    for (std::size_t row = begin; row < end; ++row, alpha += heads) {
+      scaled_sigmoid({alpha, heads}, w.lr_bias.data(), scale);
     }
   });
 }

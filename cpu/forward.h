@@ -33,7 +33,7 @@ struct Workspace {
   std::vector<float> ffn_up;         // [T, m]
   std::vector<float> losses;         // [T, L, H]
   std::vector<float> logits;         // [kHeadRows, V]
-  std::vector<float> gemm_scratch;   // [threads, max(d, m)]
+  std::vector<float> gemm_scratch;   // [threads, kGemmScratch]
   std::vector<float> inner_scratch;  // [threads, inner_loop_scratch_floats]
   std::size_t inner_scratch_stride = 0;
 

@@ -1,29 +1,25 @@
 // SPDX-License-Identifier: Apache-2.0
-// y = x W^T for any number of rows. An output is one sum in one fixed order, for 1 row and for 1,000.
+// y = x W^T for any number of rows. An output is one sum in one fixed order (packed_matrix.h), so its bits do
+// not depend on how many rows there are, on the number of threads, or on the width of a vector.
 #pragma once
 
 #include <cstddef>
-#include <span>
 
+#include "cpu/packed_matrix.h"
 #include "cpu/thread_pool.h"
-#include "weights/tensor.h"
 
 namespace ttt::cpu {
 
-// A weight matrix [out, in] where it lies in the file: F32, F16 or BF16, at any alignment.
-struct Matrix {
-  weights::DType dtype = weights::DType::kF32;
-  std::size_t rows = 0;  // out
-  std::size_t cols = 0;  // in
-  const std::byte* bytes = nullptr;
-};
+// Scratch of one thread, in floats: a block of x (128 rows of 256 inputs), two panels' blocks as fp32, and a
+// tile of outputs.
+inline constexpr std::size_t kGemmScratch = 128 * kBlockInputs + 2 * kBlockInputs * kPanelOutputs + 1024;
 
-Matrix matrix_of(const weights::TensorView& tensor);  // REQUIRES: two extents
+// y [num_rows, num_outputs] = x [num_rows, num_inputs] * w^T. `scratch`: kGemmScratch floats for each thread.
+void gemm(ThreadPool& pool, const PackedMatrix& w, const float* x, std::size_t num_rows, float* y,
+          float* scratch);
 
-// Row `row` as floats: in place where the file allows, else converted into `scratch` [cols].
-const float* row_as_floats(const Matrix& matrix, std::size_t row, float* scratch);
-
-// y [num_rows, w.rows] = x [num_rows, w.cols] * w^T. `scratch`: w.cols floats for each thread of the pool.
-void gemm(ThreadPool& pool, const Matrix& w, const float* x, std::size_t num_rows, float* y, float* scratch);
+// The same for panels [begin, end) in the calling thread alone; other outputs of y stay as they are.
+void gemm_panels(const PackedMatrix& w, std::size_t begin, std::size_t end, const float* x,
+                 std::size_t num_rows, float* y, float* scratch);
 
 }  // namespace ttt::cpu

@@ -56,25 +56,48 @@ struct InnerLoopRows {
   std::size_t losses_stride = 0;
 };
 
-// Both need inner_loop_scratch_floats(head) floats of scratch.
+// Rows of one mini-batch that are read together: W passes once for all of them. More would not fit the
+// registers anyway.
+inline constexpr std::size_t kInnerLoopRun = 16;
+
+// Both need inner_loop_scratch_floats() floats of scratch.
 void ttt_linear(const InnerLoopHead& head, const InnerLoopRows& rows, float* scratch);
 void ttt_mlp(const InnerLoopHead& head, const InnerLoopRows& rows, float* scratch);
 
-std::size_t inner_loop_scratch_floats(std::size_t head_size, std::size_t inner_size);
+std::size_t inner_loop_scratch_floats(std::size_t head_size, std::size_t inner_size,
+                                      std::size_t mini_batch_size);
 
-// Shared by both kinds of inner model (inner_loop.cpp).
+// Shared by both kinds of inner model (inner_loop.cpp). In all of them a row's result depends neither on how
+// many rows there are nor on the others.
 
-// out [m'] = x [f] W [f, m'] + b [m']
-void affine(const float* x, const float* W, const float* b, std::size_t in, std::size_t out_size, float* out);
+struct Block {  // rows, `stride` floats apart
+  const float* at;
+  std::size_t stride;
+};
+struct MutableBlock {
+  float* at;
+  std::size_t stride;
+};
 
-// out -= eta * sum_{j < count} (x . keys_j + 1) gradients_j: the read-out's correction for the gradients of
-// the open mini-batch. `sums` is scratch of out_size floats.
-void subtract_open_rows(const float* x, const float* keys, std::size_t in, const float* gradients,
-                        std::size_t out_size, std::size_t stride, std::size_t count, float eta, float* sums,
-                        float* out);
+// out [rows, out_size] = x [rows, in] W [in, out_size] + b [out_size]
+void affine(Block x, std::size_t num_rows, std::size_t in, const float* W, const float* b,
+            std::size_t out_size, MutableBlock out);
 
-// W -= eta * sum_j keys_j^T gradients_j,  b -= eta * sum_j gradients_j
-void commit_rows(const float* keys, std::size_t in, const float* gradients, std::size_t out_size,
-                 std::size_t stride, std::size_t count, float eta, float* sums, float* W, float* b);
+// The read-out's correction for the gradients of the open mini-batch. Row r of the run is in slot phase + r
+// and sees the open rows j <= phase + r:
+//   scores(r, j) = x(r) . keys(j) + 1; a row of scores has room for phase + num_rows
+//   out(r) -= eta[r] * sum_j scores(r, j) gradients(j)
+void score_open_rows(Block x, std::size_t num_rows, std::size_t phase, Block keys, std::size_t size,
+                     MutableBlock scores);
+void subtract_open_rows(Block scores, std::size_t num_rows, std::size_t phase, Block gradients,
+                        std::size_t out_size, const float* eta, MutableBlock out);
+
+// W [in, out_size] -= eta * sum_{j < count} keys(j)^T gradients(j),  b -= eta * sum_j gradients(j)
+void commit_rows(Block keys, std::size_t in, Block gradients, std::size_t out_size, std::size_t count,
+                 float eta, float* W, float* b);
+
+// out [rows, out_size] = x [rows, in] W^T, W [out_size, in]
+void product_transposed(Block x, std::size_t num_rows, const float* W, std::size_t in, std::size_t out_size,
+                        MutableBlock out);
 
 }  // namespace ttt::cpu

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// The kernels of the forward pass but for products (gemm.h): plain functions on rows. A row's result
-// depends on that row alone. Symbols as in engine/model.h: d width, H heads, f head size, m' inner width,
-// K mini-batch, c convolution width, p phase.
+// The kernels of the forward pass but for products (gemm.h): plain functions on rows, each of which runs the
+// code of the chosen target (dispatch.h). A row's result depends on that row alone. Symbols as in
+// engine/model.h: d width, H heads, f head size, m' inner width, K mini-batch, c convolution width, p phase.
 #pragma once
 
 #include <cstddef>
@@ -55,5 +55,10 @@ void add(std::span<float> x, const float* y);
 void silu_multiply(std::span<float> gate, const float* up);
 // x *= gelu(gate)
 void gelu_multiply(std::span<float> x, const float* gate);
+// out = gelu(x); x *= d gelu(a) / da
+void gelu(std::span<const float> x, float* out);
+void gelu_derivative_multiply(std::span<float> x, const float* a);
+// x = scale * sigmoid(x + bias)
+void scaled_sigmoid(std::span<float> x, const float* bias, float scale);
 
 }  // namespace ttt::cpu

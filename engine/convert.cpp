@@ -49,7 +49,7 @@ bool is_carried(std::string_view key) {
          key == "tokenizer.chat_template";
 }
 
-GgufMetadata make_metadata(const weights::Checkpoint& checkpoint, const Model& model,
+GgufMetadata make_metadata(const Model& model, const GgufMetadata& source,
                            const std::vector<NamedTensor>& tensors, const tokenizer::Tokenizer* tokenizer,
                            DType matrix_type) {
   GgufMetadata metadata;
@@ -62,7 +62,7 @@ GgufMetadata make_metadata(const weights::Checkpoint& checkpoint, const Model& m
   metadata.emplace_back("general.alignment", std::uint32_t{32});
   metadata.emplace_back(std::string(kHashKey), std::string(32, '0'));
   // What the source says about itself (licence, author, origin) and how text is to be read goes along.
-  for (const auto& [key, value] : checkpoint.metadata()) {
+  for (const auto& [key, value] : source) {
     if (is_carried(key) && weights::find(metadata, key) == nullptr) metadata.emplace_back(key, value);
   }
   if (tokenizer != nullptr) append_tokenizer(*tokenizer, metadata);
@@ -82,7 +82,7 @@ std::vector<weights::GgufTensorInfo> make_tensor_infos(const std::vector<NamedTe
 }
 
 // F16 ends at 65504, BF16 a little below F32: a larger weight would silently become infinite.
-void check_range(const weights::Checkpoint& checkpoint, const weights::TensorView& tensor, DType type,
+void check_range(const Model& model, const weights::TensorView& tensor, DType type,
                  std::span<const std::byte> source, std::span<const std::byte> converted) {
   if (type == DType::kF32 || tensor.dtype == type) return;
   const std::size_t count = converted.size() / 2;
@@ -92,7 +92,7 @@ void check_range(const weights::Checkpoint& checkpoint, const weights::TensorVie
   weights::to_floats(type, converted, after);
   for (std::size_t i = 0; i < count; ++i) {
     if (std::isinf(after[i]) && std::isfinite(before[i])) {
-      weights::refuse({.file = checkpoint.path(),
+      weights::refuse({.file = model.source,
                        .where = tensor.name,
                        .wanted = fmt::format("weights in the range of {}", weights::dtype_info(type).name),
                        .found = fmt::format("{}", before[i]),
@@ -103,26 +103,25 @@ void check_range(const weights::Checkpoint& checkpoint, const weights::TensorVie
 
 }  // namespace
 
-ConvertResult convert(const weights::Checkpoint& checkpoint, const Model& model,
-                      const tokenizer::Tokenizer* tokenizer, const std::string& output,
-                      const ConvertOptions& options) {
+ConvertResult convert(const Model& model, const GgufMetadata& source, const tokenizer::Tokenizer* tokenizer,
+                      const std::string& output, const ConvertOptions& options) {
   const std::vector<NamedTensor> tensors = list_tensors(model);
   const auto infos = make_tensor_infos(tensors, tokenizer, options.matrix_type);
   std::uint64_t total = 0;
   for (const auto& info : infos) total += *weights::tensor_bytes(info.dtype, info.shape);
 
-  weights::GgufWriter writer(
-      output, make_metadata(checkpoint, model, tensors, tokenizer, options.matrix_type), infos);
+  weights::GgufWriter writer(output, make_metadata(model, source, tensors, tokenizer, options.matrix_type),
+                             infos);
   WeightsHash hash;
   std::uint64_t written = 0;
   for (const NamedTensor& tensor : tensors) {
     const DType type = stored_type(tensor, options.matrix_type);
     hash.begin_tensor(tensor.view.name, type, tensor.view.shape);
-    const auto write_piece = [&](std::span<const std::byte> source, std::span<const std::byte> bytes) {
-      check_range(checkpoint, tensor.view, type, source, bytes);
+    const auto write_piece = [&](std::span<const std::byte> part, std::span<const std::byte> bytes) {
+      check_range(model, tensor.view, type, part, bytes);
       hash.update(bytes);
       writer.write(bytes);
-      checkpoint.release(source);
+      if (model.release) model.release(part);
       written += bytes.size();
       return !options.progress || options.progress(written, total);
     };

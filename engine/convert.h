@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Any checkpoint that load_model() understands -> one GGUF file with its tokenizer inside.
+// Any model -> one GGUF file with its tokenizer inside.
 #pragma once
 
 #include <cstdint>
@@ -8,7 +8,7 @@
 
 #include "engine/model.h"
 #include "tokenizer/tokenizer.h"
-#include "weights/checkpoint.h"
+#include "weights/gguf.h"
 
 namespace ttt {
 
@@ -27,7 +27,9 @@ struct ConvertResult {
 
 // One pass, a few MiB of memory whatever the model's size. The file appears whole or not at all. Throws
 // weights::CheckpointError, std::system_error (disk full ...). `tokenizer` may be null.
-ConvertResult convert(const weights::Checkpoint& checkpoint, const Model& model,
+// `source`: the metadata of the file that the model came from, if it was GGUF; what it says about itself goes
+// along.
+ConvertResult convert(const Model& model, const weights::GgufMetadata& source,
                       const tokenizer::Tokenizer* tokenizer, const std::string& output,
                       const ConvertOptions& options);
 

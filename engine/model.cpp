@@ -245,6 +245,10 @@ Shape resolve(const std::vector<Extent>& extents, const ModelConfig& config, boo
   return shape;
 }
 
+std::string gguf_layer_name(const LayerTensor& tensor, std::size_t layer) {
+  return fmt::format("blk.{}.{}", layer, tensor.gguf);
+}
+
 // Finds tensors by name, checks them, and remembers which ones were asked for.
 class Loader {
  public:
@@ -252,8 +256,7 @@ class Loader {
       : checkpoint_(checkpoint), config_(config), is_gguf_(checkpoint.format() == CheckpointFormat::kGguf) {}
 
   std::string layer_name(const LayerTensor& tensor, std::size_t layer) const {
-    return is_gguf_ ? fmt::format("blk.{}.{}", layer, tensor.gguf)
-                    : fmt::format("model.layers.{}.{}", layer, tensor.hf);
+    return is_gguf_ ? gguf_layer_name(tensor, layer) : fmt::format("model.layers.{}.{}", layer, tensor.hf);
   }
   std::string model_name(const ModelTensor& tensor) const {
     return std::string(is_gguf_ ? tensor.gguf : tensor.hf);
@@ -363,6 +366,8 @@ void collect_warnings(Model& model) {
 
 Model load_model(const Checkpoint& checkpoint) {
   Model model;
+  model.source = checkpoint.path();
+  model.release = [&checkpoint](std::span<const std::byte> part) { checkpoint.release(part); };
   model.config = checkpoint.format() == CheckpointFormat::kGguf
                      ? config_from_gguf(checkpoint.metadata(), checkpoint.path())
                      : config_from_json(checkpoint.config_json(), checkpoint.path() + "/config.json");
@@ -385,6 +390,31 @@ Model load_model(const Checkpoint& checkpoint) {
   return model;
 }
 
+Model assemble_model(
+    const ModelConfig& config,
+    const std::function<TensorView(std::string name, Shape shape, bool is_matrix)>& provide) {
+  Model model;
+  model.config = config;
+  model.source = config.name;
+  for (const ModelTensor& tensor : model_tensors()) {
+    if (tensor.view == &Model::output && config.tie_word_embeddings) {
+      model.output = model.token_embd;
+    } else {
+      model.*tensor.view =
+          provide(std::string(tensor.gguf), resolve(tensor.shape, config, false), tensor.is_matrix);
+    }
+  }
+  for (std::size_t layer = 0; layer < config.num_hidden_layers; ++layer) {
+    LayerWeights& weights = model.layers.emplace_back();
+    for (const LayerTensor& tensor : layer_tensors()) {
+      if (!applies(tensor.when, config)) continue;
+      weights.*tensor.view =
+          provide(gguf_layer_name(tensor, layer), resolve(tensor.hf_shape, config, false), tensor.is_matrix);
+    }
+  }
+  return model;
+}
+
 std::vector<NamedTensor> list_tensors(const Model& model) {
   std::vector<NamedTensor> list;
   const auto add = [&](std::string name, const TensorView& view, bool is_matrix) {
@@ -398,7 +428,7 @@ std::vector<NamedTensor> list_tensors(const Model& model) {
   for (std::size_t layer = 0; layer < model.layers.size(); ++layer) {
     for (const LayerTensor& tensor : layer_tensors()) {
       if (!applies(tensor.when, model.config)) continue;
-      add(fmt::format("blk.{}.{}", layer, tensor.gguf), model.layers[layer].*tensor.view, tensor.is_matrix);
+      add(gguf_layer_name(tensor, layer), model.layers[layer].*tensor.view, tensor.is_matrix);
     }
   }
   std::ranges::sort(list, {},

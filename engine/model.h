@@ -6,7 +6,9 @@
 // TTT-Linear, 4f for TTT-MLP), K mini-batch size, c convolution width. Matrices are [out, in].
 #pragma once
 
+#include <cstddef>
 #include <functional>
+#include <span>
 #include <string>
 #include <vector>
 
@@ -54,6 +56,10 @@ struct LayerWeights {
 
 struct Model {
   ModelConfig config;
+  std::string source;  // where the weights came from, for messages
+  // Says that nobody will read these bytes of a tensor again, so that their memory is free: those of a file
+  // come back if they are read all the same, random weights do not. May be empty.
+  std::function<void(std::span<const std::byte>)> release;
   weights::TensorView token_embd;     // [V, d]
   std::vector<LayerWeights> layers;   // [L]
   weights::TensorView output_norm;    // [d]
@@ -65,6 +71,13 @@ struct Model {
 // weights::CheckpointError: a tensor missing, of the wrong shape or type, or not asked for by the
 // configuration. The views borrow from `checkpoint`, which must outlive the model.
 Model load_model(const weights::Checkpoint& checkpoint);
+
+// A model whose weights come from `provide` instead of a checkpoint: it is called once for each weight that
+// `config` asks for, with the name that it has in a GGUF file and its shape. What it returns must outlive the
+// model.
+Model assemble_model(const ModelConfig& config,
+                     const std::function<weights::TensorView(std::string name, weights::Shape shape,
+                                                             bool is_matrix)>& provide);
 
 // A weight under the name and shape it has in a GGUF file.
 struct NamedTensor {

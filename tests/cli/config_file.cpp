@@ -66,7 +66,8 @@ TEST_CASE("a table wins over the top, wherever an alias names the command or the
 TEST_CASE("an unknown key or table is refused with the nearest name, in tables of other commands too") {
   CHECK(refusal_of("[run]\n\ntemprature = 1") ==
         "c.toml:3: ttt run has no option 'temprature'; did you mean temperature? (ttt help run)");
-  CHECK(contains(refusal_of("[bench]\nx = 1", "convert"), "c.toml:1: no command has the name of the table"));
+  CHECK(contains(refusal_of("[orchestra]\nx = 1", "convert"),
+                 "c.toml:1: no command has the name of the table"));
   CHECK(contains(refusal_of("[convrt]\ntype = 'f32'"), "'convrt'; did you mean convert?"));
   CHECK(contains(refusal_of("[eval]\njson = true"), "'eval'; did you mean eval ppl?"));
   CHECK(contains(refusal_of("temprature = 1"),

@@ -128,16 +128,31 @@ TEST_CASE("a reader that goes away ends the program quietly") {
   CHECK(outcome.err.empty());
 }
 
+// Its embedding stays in the file, as it is not the output head too.
 TEST_CASE("a mapped model file that shrinks while in use ends with code 3 and a sentence") {
   const TemporaryFolder folder;
-  const std::string model = test::make_gguf(folder.path());
-  Child child(endless(model));
+  std::filesystem::copy(TTT_TEST_DATA "/golden/linear-untied-minibatch8", folder / "model");
+  Child child({"run", folder / "model", "--tokens", "1,2,3", "-n", "-1", "--temp", "1", "--ignore-eos"});
   REQUIRE(child.read_output(10));
-  std::filesystem::resize_file(model, 0);
+  std::filesystem::resize_file(folder / "model/model.safetensors", 0);
   const Outcome outcome = child.wait();
   CHECK(outcome.code == kInvalidModel);
   CHECK_FALSE(outcome.killed);
   CHECK(contains(outcome.err, "ttt: error: the model file changed while in use"));
+}
+
+TEST_CASE("a model whose embedding is its output head is packed whole and needs its file no more") {
+  const TemporaryFolder folder;
+  const std::string model = test::make_gguf(folder.path());
+  std::vector<std::string> arguments = endless(model);
+  arguments[5] = "300";
+  const std::string whole = test::run_program(arguments).out;
+  Child child(arguments);
+  REQUIRE(child.read_output(10));
+  std::filesystem::resize_file(model, 0);
+  const Outcome outcome = child.wait();
+  CHECK(outcome.code == kOk);
+  CHECK(outcome.out == whole);
 }
 
 TEST_CASE("an interrupted conversion leaves nothing behind") {

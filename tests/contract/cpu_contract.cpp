@@ -3,6 +3,7 @@
 #include <catch2/catch.hpp>
 
 #include "cpu/cpu_backend.h"
+#include "cpu/dispatch.h"
 #include "tests/contract/backend_contract.h"
 #include "tests/golden.h"
 #include "tests/random_model.h"
@@ -10,19 +11,25 @@
 namespace ttt::contract {
 namespace {
 
-std::unique_ptr<Backend> make(const Model& model, std::size_t num_slots, std::size_t max_batch_tokens,
-                              std::size_t max_logits_rows, std::size_t num_threads) {
-  return cpu::make_cpu_backend(model, {.num_slots = num_slots,
-                                       .max_batch_tokens = max_batch_tokens,
-                                       .max_logits_rows = max_logits_rows,
-                                       .min_parallel_work = 0,  // tiny models, yet every thread works
-                                       .num_threads = num_threads});
+BackendFactory factory_of(const std::string& target) {
+  return [target](const Model& model, std::size_t num_slots, std::size_t max_batch_tokens,
+                  std::size_t max_logits_rows, std::size_t num_threads) {
+    return cpu::make_cpu_backend(model, {.num_slots = num_slots,
+                                         .max_batch_tokens = max_batch_tokens,
+                                         .max_logits_rows = max_logits_rows,
+                                         .min_parallel_work = 0,  // tiny models, yet every thread works
+                                         .num_threads = num_threads,
+                                         .cpu_target = target});
+  };
 }
 
 void check_all(const Model& model) {
-  for (const Check& check : all_checks()) {
-    INFO(check.name);
-    CHECK(first_violation(check, {model, make}).value_or("") == "");
+  for (const std::string& target : cpu::cpu_targets()) {
+    const BackendFactory make = factory_of(target);
+    for (const Check& check : all_checks()) {
+      INFO(check.name << " with " << target);
+      CHECK(first_violation(check, {model, make}).value_or("") == "");
+    }
   }
 }
 

@@ -14,6 +14,7 @@
 #include <vector>
 
 #include "cpu/cpu_backend.h"
+#include "cpu/dispatch.h"
 #include "engine/model.h"
 #include "engine/state_layout.h"
 #include "tests/golden.h"
@@ -24,14 +25,16 @@ namespace {
 
 constexpr std::size_t kSlots = 5;
 constexpr std::size_t kMaxTokens = 128;
-constexpr int kSeeds = 210;
+constexpr int kSeeds = 210;  // with the best target; a third with the others
 
-std::unique_ptr<Backend> make_backend(const Model& model, std::size_t num_threads) {
+std::unique_ptr<Backend> make_backend(const Model& model, std::size_t num_threads,
+                                      const std::string& target) {
   return cpu::make_cpu_backend(model, {.num_slots = kSlots,
                                        .max_batch_tokens = kMaxTokens,
                                        .max_logits_rows = kMaxTokens,
                                        .min_parallel_work = 0,  // tiny models, yet every thread works
-                                       .num_threads = num_threads});
+                                       .num_threads = num_threads,
+                                       .cpu_target = target});
 }
 
 // A sequence that is being read, and what its logits must be.
@@ -103,10 +106,12 @@ std::string read_together(Backend& backend, const ModelConfig& config,
   return "";
 }
 
-void check_case(const std::string& name) {
+void check_case(const std::string& name, const std::string& target, int num_seeds) {
+  INFO(target);
   const test::GoldenCase golden(name);
   const Model model = load_model(golden.checkpoint);
-  const std::unique_ptr<Backend> backends[] = {make_backend(model, 1), make_backend(model, 2)};
+  const std::unique_ptr<Backend> backends[] = {make_backend(model, 1, target),
+                                               make_backend(model, 2, target)};
   // Prefixes of the prompt around the ends of mini-batches of 8 and 16, and strangers.
   test::Random random(1);
   const std::vector<TokenId> other = random.tokens(24, model.config.vocab_size);
@@ -117,7 +122,7 @@ void check_case(const std::string& name) {
   for (const std::size_t size : {2U, 9U, 18U}) {
     strangers.push_back(read_undivided(*backends[0], model.config, std::span(other).subspan(size % 7, size)));
   }
-  for (int seed = 0; seed < kSeeds; ++seed) {
+  for (int seed = 0; seed < num_seeds; ++seed) {
     test::Random choice(100 + static_cast<std::uint64_t>(seed));
     std::vector<const Sequence*> sequences = {&prompts[choice.below(prompts.size())]};
     for (std::size_t i = choice.below(3); i > 0; --i)
@@ -126,6 +131,13 @@ void check_case(const std::string& name) {
     const std::size_t num_threads = choice.below(4) == 0 ? 2 : 1;
     INFO("seed " << seed << ", threads " << num_threads);
     REQUIRE(read_together(*backends[num_threads - 1], model.config, sequences, choice) == "");
+  }
+}
+
+void check_case(const std::string& name) {
+  const std::vector<std::string> targets = cpu::cpu_targets();
+  for (const std::string& target : targets) {
+    check_case(name, target, target == targets.front() ? kSeeds : kSeeds / 3);
   }
 }
 

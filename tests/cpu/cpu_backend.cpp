@@ -9,6 +9,7 @@
 #include <stdexcept>
 #include <vector>
 
+#include "cpu/dispatch.h"
 #include "engine/state_layout.h"
 #include "tests/random_model.h"
 
@@ -82,6 +83,32 @@ TEST_CASE("the plan of memory covers the largest state of every slot") {
   const auto backend = cpu::make_cpu_backend(model.model, {.num_slots = 3, .num_threads = 1});
   CHECK(backend->info().num_slots == 3);
   CHECK(backend->info().slot_bytes >= max_state_bytes(model.model.config));
-  CHECK(backend->info().dispatch_target == cpu::dispatch_target());
+  CHECK(backend->info().dispatch_target == cpu::cpu_targets().front());
   CHECK_FALSE(backend->info().device_name.empty());
+}
+
+TEST_CASE("a backend runs the kernels that it was asked for, and says so") {
+  const test::RandomModel model(tiny_config());
+  for (const std::string& target : cpu::cpu_targets()) {
+    const auto backend = cpu::make_cpu_backend(model.model, {.num_threads = 1, .cpu_target = target});
+    CHECK(backend->info().dispatch_target == target);
+    CHECK(cpu::dispatch_target() == target);
+  }
+  cpu::choose_target("");
+  CHECK_THROWS_AS(cpu::make_cpu_backend(model.model, {.num_threads = 1, .cpu_target = "x86-64-mmx"}),
+                  std::invalid_argument);
+}
+
+TEST_CASE("packed weights are counted: each matrix once, the tied head with the embedding") {
+  ModelConfig config = tiny_config();
+  const test::RandomModel tied(config);
+  config.tie_word_embeddings = false;
+  const test::RandomModel untied(config);
+  const auto bytes = [](const test::RandomModel& model) {
+    return cpu::make_cpu_backend(model.model, {.num_threads = 1})->info().weights_bytes;
+  };
+  CHECK(bytes(tied) == bytes(untied));
+  // Per layer q, v, gate or not, o [8, 8], gate, up [12, 8], down [8, 12], rates [2, 8]; the head [11, 8]:
+  // outputs padded to 16.
+  CHECK(bytes(tied) >= 4 * 16 * (3 * 8 + 2 * 8 + 12 + 8 + 8));
 }

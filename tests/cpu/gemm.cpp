@@ -5,85 +5,169 @@
 #include <catch2/catch.hpp>
 #include <cmath>
 #include <cstddef>
+#include <cstring>
+#include <numeric>
+#include <string>
 #include <vector>
 
-#include "tests/error_metric.h"
-#include "tests/random.h"
-#include "weights/element_type.h"
+#include "tests/cpu/forced_target.h"
+#include "tests/cpu/stored_matrix.h"
 
 using namespace ttt;
 using weights::DType;
 
 namespace {
 
-std::vector<float> random_floats(test::Random& random, std::size_t count) {
-  std::vector<float> values(count);
-  for (float& value : values) value = static_cast<float>(random.symmetric());
-  return values;
+// The rows begin `shift` floats after an aligned address.
+std::vector<float> run(const cpu::PackedMatrix& w, const float* x, std::size_t rows,
+                       std::size_t threads = 1) {
+  cpu::ThreadPool pool(threads);
+  std::vector<float> y(rows * w.num_outputs(), std::nanf(""));  // what is not written shows
+  std::vector<float> scratch(threads * cpu::kGemmScratch);
+  cpu::gemm(pool, w, x, rows, y.data(), scratch.data());
+  return y;
 }
 
-// A matrix in `dtype` that begins `shift` bytes after an aligned address, and its values.
-struct StoredMatrix {
-  StoredMatrix(test::Random& random, DType dtype, std::size_t rows, std::size_t cols, std::size_t shift)
-      : storage(rows * cols * 4 + shift), values(random_floats(random, rows * cols)) {
-    const std::span<std::byte> bytes(storage.data() + shift,
-                                     values.size() * weights::dtype_info(dtype).block_bytes);
-    weights::from_floats(dtype, values, bytes);
-    weights::to_floats(dtype, bytes, values);
-    matrix = {dtype, rows, cols, bytes.data()};
+// The largest error over its bound. A block's sum of n terms is n fused steps, or 2n roundings without FMA of
+// which a term meets n + 1 at most; then come the sums of the blocks. So the error is at most
+// (n + 1 + blocks) * 2^-24 * sum of |x w|, to first order.
+double error_over_bound(const std::vector<float>& y, const float* x, const std::vector<float>& w,
+                        std::size_t rows, std::size_t outputs, std::size_t inputs) {
+  const double steps =
+      static_cast<double>(std::min<std::size_t>(inputs, cpu::kBlockInputs) + 1 + inputs / cpu::kBlockInputs);
+  double largest = 0.0;
+  for (std::size_t r = 0; r < rows; ++r) {
+    for (std::size_t o = 0; o < outputs; ++o) {
+      double sum = 0.0, magnitude = 0.0;
+      for (std::size_t i = 0; i < inputs; ++i) {
+        const double term = static_cast<double>(x[r * inputs + i]) * static_cast<double>(w[o * inputs + i]);
+        sum += term;
+        magnitude += std::abs(term);
+      }
+      const double error = std::abs(static_cast<double>(y[r * outputs + o]) - sum);
+      const double bound = 1.01 * steps * 0x1p-24 * magnitude;
+      if (!(error <= bound)) largest = std::max(largest, std::isnan(error) ? 1e9 : error / bound);
+    }
   }
-  std::vector<std::byte> storage;
-  std::vector<float> values;
-  cpu::Matrix matrix;
+  return largest;
+}
+
+struct Shape {
+  std::size_t outputs, inputs;
 };
 
-std::vector<float> run(const cpu::Matrix& matrix, const std::vector<float>& x, std::size_t rows,
-                       std::size_t threads) {
-  cpu::ThreadPool pool(threads);
-  std::vector<float> y(rows * matrix.rows);
-  std::vector<float> scratch(threads * matrix.cols);
-  cpu::gemm(pool, matrix, x.data(), rows, y.data(), scratch.data());
-  return y;
+std::vector<Shape> all_tails() {
+  std::vector<Shape> shapes;
+  for (std::size_t outputs = 1; outputs <= 40; ++outputs) shapes.push_back({outputs, 5});
+  for (std::size_t inputs = 1; inputs <= 40; ++inputs) shapes.push_back({17, inputs});
+  for (const std::size_t outputs : {1U, 16U, 33U, 64U, 83U}) {
+    for (const std::size_t inputs : {64U, 255U, 256U, 257U, 520U}) shapes.push_back({outputs, inputs});
+  }
+  return shapes;
+}
+
+bool same_bits(const float* a, const float* b, std::size_t count) {
+  return std::memcmp(a, b, count * sizeof(float)) == 0;
 }
 
 }  // namespace
 
-TEST_CASE("products equal the oracle for every type, odd sizes and any alignment") {
-  test::Random random(1);
+TEST_CASE("products are within the bound for every target, type, length and number of rows") {
+  const test::ForcedTarget target(GENERATE(from_range(cpu::cpu_targets())));
   const DType dtype = GENERATE(DType::kF32, DType::kF16, DType::kBF16);
-  const std::size_t shift = GENERATE(0U, 1U, 2U);
-  const std::size_t cols = GENERATE(1U, 7U, 8U, 65U);
-  const std::size_t num_rows = GENERATE(1U, 3U, 4U, 9U);
-  const StoredMatrix w(random, dtype, 5, cols, shift);
-  const std::vector<float> x = random_floats(random, num_rows * cols);
-  std::vector<double> expected(num_rows * 5);
-  for (std::size_t r = 0; r < num_rows; ++r) {
-    for (std::size_t o = 0; o < 5; ++o) {
-      for (std::size_t i = 0; i < cols; ++i) {
-        expected[r * 5 + o] +=
-            static_cast<double>(x[r * cols + i]) * static_cast<double>(w.values[o * cols + i]);
-      }
+  INFO(cpu::dispatch_target() << " " << weights::dtype_info(dtype).name);
+  test::Random random(1);
+  cpu::ThreadPool pool(1);
+  for (const Shape& shape : all_tails()) {
+    INFO(shape.outputs << " x " << shape.inputs);
+    const test::StoredMatrix w(random, dtype, shape.outputs, shape.inputs, random.below(3));
+    const cpu::PackedMatrix packed(w.tensor, pool);
+    constexpr std::size_t kRows = 40;
+    const std::size_t shift = random.below(4);  // of x, in floats
+    const std::vector<float> x = test::random_floats(random, shift + kRows * shape.inputs);
+    const std::vector<float> all = run(packed, x.data() + shift, kRows);
+    REQUIRE(error_over_bound(all, x.data() + shift, w.values, kRows, shape.outputs, shape.inputs) == 0.0);
+    for (std::size_t rows = 1; rows<kRows; rows += shape.inputs> 40 ? 5 : 1) {
+      INFO(rows << " rows");
+      const std::size_t first = random.below(kRows - rows);
+      const std::vector<float> some = run(packed, x.data() + shift + first * shape.inputs, rows);
+      REQUIRE(same_bits(some.data(), all.data() + first * shape.outputs, some.size()));
     }
   }
-  const std::vector<float> y = run(w.matrix, x, num_rows, 1);
-  // cols / 8 + 3 roundings of terms of size 1.
-  CHECK(test::max_difference(test::to_doubles(y), expected) <= 6e-8 * static_cast<double>(cols + 24));
 }
 
 TEST_CASE("a row's product has the same bits alone, among 1,000 rows and with any number of threads") {
+  const test::ForcedTarget target(GENERATE(from_range(cpu::cpu_targets())));
+  const DType dtype = GENERATE(DType::kF32, DType::kF16, DType::kBF16);
+  INFO(cpu::dispatch_target() << " " << weights::dtype_info(dtype).name);
   test::Random random(2);
-  const DType dtype = GENERATE(DType::kF32, DType::kBF16);
-  const std::size_t cols = GENERATE(64U, 99U);
-  const StoredMatrix w(random, dtype, 37, cols, 0);
-  const std::size_t num_rows = 1000;
-  const std::vector<float> x = random_floats(random, num_rows * cols);
-  const std::vector<float> all = run(w.matrix, x, num_rows, 1);
-  CHECK(run(w.matrix, x, num_rows, 2) == all);
-  CHECK(run(w.matrix, x, num_rows, 5) == all);
-  for (const std::size_t row : {0U, 1U, 2U, 3U, 500U, 999U}) {
-    const std::vector<float> one(x.begin() + static_cast<std::ptrdiff_t>(row * cols),
-                                 x.begin() + static_cast<std::ptrdiff_t>((row + 1) * cols));
-    const std::vector<float> y = run(w.matrix, one, 1, 2);
-    CHECK(std::equal(y.begin(), y.end(), all.begin() + static_cast<std::ptrdiff_t>(row * 37)));
+  cpu::ThreadPool pool(1);
+  const std::size_t inputs = 300, outputs = 100, num_rows = 1000;
+  const test::StoredMatrix w(random, dtype, outputs, inputs, 0);
+  const cpu::PackedMatrix packed(w.tensor, pool);
+  const std::vector<float> x = test::random_floats(random, num_rows * inputs);
+  const std::vector<float> all = run(packed, x.data(), num_rows);
+  for (const std::size_t threads : {2U, 3U, 5U, 16U}) {
+    CHECK(run(packed, x.data(), num_rows, threads) == all);
+    CHECK(run(packed, x.data(), 1, threads) == std::vector<float>(all.begin(), all.begin() + outputs));
+  }
+  for (const std::size_t row : {0U, 1U, 2U, 3U, 127U, 128U, 500U, 999U}) {
+    REQUIRE(same_bits(run(packed, x.data() + row * inputs, 1).data(), all.data() + row * outputs, outputs));
+  }
+}
+
+TEST_CASE("targets with fused multiply-adds agree bit by bit") {
+  std::vector<std::vector<float>> results;
+  test::Random random(3);
+  cpu::ThreadPool pool(1);
+  const test::StoredMatrix w(random, DType::kBF16, 50, 700, 0);
+  const cpu::PackedMatrix packed(w.tensor, pool);
+  const std::vector<float> x = test::random_floats(random, 9 * 700);
+  for (const std::string& name : cpu::cpu_targets()) {
+    if (name.ends_with("sse4") || name.ends_with("scalar")) continue;
+    const test::ForcedTarget target(name);
+    results.push_back(run(packed, x.data(), 9));
+    CHECK(results.back() == results.front());
+  }
+}
+
+TEST_CASE("16-bit weights are widened exactly, subnormal numbers and infinities too") {
+  const test::ForcedTarget target(GENERATE(from_range(cpu::cpu_targets())));
+  const DType dtype = GENERATE(DType::kF16, DType::kBF16);
+  INFO(cpu::dispatch_target() << " " << weights::dtype_info(dtype).name);
+  std::vector<std::uint16_t> bits(65536);
+  std::iota(bits.begin(), bits.end(), std::uint16_t{0});
+  const auto bytes = std::as_bytes(std::span(bits));
+  std::vector<float> values(65536);
+  weights::to_floats(dtype, bytes, values);
+  cpu::ThreadPool pool(1);
+  const cpu::PackedMatrix packed({.name = "w", .dtype = dtype, .shape = {65536, 1}, .bytes = bytes}, pool);
+  const std::vector<float> ones(20, 1.0F);
+  for (const std::size_t rows : {1U, 2U, 20U}) {  // in registers, and through the scratch of many rows
+    const std::vector<float> y = run(packed, ones.data(), rows);
+    for (std::size_t i = 0; i < y.size(); ++i) {
+      const float wanted = values[i % 65536];
+      if (!(y[i] == wanted || (std::isnan(y[i]) && std::isnan(wanted)))) {
+        FAIL("bits " << i % 65536 << ": wanted " << wanted << ", found " << y[i]);
+      }
+    }
+  }
+}
+
+TEST_CASE("a part of the panels leaves the other outputs alone") {
+  const test::ForcedTarget target(GENERATE(from_range(cpu::cpu_targets())));
+  test::Random random(4);
+  cpu::ThreadPool pool(1);
+  const test::StoredMatrix w(random, DType::kF32, 70, 9, 0);
+  const cpu::PackedMatrix packed(w.tensor, pool);
+  const std::size_t rows = GENERATE(1U, 30U);
+  const std::vector<float> x = test::random_floats(random, rows * 9);
+  const std::vector<float> all = run(packed, x.data(), rows);
+  std::vector<float> y(rows * 70, 7.0F);
+  std::vector<float> scratch(cpu::kGemmScratch);
+  cpu::gemm_panels(packed, 1, 3, x.data(), rows, y.data(), scratch.data());
+  for (std::size_t i = 0; i < y.size(); ++i) {
+    const std::size_t output = i % 70;
+    REQUIRE(y[i] == (output >= 16 && output < 48 ? all[i] : 7.0F));
   }
 }

@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "cpu/cpu_backend.h"
+#include "cpu/dispatch.h"
 #include "engine/mini_batch.h"
 #include "engine/model.h"
 #include "tests/error_metric.h"
@@ -97,13 +98,15 @@ void compare_layer(const test::GoldenCase& golden, const ModelConfig& config, co
   }
 }
 
-GoldenErrors measure(const std::string& name) {
+GoldenErrors measure(const std::string& name, const std::string& target) {
   const test::GoldenCase golden(name);
   const Model model = load_model(golden.checkpoint);
   const std::size_t num_tokens = golden.input_ids.size();
-  const auto backend = cpu::make_cpu_backend(
-      model,
-      {.num_slots = 1, .max_batch_tokens = num_tokens, .max_logits_rows = num_tokens, .num_threads = 1});
+  const auto backend = cpu::make_cpu_backend(model, {.num_slots = 1,
+                                                     .max_batch_tokens = num_tokens,
+                                                     .max_logits_rows = num_tokens,
+                                                     .num_threads = 1,
+                                                     .cpu_target = target});
   backend->reset(0);
   Segment segment;
   segment.tokens = golden.input_ids;
@@ -121,9 +124,10 @@ GoldenErrors measure(const std::string& name) {
 }  // namespace
 
 TEST_CASE("logits and states agree with the official implementation in every golden case") {
+  const std::string target = GENERATE(from_range(cpu::cpu_targets()));
   for (const std::string name : test::kGoldenCases) {
-    INFO(name);
-    const GoldenErrors errors = measure(name);
+    INFO(name << " " << target);
+    const GoldenErrors errors = measure(name, target);
     CHECK(errors.logits <= kLogitsTolerance);
     CHECK(errors.state <= kStateTolerance);
     CHECK(errors.learned_beyond_storage <= kStateTolerance);
@@ -138,7 +142,7 @@ TEST_CASE("golden error figures", "[.report]") {
       "|\n");
   fmt::print("|---|---|---|---|---|---|---|\n");
   for (const std::string name : test::kGoldenCases) {
-    const GoldenErrors e = measure(name);
+    const GoldenErrors e = measure(name, "");
     fmt::print("| {} | {:.1e} | {:.1e} | {:.1e} | {:.1e} | {:.1e} | {:.1e} |\n", name, e.logits, e.state,
                e.learned, e.learned_beyond_storage, e.gradient, e.conv_inputs);
   }

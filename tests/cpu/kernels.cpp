@@ -5,43 +5,47 @@
 #include <cmath>
 #include <vector>
 
+#include "tests/cpu/forced_target.h"
+#include "tests/cpu/stored_matrix.h"
 #include "tests/error_metric.h"
 #include "tests/naive.h"
 #include "tests/random.h"
 
 using namespace ttt;
 using naive::Vector;
+using test::random_floats;
 
 namespace {
-
-std::vector<float> random_floats(test::Random& random, std::size_t count, double mean = 0.0,
-                                 double scale = 1.0) {
-  std::vector<float> values(count);
-  for (float& value : values) value = static_cast<float>(mean + scale * random.symmetric());
-  return values;
-}
 
 Vector doubles(const std::vector<float>& values) { return {values.begin(), values.end()}; }
 
 }  // namespace
 
 TEST_CASE("RMSNorm and LayerNorm follow the oracle for every length") {
+  const test::ForcedTarget forced(GENERATE(from_range(cpu::cpu_targets())));
+  INFO(cpu::dispatch_target());
   test::Random random(1);
-  const std::size_t size = GENERATE(1U, 2U, 7U, 8U, 64U, 96U, 193U);
   const double scale = GENERATE(1e-5, 1.0, 1e4);
-  const auto x = random_floats(random, size, 0.3 * scale, scale);
-  const auto gain = random_floats(random, size, 1.0, 0.2);
-  const auto bias = random_floats(random, size);
-  std::vector<float> out(size);
-  cpu::rms_norm(x, gain, 1e-6F, out.data());
-  CHECK(test::max_difference(doubles(out), naive::rms_norm(doubles(x), doubles(gain), 1e-6)) <= 2e-6);
-  cpu::layer_norm(x, gain, bias, out.data());
-  // The mean is subtracted first: its rounding error, 6e-8 |x|, is divided by s.
-  CHECK(test::max_difference(doubles(out), naive::layer_norm(doubles(x), doubles(gain), doubles(bias))) <=
-        4e-6);
+  std::vector<std::size_t> sizes = {96, 193, 768};
+  for (std::size_t size = 1; size <= 70; ++size) sizes.push_back(size);
+  for (const std::size_t size : sizes) {
+    INFO("size " << size);
+    const auto x = random_floats(random, size, 0.3 * scale, scale);
+    const auto gain = random_floats(random, size, 1.0, 0.2);
+    const auto bias = random_floats(random, size);
+    std::vector<float> out(size);
+    cpu::rms_norm(x, gain, 1e-6F, out.data());
+    CHECK(test::max_difference(doubles(out), naive::rms_norm(doubles(x), doubles(gain), 1e-6)) <= 2e-6);
+    cpu::layer_norm(x, gain, bias, out.data());
+    // The mean is subtracted first: its rounding error, 6e-8 |x|, is divided by s.
+    CHECK(test::max_difference(doubles(out), naive::layer_norm(doubles(x), doubles(gain), doubles(bias))) <=
+          4e-6);
+  }
 }
 
 TEST_CASE("LayerNorm keeps its digits where the mean is far from zero") {
+  const test::ForcedTarget forced(GENERATE(from_range(cpu::cpu_targets())));
+  INFO(cpu::dispatch_target());
   test::Random random(2);
   const auto x = random_floats(random, 64, 100.0, 1.0);
   const std::vector<float> one(64, 1.0F);
@@ -54,8 +58,10 @@ TEST_CASE("LayerNorm keeps its digits where the mean is far from zero") {
 }
 
 TEST_CASE("the inner loss and its gradient follow the oracle") {
+  const test::ForcedTarget forced(GENERATE(from_range(cpu::cpu_targets())));
+  INFO(cpu::dispatch_target());
   test::Random random(3);
-  const std::size_t size = GENERATE(2U, 6U, 64U, 96U, 128U);
+  const std::size_t size = GENERATE(2U, 6U, 63U, 64U, 65U, 96U, 128U);
   const auto z = random_floats(random, size, 0.1, 0.5);
   const auto target = random_floats(random, size);
   const auto gain = random_floats(random, size, 1.0, 0.2);
@@ -77,6 +83,8 @@ TEST_CASE("the inner loss and its gradient follow the oracle") {
 }
 
 TEST_CASE("a constant input has a finite normalisation and gradient") {
+  const test::ForcedTarget forced(GENERATE(from_range(cpu::cpu_targets())));
+  INFO(cpu::dispatch_target());
   const std::vector<float> z(8, 3.0F);
   const std::vector<float> target(8, 1.0F);
   const std::vector<float> one(8, 1.0F);
@@ -89,8 +97,10 @@ TEST_CASE("a constant input has a finite normalisation and gradient") {
 }
 
 TEST_CASE("a convolution over (history, rows) equals the oracle, however the rows are cut") {
+  const test::ForcedTarget forced(GENERATE(from_range(cpu::cpu_targets())));
+  INFO(cpu::dispatch_target());
   test::Random random(4);
-  const std::size_t width = 11;
+  const std::size_t width = GENERATE(11U, 40U);
   const std::size_t taps = GENERATE(1U, 2U, 4U, 7U);
   const std::size_t num_rows = 23;
   const auto x = random_floats(random, num_rows * width);
@@ -137,8 +147,10 @@ TEST_CASE("history keeps exactly the rows asked for, growing and shrinking") {
 }
 
 TEST_CASE("RoPE rotates adjacent pairs of every head by the phase") {
+  const test::ForcedTarget forced(GENERATE(from_range(cpu::cpu_targets())));
+  INFO(cpu::dispatch_target());
   test::Random random(5);
-  const std::size_t head_size = GENERATE(2U, 6U, 64U, 96U);
+  const std::size_t head_size = GENERATE(2U, 6U, 14U, 16U, 18U, 34U, 64U, 70U, 96U);
   const double theta = GENERATE(10000.0, 500.0);
   const std::size_t mini_batch = 16;
   std::vector<float> table(mini_batch * head_size);
@@ -157,20 +169,30 @@ TEST_CASE("RoPE rotates adjacent pairs of every head by the phase") {
   }
 }
 
-TEST_CASE("elementwise products follow the oracle") {
+TEST_CASE("elementwise functions follow the oracle for every length, and no further") {
+  const test::ForcedTarget forced(GENERATE(from_range(cpu::cpu_targets())));
+  INFO(cpu::dispatch_target());
   test::Random random(6);
-  const auto gate = random_floats(random, 37, 0.0, 3.0);
-  const auto up = random_floats(random, 37);
-  auto silu = gate;
-  auto gelu = up;
-  cpu::silu_multiply(silu, up.data());
-  cpu::gelu_multiply(gelu, gate.data());
-  for (std::size_t i = 0; i < 37; ++i) {
-    const double g = doubles(gate)[i];
-    CHECK(std::abs(static_cast<double>(silu[i]) - naive::silu(g) * doubles(up)[i]) <= 3e-6);
-    CHECK(std::abs(static_cast<double>(gelu[i]) - naive::gelu(g) * doubles(up)[i]) <= 3e-6);
+  for (std::size_t size = 1; size <= 70; ++size) {
+    INFO("size " << size);
+    const auto gate = random_floats(random, size, 0.0, 3.0);
+    const auto up = random_floats(random, size);
+    auto silu = gate, gelu = up, derivative = up, rate = gate, sum = gate;
+    std::vector<float> alone(size);
+    cpu::silu_multiply(silu, up.data());
+    cpu::gelu_multiply(gelu, gate.data());
+    cpu::gelu(gate, alone.data());
+    cpu::gelu_derivative_multiply(derivative, gate.data());
+    cpu::scaled_sigmoid(rate, up.data(), 0.5F);
+    cpu::add(sum, up.data());
+    for (std::size_t i = 0; i < size; ++i) {
+      const double g = doubles(gate)[i], u = doubles(up)[i];
+      REQUIRE(std::abs(static_cast<double>(silu[i]) - naive::silu(g) * u) <= 3e-6);
+      REQUIRE(std::abs(static_cast<double>(gelu[i]) - naive::gelu(g) * u) <= 3e-6);
+      REQUIRE(std::abs(static_cast<double>(alone[i]) - naive::gelu(g)) <= 3e-6);
+      REQUIRE(std::abs(static_cast<double>(derivative[i]) - naive::gelu_derivative(g) * u) <= 4e-6);
+      REQUIRE(std::abs(static_cast<double>(rate[i]) - 0.5 * naive::sigmoid(g + u)) <= 3e-7);
+      REQUIRE(sum[i] == gate[i] + up[i]);
+    }
   }
-  auto sum = gate;
-  cpu::add(sum, up.data());
-  CHECK(sum[5] == gate[5] + up[5]);
 }

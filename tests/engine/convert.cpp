@@ -33,7 +33,8 @@ TEST_CASE("a converted folder has the same configuration and the same weights") 
   const weights::Checkpoint source = folder.open();
   const Model model = load_model(source);
   const std::string path = folder.path("out.gguf");
-  const ConvertResult result = convert(source, model, nullptr, path, {.matrix_type = type, .progress = {}});
+  const ConvertResult result =
+      convert(model, source.metadata(), nullptr, path, {.matrix_type = type, .progress = {}});
   REQUIRE(result.completed);
   CHECK(result.file_bytes == std::filesystem::file_size(path));
 
@@ -69,7 +70,8 @@ TEST_CASE("a conversion that gives up leaves nothing behind") {
     return ++calls < 5;
   };
   CHECK_FALSE(
-      convert(source, model, nullptr, path, {.matrix_type = DType::kF32, .progress = give_up}).completed);
+      convert(model, source.metadata(), nullptr, path, {.matrix_type = DType::kF32, .progress = give_up})
+          .completed);
   for (const auto& entry : std::filesystem::directory_iterator(std::filesystem::path(path).parent_path())) {
     CHECK((entry.path().filename() == "config.json" || entry.path().filename() == "model.safetensors"));
   }
@@ -80,11 +82,12 @@ TEST_CASE("a weight beyond the range of F16 is refused, BF16 takes it") {
   folder.tensors["model.layers.0.mlp.up_proj.weight"][7] = 1e6F;
   const weights::Checkpoint source = folder.open();
   const Model model = load_model(source);
-  CHECK_THROWS_WITH(
-      convert(source, model, nullptr, folder.path("a.gguf"), {.matrix_type = DType::kF16, .progress = {}}),
-      Contains("blk.0.ffn_up.weight") && Contains("bf16"));
+  CHECK_THROWS_WITH(convert(model, source.metadata(), nullptr, folder.path("a.gguf"),
+                            {.matrix_type = DType::kF16, .progress = {}}),
+                    Contains("blk.0.ffn_up.weight") && Contains("bf16"));
   CHECK_FALSE(std::filesystem::exists(folder.path("a.gguf")));
-  CHECK(convert(source, model, nullptr, folder.path("b.gguf"), {.matrix_type = DType::kBF16, .progress = {}})
+  CHECK(convert(model, source.metadata(), nullptr, folder.path("b.gguf"),
+                {.matrix_type = DType::kBF16, .progress = {}})
             .completed);
 }
 
@@ -105,7 +108,7 @@ TEST_CASE("a GGUF file that is converted again keeps what it says about its text
   writer.commit();
 
   const weights::Checkpoint first = weights::Checkpoint::open(folder.path("first.gguf"));
-  convert(first, load_model(first), nullptr, folder.path("second.gguf"),
+  convert(load_model(first), first.metadata(), nullptr, folder.path("second.gguf"),
           {.matrix_type = DType::kBF16, .progress = {}});
   const weights::Checkpoint second = weights::Checkpoint::open(folder.path("second.gguf"));
   for (const char* key : {"general.license", "tokenizer.ggml.add_bos_token", "tokenizer.chat_template"}) {
@@ -125,7 +128,7 @@ TEST_CASE("the tokenizer travels inside the file and is loaded from it") {
   const Model model = load_model(source);
   const auto tokenizer = load_tokenizer(source, config.vocab_size);
   REQUIRE(tokenizer.has_value());
-  convert(source, model, &*tokenizer, folder.path("out.gguf"), {});
+  convert(model, source.metadata(), &*tokenizer, folder.path("out.gguf"), {});
   const weights::Checkpoint converted = weights::Checkpoint::open(folder.path("out.gguf"));
   load_model(converted);
   const auto again = load_tokenizer(converted, config.vocab_size);

@@ -23,7 +23,7 @@ TEST_CASE("a folder and the file made from it have the same hash") {
   CheckpointFolder folder(test::small_config(), type);
   const weights::Checkpoint source = folder.open();
   const Model model = load_model(source);
-  convert(source, model, nullptr, folder.path("out.gguf"), {.matrix_type = type, .progress = {}});
+  convert(model, source.metadata(), nullptr, folder.path("out.gguf"), {.matrix_type = type, .progress = {}});
   CHECK(hash_of(source) == hash_of(weights::Checkpoint::open(folder.path("out.gguf"))));
 }
 

@@ -1,0 +1,415 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "cli/bench.h"
+
+#include <fmt/chrono.h>
+#include <fmt/format.h>
+#include <sys/resource.h>
+
+#include <algorithm>
+#include <chrono>
+#include <cmath>
+#include <ctime>
+#include <filesystem>
+#include <functional>
+#include <numeric>
+#include <optional>
+#include <stdexcept>
+#include <thread>
+#include <utility>
+
+#include "cli/convert.h"
+#include "cli/exit_code.h"
+#include "cli/json_output.h"
+#include "cli/parse_value.h"
+#include "cli/processor_time.h"
+#include "cli/progress.h"
+#include "cli/readable.h"
+#include "cli/signals.h"
+#include "cli/standard_streams.h"
+#include "cpu/machine_probe.h"
+#include "engine/random_weights.h"
+#include "engine/state_layout.h"
+
+namespace ttt::cli {
+namespace {
+
+using Clock = std::chrono::steady_clock;
+
+constexpr std::int64_t kMaxTokens = std::int64_t{1} << 40;
+constexpr std::int64_t kMaxBatch = 4096;
+// Enough to be beyond every cache where the model is.
+constexpr std::uint64_t kMaxProbeBytes = std::uint64_t{1} << 30;
+
+double seconds_since(Clock::time_point begin) {
+  return std::chrono::duration<double>(Clock::now() - begin).count();
+}
+
+// "512,2k,8k": ascending, each once.
+std::vector<std::size_t> parse_counts(const std::string& list, std::int64_t min, std::int64_t max,
+                                      const char* option) {
+  std::vector<std::size_t> counts;
+  for (std::size_t begin = 0; begin < list.size();) {
+    const std::size_t end = std::min(list.find(',', begin), list.size());
+    const auto value = parse_integer(list.substr(begin, end - begin));
+    if (!value || *value < min || *value > max) {
+      throw UsageError(
+          fmt::format("{}: wanted integers from {} to {} with commas between (2k and 32K are "
+                      "understood), found '{}'",
+                      option, min, max, list));
+    }
+    counts.push_back(static_cast<std::size_t>(*value));
+    begin = end + 1;
+  }
+  std::ranges::sort(counts);
+  const auto repeated = std::ranges::unique(counts);
+  counts.erase(repeated.begin(), repeated.end());
+  return counts;
+}
+
+// Ids that differ from token to token and are the same in each run.
+TokenId token_at(std::size_t position, std::size_t vocab_size) {
+  return static_cast<TokenId>((position * 7919 + 17) % vocab_size);
+}
+
+// Drives one backend: prompts, snapshots, decoding.
+class Driver {
+ public:
+  Driver(const Model& model, Backend& backend) : config_(model.config), backend_(backend) {}
+
+  // Reads a prompt from its beginning to `marks.back()` in slot 0; `at_mark(tokens, seconds)` is called where
+  // a mark is reached and a token was sampled there, time running on outside of it.
+  void prefill(std::span<const std::size_t> marks,
+               const std::function<void(std::size_t tokens, double seconds)>& at_mark) {
+    backend_.reset(0);
+    double seconds = 0.0;
+    std::size_t position = 0;
+    std::vector<TokenId> tokens;
+    for (const std::size_t mark : marks) {
+      while (position < mark) {
+        check_interrupted();
+        const std::size_t count = std::min(mark - position, backend_.info().max_batch_tokens);
+        tokens.clear();
+        for (std::size_t i = 0; i < count; ++i) tokens.push_back(token_at(position + i, config_.vocab_size));
+        Segment segment;
+        segment.position = static_cast<std::int64_t>(position);
+        segment.tokens = tokens;
+        if (position + count == mark) segment.wanted.sample = &greedy_;
+        const Clock::time_point begin = Clock::now();
+        backend_.submit({&segment, 1});
+        backend_.wait();
+        seconds += seconds_since(begin);
+        position += count;
+      }
+      at_mark(mark, seconds);
+    }
+  }
+
+  std::vector<std::byte> snapshot(std::size_t position) const {
+    std::vector<std::byte> bytes(state_bytes(config_, static_cast<std::int64_t>(position)));
+    backend_.save(0, static_cast<std::int64_t>(position), bytes);
+    return bytes;
+  }
+
+  // Decodes `count` tokens in each of `batch` slots from a snapshot; appends the time of every step.
+  void decode(std::span<const std::byte> state, std::size_t position, std::size_t batch, std::size_t count,
+              std::vector<double>& step_seconds) {
+    std::vector<Segment> segments(batch);
+    std::vector<TokenId> first(batch);
+    for (std::size_t i = 0; i < batch; ++i) {
+      first[i] = token_at(position + i, config_.vocab_size);  // strangers: each goes its own way
+      segments[i].slot = static_cast<SlotId>(i);
+      segments[i].position = static_cast<std::int64_t>(position);
+      segments[i].tokens = std::span(first).subspan(i, 1);
+      segments[i].wanted.sample = &greedy_;
+      backend_.load(segments[i].slot, segments[i].position, state);
+    }
+    for (std::size_t step = 0; step < count; ++step) {
+      check_interrupted();
+      const Clock::time_point begin = Clock::now();
+      backend_.submit(segments);
+      backend_.wait();
+      step_seconds.push_back(seconds_since(begin));
+      for (Segment& segment : segments) {
+        ++segment.position;
+        segment.tokens = {};
+        segment.token_from_last_sample = true;
+      }
+    }
+  }
+
+ private:
+  const ModelConfig& config_;
+  Backend& backend_;
+  SamplingParams greedy_;
+};
+
+struct Plan {
+  std::vector<std::size_t> prefills, depths, batches;
+  std::size_t decode = 0;
+  std::size_t repetitions = 0;
+  std::size_t prefill_repetitions = 0;
+};
+
+Plan plan_of(const BenchOptions& options) {
+  Plan plan;
+  plan.prefills = parse_counts(options.prefill, 0, kMaxTokens, "--prefill");
+  std::erase(plan.prefills, std::size_t{0});
+  plan.depths = parse_counts(options.depth, 0, kMaxTokens, "--depth");
+  plan.batches = parse_counts(options.batch, 1, kMaxBatch, "--batch");
+  plan.decode = static_cast<std::size_t>(options.decode);
+  if (plan.decode == 0) plan.depths.clear();
+  if (plan.decode > 0 && (plan.depths.empty() || plan.batches.empty())) {
+    throw UsageError("--decode needs a --depth and a --batch");
+  }
+  plan.repetitions = static_cast<std::size_t>(options.repetitions);
+  plan.prefill_repetitions = options.prefill_repetitions == 0
+                                 ? plan.repetitions
+                                 : static_cast<std::size_t>(options.prefill_repetitions);
+  if (plan.prefills.empty() && plan.decode == 0)
+    throw UsageError("nothing to measure: give --prefill or --decode");
+  return plan;
+}
+
+class Bench {
+ public:
+  Bench(const Plan& plan, Driver& driver, BenchReport& report)
+      : plan_(plan),
+        driver_(driver),
+        report_(report),
+        probe_(report.backend.num_threads, std::min(report.matrix_bytes, kMaxProbeBytes)),
+        progress_("measuring", Progress::Unit::kTokens) {
+    const std::size_t longest = plan_.prefills.empty() ? 0 : plan_.prefills.back();
+    const std::size_t deepest = plan_.depths.empty() ? 0 : plan_.depths.back();
+    total_ = longest * (plan_.prefill_repetitions + 1) + deepest;
+    for (const std::size_t batch : plan_.batches) {
+      total_ += batch * plan_.decode * (plan_.repetitions + 1) * plan_.depths.size();
+    }
+  }
+
+  void run() {
+    prefill();
+    read_to_depths();
+    for (const std::size_t batch : plan_.batches) decode(batch);
+  }
+
+ private:
+  // One pass reads through all lengths: the cost of a token does not depend on what was read before.
+  void prefill() {
+    if (plan_.prefills.empty()) return;
+    std::vector<BenchRow> rows;
+    for (const std::size_t tokens : plan_.prefills) {
+      rows.push_back({.kind = BenchRow::Kind::kPrefill, .tokens = tokens});
+      rows.back().flops = static_cast<double>(tokens) * report_.token_flops.sum() + report_.head_flops;
+    }
+    const std::size_t first = plan_.prefills.front();
+    driver_.prefill({&first, 1}, [](std::size_t, double) {});  // warm-up
+    for (std::size_t repetition = 0; repetition < plan_.prefill_repetitions; ++repetition) {
+      ProcessorTime processors;
+      std::size_t row = 0;
+      driver_.prefill(plan_.prefills, [&](std::size_t tokens, double seconds) {
+        rows[row].seconds.push_back(seconds);
+        rows[row].others += processors.taken_by_others() / static_cast<double>(plan_.prefill_repetitions);
+        ++row;
+        show(tokens);
+      });
+      probe();
+    }
+    std::ranges::move(rows, std::back_inserter(report_.rows));
+  }
+
+  void read_to_depths() {
+    if (plan_.depths.empty()) return;
+    std::vector<std::size_t> marks = plan_.depths;
+    if (marks.front() == 0) {
+      driver_.prefill({}, {});
+      states_.push_back(driver_.snapshot(0));
+      marks.erase(marks.begin());
+    }
+    driver_.prefill(marks, [&](std::size_t tokens, double) {
+      states_.push_back(driver_.snapshot(tokens));
+      show(tokens);
+    });
+  }
+
+  // Depths take turns, so that a change in the machine's speed meets all of them.
+  void decode(std::size_t batch) {
+    std::vector<BenchRow> rows;
+    for (const std::size_t depth : plan_.depths) {
+      rows.push_back(
+          {.kind = BenchRow::Kind::kDecode, .tokens = plan_.decode, .depth = depth, .batch = batch});
+      const auto steps = static_cast<double>(plan_.decode);
+      const auto sequences = static_cast<double>(batch);
+      rows.back().bytes =
+          steps * (static_cast<double>(report_.matrix_bytes) + sequences * report_.state_traffic_bytes);
+      rows.back().flops = steps * sequences * (report_.token_flops.sum() + report_.head_flops);
+    }
+    for (std::size_t repetition = 0; repetition <= plan_.repetitions; ++repetition) {
+      for (std::size_t i = 0; i < rows.size(); ++i) {
+        std::vector<double> steps;
+        const ProcessorTime processors;
+        driver_.decode(states_[i], rows[i].depth, batch, plan_.decode, steps);
+        show(batch * plan_.decode);
+        probe();
+        if (repetition == 0) continue;  // warm-up
+        rows[i].seconds.push_back(std::accumulate(steps.begin(), steps.end(), 0.0));
+        rows[i].others += processors.taken_by_others() / static_cast<double>(plan_.repetitions);
+        rows[i].step_seconds.insert(rows[i].step_seconds.end(), steps.begin(), steps.end());
+      }
+    }
+    std::ranges::move(rows, std::back_inserter(report_.rows));
+  }
+
+  void probe() {
+    report_.read_bytes_per_second = std::max(report_.read_bytes_per_second, probe_.read_bytes_per_second());
+    report_.flops_per_second = std::max(report_.flops_per_second, probe_.flops_per_second());
+  }
+
+  void show(std::size_t tokens) {
+    done_ += tokens;
+    progress_.update(std::min(done_, total_), total_);
+  }
+
+  const Plan& plan_;
+  Driver& driver_;
+  BenchReport& report_;
+  cpu::MachineProbe probe_;
+  Progress progress_;
+  std::size_t done_ = 0;
+  std::size_t total_ = 0;
+  std::vector<std::vector<std::byte>> states_;  // by depth
+};
+
+std::uint64_t peak_memory() {
+  rusage usage{};
+  getrusage(RUSAGE_SELF, &usage);
+  return static_cast<std::uint64_t>(usage.ru_maxrss) * 1024;
+}
+
+void run_rows(const Plan& plan, const Model& model, Backend& backend, BenchReport& report) {
+  const ModelConfig& config = model.config;
+  report.family = config.is_mlp() ? "TTT-MLP" : "TTT-Linear";
+  report.backend = backend.info();
+  report.processors = std::thread::hardware_concurrency();
+  for (const NamedTensor& tensor : list_tensors(model)) {
+    report.parameters += *weights::num_elements(tensor.view.shape);
+  }
+  report.precision = weights::dtype_info(model.layers.front().attn_q.dtype).name;
+  report.matrix_bytes = matrix_bytes(model);
+  report.state_traffic_bytes = state_traffic_bytes(config);
+  report.token_flops = token_flops(config);
+  report.head_flops = 2.0 * static_cast<double>(config.hidden_size * config.vocab_size);
+  Driver driver(model, backend);
+  Bench(plan, driver, report).run();
+}
+
+ModelConfig random_config(const std::string& size) {
+  try {
+    return official_config(size);
+  } catch (const std::invalid_argument& error) {
+    throw UsageError(fmt::format("--random: {}", error.what()));
+  }
+}
+
+}  // namespace
+
+int bench(const BenchOptions& options) {
+  const Plan plan = plan_of(options);
+  if (options.random && !options.model.model.empty()) throw UsageError("give a model or --random, not both");
+  const BackendLimits limits{.slots = plan.batches.empty() ? 1 : plan.batches.back()};
+  BenchReport report;
+  report.time = fmt::format("{:%Y-%m-%dT%H:%M:%SZ}", fmt::gmtime(std::time(nullptr)));
+  bool whole = true;
+  const auto measure = [&](const Model& model, Backend& backend) {
+    try {
+      run_rows(plan, model, backend, report);
+    } catch (const Interrupted&) {
+      whole = false;
+    }
+  };
+  const Clock::time_point begin = Clock::now();
+  if (options.random) {
+    const RandomWeights random(random_config(*options.random), *weights::dtype_from_name(options.type), 1);
+    if (options.write) {
+      check_output(*options.write, options.force);
+      write_gguf(random.model(), {}, nullptr, *options.write, *weights::dtype_from_name(options.type));
+      return kOk;
+    }
+    const std::unique_ptr<Backend> backend = make_backend(random.model(), options.model, limits);
+    report.model = random.model().config.name;
+    report.load_seconds = seconds_since(begin);
+    measure(random.model(), *backend);
+  } else {
+    OpenModel model(options.model, limits);
+    report.model = std::filesystem::path(options.model.model).filename().string();
+    report.load_seconds = seconds_since(begin);
+    measure(model.files.model, *model.backend);
+  }
+  report.peak_memory_bytes = peak_memory();
+  write_stdout(options.output == "json" ? to_json(report) : to_markdown(report));
+  return whole ? static_cast<int>(kOk) : interrupted_exit_code();
+}
+
+double BenchReport::share_of_limit(const BenchRow& row) const {
+  const double seconds = std::max(row.bytes / read_bytes_per_second, row.flops / flops_per_second);
+  return seconds / row.mean_seconds();
+}
+
+std::string to_markdown(const BenchReport& report) {
+  const BackendInfo& backend = report.backend;
+  std::string text = fmt::format(
+      "model    {}: {}, {} parameters, {}; ready after {}\n"
+      "machine  {}, {} threads on {} processors, kernels for {}\n"
+      "limits   read {:.1f} GB/s, {:.1f} GFLOP/s fp32, by the same threads between the rows (best)\n"
+      "memory   weights {}, state {} per sequence, workspace {}, whole process {} at most\n\n",
+      report.model, report.family, readable_count(report.parameters), report.precision,
+      readable_seconds(report.load_seconds), backend.device_name, backend.num_threads, report.processors,
+      backend.dispatch_target, report.read_bytes_per_second * 1e-9, report.flops_per_second * 1e-9,
+      readable_bytes(backend.weights_bytes), readable_bytes(backend.slot_bytes),
+      readable_bytes(backend.workspace_bytes), readable_bytes(report.peak_memory_bytes));
+  text +=
+      "| test | depth | batch | tokens/s | sd | ms/step | p50 | p90 | p99 | first token | of limit | others "
+      "|\n"
+      "|---|---:|---:|---:|---:|---:|---:|---:|---:|---:|---:|---:|\n";
+  for (const BenchRow& row : report.rows) {
+    const bool decodes = row.kind == BenchRow::Kind::kDecode;
+    const auto step = [&](double share) {
+      return decodes ? fmt::format("{:.2f}", row.percentile_step(share) * 1e3) : std::string("");
+    };
+    text += fmt::format(
+        "| {} {} | {} | {} | {:.1f} | {:.1f} | {} | {} | {} | {} | {} | {:.0f} % | {:.0f} %{} |\n",
+        decodes ? "decode" : "prefill", row.tokens, row.depth, row.batch, row.rate(), row.deviation(),
+        decodes ? fmt::format("{:.2f}", row.time_per_token() * 1e3) : "", step(0.5), step(0.9), step(0.99),
+        decodes ? std::string() : readable_seconds(row.mean_seconds()), report.share_of_limit(row) * 100.0,
+        row.others * 100.0, row.disturbed() ? " !" : "");
+  }
+  const bool any_disturbed = std::ranges::any_of(report.rows, &BenchRow::disturbed);
+  if (any_disturbed) text += "\n! Other programs took more than 5 % of the processors: measure again.\n";
+  return text;
+}
+
+double BenchRow::mean_seconds() const {
+  return std::accumulate(seconds.begin(), seconds.end(), 0.0) / static_cast<double>(seconds.size());
+}
+
+double BenchRow::rate() const { return static_cast<double>(tokens * batch) / mean_seconds(); }
+
+double BenchRow::deviation() const {
+  if (seconds.size() < 2) return 0.0;
+  double sum = 0.0;
+  for (const double time : seconds) {
+    const double difference = static_cast<double>(tokens * batch) / time - rate();
+    sum += difference * difference;
+  }
+  return std::sqrt(sum / static_cast<double>(seconds.size() - 1));
+}
+
+double BenchRow::time_per_token() const { return mean_seconds() / static_cast<double>(tokens); }
+
+double BenchRow::percentile_step(double share) const {
+  std::vector<double> sorted = step_seconds;
+  std::ranges::sort(sorted);
+  const auto last = static_cast<double>(sorted.size() - 1);
+  return sorted[static_cast<std::size_t>(std::lround(share * last))];
+}
+
+}  // namespace ttt::cli

@@ -1,0 +1,106 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "cpu/machine_probe.h"
+
+#include <algorithm>
+#include <chrono>
+#include <numeric>
+
+#include "cpu/simd_targets.h"
+
+#undef HWY_TARGET_INCLUDE
+#define HWY_TARGET_INCLUDE "cpu/machine_probe.cpp"
+#include <hwy/foreach_target.h>
+
+#include "cpu/simd-inl.h"
+
+HWY_BEFORE_NAMESPACE();
+namespace ttt::cpu::HWY_NAMESPACE {
+namespace {
+
+double multiply_add_plainly(std::size_t rounds, float* sink) {
+  // Different values: equal chains would be merged.
+  V a = set(1.0F), b = set(2.0F), c = set(3.0F), d = set(4.0F), e = set(5.0F), f = set(6.0F);
+  V g = set(7.0F), h = set(8.0F), i = set(9.0F), j = set(10.0F), k = set(11.0F), l = set(12.0F);
+  const V x = set(0.999F), y = set(0.001F);
+  for (std::size_t round = 0; round < rounds; ++round) {
+    a = hn::MulAdd(a, x, y), b = hn::MulAdd(b, x, y), c = hn::MulAdd(c, x, y), d = hn::MulAdd(d, x, y);
+    e = hn::MulAdd(e, x, y), f = hn::MulAdd(f, x, y), g = hn::MulAdd(g, x, y), h = hn::MulAdd(h, x, y);
+    i = hn::MulAdd(i, x, y), j = hn::MulAdd(j, x, y), k = hn::MulAdd(k, x, y), l = hn::MulAdd(l, x, y);
+  }
+  const V sums = hn::Add(hn::Add(hn::Add(a, b), hn::Add(c, d)), hn::Add(hn::Add(e, f), hn::Add(g, h)));
+  *sink = sum_of_lanes(hn::Add(sums, hn::Add(hn::Add(i, j), hn::Add(k, l))));
+  return static_cast<double>(rounds) * 12.0 * 2.0 * static_cast<double>(kLanes);
+}
+
+void read_plainly(const float* from, std::size_t count, float* sink) {
+  const std::size_t part = count / 4 / kLanes * kLanes;
+  V a = set(0.0F), b = a, c = a, d = a;
+  for (std::size_t i = 0; i < part; i += kLanes) {
+    a = hn::Or(a, hn::LoadU(D(), from + i));
+    b = hn::Or(b, hn::LoadU(D(), from + part + i));
+    c = hn::Or(c, hn::LoadU(D(), from + 2 * part + i));
+    d = hn::Or(d, hn::LoadU(D(), from + 3 * part + i));
+  }
+  *sink = hn::GetLane(hn::Or(hn::Or(a, b), hn::Or(c, d)));
+}
+
+}  // namespace
+}  // namespace ttt::cpu::HWY_NAMESPACE
+HWY_AFTER_NAMESPACE();
+
+#if HWY_ONCE
+namespace ttt::cpu {
+namespace {
+
+constexpr std::size_t kAlways = std::size_t{1} << 40;  // work that every thread shares
+constexpr std::size_t kSinkStride = 16;                // floats of a cache line
+constexpr std::size_t kRounds = 2'000'000;             // 24 million vectors: 5 to 10 ms
+
+using Clock = std::chrono::steady_clock;
+
+double seconds_since(Clock::time_point begin) {
+  return std::chrono::duration<double>(Clock::now() - begin).count();
+}
+
+}  // namespace
+
+HWY_EXPORT(read_plainly);
+HWY_EXPORT(multiply_add_plainly);
+
+void read_plainly(const float* from, std::size_t count, float* sink) {
+  HWY_DYNAMIC_DISPATCH(read_plainly)(from, count, sink);
+}
+
+double multiply_add_plainly(std::size_t rounds, float* sink) {
+  return HWY_DYNAMIC_DISPATCH(multiply_add_plainly)(rounds, sink);
+}
+
+MachineProbe::MachineProbe(std::size_t num_threads, std::size_t read_bytes)
+    : pool_(num_threads),
+      num_floats_(read_bytes / sizeof(float)),
+      buffer_(std::make_unique_for_overwrite<float[]>(num_floats_)),
+      sinks_(num_threads * kSinkStride) {
+  pool_.for_ranges(num_floats_, kAlways, [&](std::size_t begin, std::size_t end, std::size_t) {
+    std::fill(buffer_.get() + begin, buffer_.get() + end, 1.0F);
+  });
+}
+
+double MachineProbe::read_bytes_per_second() {
+  const Clock::time_point begin = Clock::now();
+  pool_.for_ranges(num_floats_, kAlways, [&](std::size_t from, std::size_t to, std::size_t thread) {
+    read_plainly(buffer_.get() + from, to - from, &sinks_[thread * kSinkStride]);
+  });
+  return static_cast<double>(num_floats_ * sizeof(float)) / seconds_since(begin);
+}
+
+double MachineProbe::flops_per_second() {
+  std::vector<double> flops(pool_.num_threads());
+  const Clock::time_point begin = Clock::now();
+  pool_.for_ranges(flops.size(), kAlways, [&](std::size_t, std::size_t, std::size_t thread) {
+    flops[thread] = multiply_add_plainly(kRounds, &sinks_[thread * kSinkStride]);
+  });
+  return std::accumulate(flops.begin(), flops.end(), 0.0) / seconds_since(begin);
+}
+
+}  // namespace ttt::cpu
+#endif  // HWY_ONCE

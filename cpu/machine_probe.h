@@ -1,0 +1,39 @@
+// SPDX-License-Identifier: Apache-2.0
+// What this machine can do at best, measured by as many threads as a backend has: the limits beside which
+// speeds are reported.
+#pragma once
+
+#include <cstddef>
+#include <memory>
+#include <vector>
+
+#include "cpu/thread_pool.h"
+
+namespace ttt::cpu {
+
+// Reads `count` floats once, four streams side by side, as the product of one row reads its weights. `sink`
+// gets a value that depends on all of them, so that they are really read.
+void read_plainly(const float* from, std::size_t count, float* sink);
+
+// Twelve independent chains of `rounds` fused multiply-adds of a vector each, in registers. Returns the
+// floating-point operations: a multiply-add of one lane is two.
+double multiply_add_plainly(std::size_t rounds, float* sink);
+
+class MachineProbe {
+ public:
+  // Holds a buffer of `read_bytes`, of which each thread touches its part first, as it does with weights.
+  // Throws std::bad_alloc.
+  MachineProbe(std::size_t num_threads, std::size_t read_bytes);
+
+  // One reading each, of the kernels' target (cpu/dispatch.h). Reads the whole buffer once.
+  double read_bytes_per_second();
+  double flops_per_second();  // fp32; some ten milliseconds
+
+ private:
+  ThreadPool pool_;
+  std::size_t num_floats_;
+  std::unique_ptr<float[]> buffer_;
+  std::vector<float> sinks_;  // one cache line for each thread
+};
+
+}  // namespace ttt::cpu

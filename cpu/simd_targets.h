@@ -1,0 +1,8 @@
+// SPDX-License-Identifier: Apache-2.0
+// Which of Highway's targets are compiled: the one place that says so. Include before any header of Highway.
+#pragma once
+
+// x86-64: scalar code (of which the compiler makes SSE2), SSE4 (2010), AVX2 with FMA (2013), AVX-512 (2017).
+// SSSE3 lacks what SSE4 has in no machine that matters, and AVX3_DL adds instructions that no kernel uses.
+// arm64: NEON. Vectors of SVE have no size at compile time, so they cannot lie in arrays of partial sums.
+#define HWY_DISABLED_TARGETS (HWY_SSSE3 | HWY_AVX3_DL | HWY_SVE | HWY_SVE2 | HWY_SVE_256 | HWY_SVE2_128)

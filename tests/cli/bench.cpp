@@ -1,0 +1,131 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "cli/bench.h"
+
+#include <signal.h>
+#include <unistd.h>
+
+#include <catch2/catch.hpp>
+#include <filesystem>
+#include <nlohmann/json.hpp>
+#include <string>
+
+#include "cli/exit_code.h"
+#include "cli/processor_time.h"
+#include "tests/cli/child.h"
+#include "tests/cli/test_models.h"
+#include "tests/weights/fixtures.h"
+
+namespace ttt::cli {
+namespace {
+
+using nlohmann::json;
+using test::id_model;
+using test::Outcome;
+using test::run_program;
+using weights::contains;
+using weights::TemporaryFolder;
+
+TEST_CASE("a bench has a row for every prompt, depth and batch, with all repetitions") {
+  const Outcome outcome = run_program(
+      {"bench", id_model(), "-p", "20,40", "-d", "0,33", "-b", "1,3", "-n", "4", "-r", "2", "-o", "json"});
+  REQUIRE(outcome.code == kOk);
+  const json report = json::parse(outcome.out);
+  CHECK(report.at("schema") == 1);
+  CHECK(report.at("model").at("family") == "TTT-Linear");
+  CHECK(report.at("device").at("read_bytes_per_second").get<double>() > 0.0);
+  CHECK(report.at("device").at("flops_per_second").get<double>() > 0.0);
+  CHECK(report.at("memory").at("peak_bytes").get<double>() > 0.0);
+  const json& rows = report.at("rows");
+  REQUIRE(rows.size() == 2 + 2 * 2);
+  CHECK(rows[0].at("test") == "prefill");
+  CHECK(rows[0].at("tokens") == 20);
+  CHECK(rows[1].at("tokens") == 40);
+  CHECK(rows[1].at("first_token_seconds") > rows[0].at("first_token_seconds"));
+  for (std::size_t i = 2; i < 6; ++i) {
+    CHECK(rows[i].at("test") == "decode");
+    CHECK(rows[i].at("depth") == (i % 2 == 0 ? 0 : 33));
+    CHECK(rows[i].at("batch") == (i < 4 ? 1 : 3));
+    CHECK(rows[i].at("step_seconds").at("p50") <= rows[i].at("step_seconds").at("p99"));
+  }
+  for (const json& row : rows) {
+    CHECK(row.at("seconds").size() == 2);
+    CHECK(row.at("tokens_per_second").get<double>() > 0.0);
+    CHECK(row.at("processors_taken_by_others").get<double>() <= 1.0);
+  }
+}
+
+TEST_CASE("a bench for people is a table under what was measured on what") {
+  const Outcome outcome = run_program({"bench", id_model(), "-p", "20", "-n", "4", "-r", "1"});
+  CHECK(outcome.code == kOk);
+  for (const char* part : {"model    ", "machine  ", "limits   read ", "memory   ", "| prefill 20 | 0 | 1 |",
+                           "| decode 4 | 0 | 1 |", "of limit"}) {
+    INFO(part);
+    CHECK(contains(outcome.out, part));
+  }
+}
+
+TEST_CASE("a bench that cannot be is refused with the option's name") {
+  const auto refused = [](std::vector<std::string> arguments, const char* part) {
+    arguments.insert(arguments.begin(), "bench");
+    const Outcome outcome = run_program(arguments);
+    CAPTURE(outcome.err);
+    CHECK(outcome.code == kUsage);
+    CHECK(contains(outcome.err, part));
+    CHECK(outcome.out.empty());
+  };
+  refused({id_model(), "-p", "12,x"}, "--prefill: wanted integers");
+  refused({id_model(), "-d", "-1"}, "--depth");
+  refused({id_model(), "-b", "0"}, "--batch: wanted integers from 1");
+  refused({id_model(), "-p", "0", "-n", "0"}, "nothing to measure");
+  refused({"--random", "7b"}, "wanted one of 125m");
+  refused({id_model(), "--random", "125m"}, "not both");
+  refused({}, "no model given");
+}
+
+TEST_CASE("Ctrl-C ends a bench with the rows that are whole") {
+  test::Child child({"bench", id_model(), "-p", "16", "-n", "1000000", "-v"});
+  REQUIRE(child.read_errors_until("workspace"));
+  ::usleep(300'000);
+  child.signal(SIGINT);
+  const Outcome outcome = child.wait();
+  CHECK(outcome.code == kInterrupted);
+  CHECK(contains(outcome.out, "model    "));
+  CHECK_FALSE(contains(outcome.out, "| decode"));
+}
+
+TEST_CASE("the share of other programs comes from /proc/stat, and is 0 where there is none") {
+  const TemporaryFolder folder;
+  ProcessorTime nowhere(folder / "nothing");
+  CHECK(nowhere.taken_by_others() == 0.0);
+  std::filesystem::create_directories(folder / "proc");
+  const auto write = [&](const std::string& line) { folder.write("proc/stat", line); };
+  write("cpu 100000 0 0 100000 0 0 0 0 0 0\ncpu0 1 1\n");
+  ProcessorTime processors(folder.path());
+  // 60 more idle, 10 user, 20 system, 10 stolen: this process itself took next to nothing.
+  write("cpu 100010 0 20 100060 0 0 0 10 0 0\n");
+  CHECK(processors.taken_by_others() == Approx(0.4).margin(0.05));
+  write("cpu 5 garbage\n");
+  CHECK(processors.taken_by_others() == 0.0);
+}
+
+TEST_CASE("rates, spread and percentiles of a row") {
+  BenchRow row;
+  row.tokens = 10;
+  row.batch = 2;
+  row.seconds = {1.0, 2.0, 3.0};
+  for (int i = 1; i <= 101; ++i) row.step_seconds.push_back(i);
+  CHECK(row.mean_seconds() == 2.0);
+  CHECK(row.rate() == 10.0);
+  CHECK(row.time_per_token() == 0.2);
+  CHECK(row.percentile_step(0.5) == 51.0);
+  CHECK(row.percentile_step(0.99) == 100.0);
+  BenchReport report;
+  report.read_bytes_per_second = 100.0;
+  report.flops_per_second = 1000.0;
+  row.bytes = 100.0;
+  row.flops = 500.0;
+  CHECK(report.share_of_limit(row) == 0.5);  // a second to read, half a second to compute
+}
+
+}  // namespace
+}  // namespace ttt::cli
