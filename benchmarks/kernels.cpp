@@ -14,6 +14,7 @@
 #include <string_view>
 #include <vector>
 
+#include "cpu/aligned_floats.h"
 #include "cpu/dispatch.h"
 #include "cpu/gemm.h"
 #include "cpu/inner_loop.h"
@@ -98,7 +99,7 @@ class Benchmark {
     for (std::size_t i = 0; i < count; ++i) copies.emplace_back(tensor, pool_);
     constexpr std::size_t kManyRows = 512;
     const std::vector<float> x = some_floats(kManyRows * inputs);
-    std::vector<float> y(kManyRows * outputs), scratch(pool_.num_threads() * kGemmScratch);
+    AlignedFloats y(kManyRows * outputs), scratch(pool_.num_threads() * kGemmScratch);
 
     const Best one = interleave(
         [&] {
@@ -112,7 +113,7 @@ class Benchmark {
     fmt::print("{:>5} x {:<5} {:<5} 1 row  {:6.1f} GB/s, plain read {:6.1f}: {:3.0f} %", outputs, inputs,
                weights::dtype_info(dtype).name, bytes / one.kernel / 1e9, bytes / one.limit / 1e9,
                100.0 * one.limit / one.kernel);
-    for (const std::size_t rows : {std::size_t{16}, kManyRows}) {
+    for (const std::size_t rows : {std::size_t{8}, std::size_t{32}, kManyRows}) {
       double peak_work = 0.0;
       const Best many = interleave([&] { peak_work = compute_plainly(); },
                                    [&] { gemm(pool_, copies[0], x.data(), rows, y.data(), scratch.data()); });
@@ -125,8 +126,7 @@ class Benchmark {
   }
 
   // The first row's products, in double.
-  static void check(const weights::TensorView& tensor, const std::vector<float>& x,
-                    const std::vector<float>& y) {
+  static void check(const weights::TensorView& tensor, const std::vector<float>& x, const AlignedFloats& y) {
     const std::size_t inputs = tensor.shape[1];
     std::vector<float> row(inputs);
     for (std::size_t output = 0; output < tensor.shape[0]; output += 97) {

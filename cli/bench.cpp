@@ -11,6 +11,7 @@
 #include <ctime>
 #include <filesystem>
 #include <functional>
+#include <map>
 #include <numeric>
 #include <optional>
 #include <stdexcept>
@@ -38,7 +39,7 @@ using Clock = std::chrono::steady_clock;
 constexpr std::int64_t kMaxTokens = std::int64_t{1} << 40;
 constexpr std::int64_t kMaxBatch = 4096;
 // Enough to be beyond every cache where the model is.
-constexpr std::uint64_t kMaxProbeBytes = std::uint64_t{1} << 30;
+constexpr std::uint64_t kMaxProbeBytes = std::uint64_t{512} << 20;
 
 double seconds_since(Clock::time_point begin) {
   return std::chrono::duration<double>(Clock::now() - begin).count();
@@ -76,6 +77,8 @@ class Driver {
  public:
   Driver(const Model& model, Backend& backend) : config_(model.config), backend_(backend) {}
 
+  std::function<void(std::size_t tokens)> on_read;  // called after each step of a prompt
+
   // Reads a prompt from its beginning to `marks.back()` in slot 0; `at_mark(tokens, seconds)` is called where
   // a mark is reached and a token was sampled there, time running on outside of it.
   void prefill(std::span<const std::size_t> marks,
@@ -99,6 +102,7 @@ class Driver {
         backend_.wait();
         seconds += seconds_since(begin);
         position += count;
+        if (on_read) on_read(count);
       }
       at_mark(mark, seconds);
     }
@@ -155,11 +159,11 @@ Plan plan_of(const BenchOptions& options) {
   plan.prefills = parse_counts(options.prefill, 0, kMaxTokens, "--prefill");
   std::erase(plan.prefills, std::size_t{0});
   plan.depths = parse_counts(options.depth, 0, kMaxTokens, "--depth");
-  plan.batches = parse_counts(options.batch, 1, kMaxBatch, "--batch");
+  plan.batches = parse_counts(options.batch, 1, kMaxBatch, "--batch-sizes");
   plan.decode = static_cast<std::size_t>(options.decode);
   if (plan.decode == 0) plan.depths.clear();
   if (plan.decode > 0 && (plan.depths.empty() || plan.batches.empty())) {
-    throw UsageError("--decode needs a --depth and a --batch");
+    throw UsageError("--decode needs a --depth and --batch-sizes");
   }
   plan.repetitions = static_cast<std::size_t>(options.repetitions);
   plan.prefill_repetitions = options.prefill_repetitions == 0
@@ -180,7 +184,7 @@ class Bench {
         progress_("measuring", Progress::Unit::kTokens) {
     const std::size_t longest = plan_.prefills.empty() ? 0 : plan_.prefills.back();
     const std::size_t deepest = plan_.depths.empty() ? 0 : plan_.depths.back();
-    total_ = longest * (plan_.prefill_repetitions + 1) + deepest;
+    total_ = std::max(longest, deepest) * (plan_.prefills.empty() ? 1 : plan_.prefill_repetitions);
     for (const std::size_t batch : plan_.batches) {
       total_ += batch * plan_.decode * (plan_.repetitions + 1) * plan_.depths.size();
     }
@@ -188,47 +192,44 @@ class Bench {
 
   void run() {
     prefill();
-    read_to_depths();
     for (const std::size_t batch : plan_.batches) decode(batch);
   }
 
  private:
-  // One pass reads through all lengths: the cost of a token does not depend on what was read before.
+  // One pass reads through all lengths and depths: the cost of a token does not depend on what was read
+  // before.
   void prefill() {
-    if (plan_.prefills.empty()) return;
-    std::vector<BenchRow> rows;
+    std::vector<std::size_t> marks = plan_.prefills;
+    marks.insert(marks.end(), plan_.depths.begin(), plan_.depths.end());
+    std::ranges::sort(marks);
+    const auto repeated = std::ranges::unique(marks);
+    marks.erase(repeated.begin(), repeated.end());
+    std::erase(marks, std::size_t{0});
+    std::map<std::size_t, BenchRow> rows;  // by length
     for (const std::size_t tokens : plan_.prefills) {
-      rows.push_back({.kind = BenchRow::Kind::kPrefill, .tokens = tokens});
-      rows.back().flops = static_cast<double>(tokens) * report_.token_flops.sum() + report_.head_flops;
+      BenchRow& row = rows[tokens];
+      row = {.kind = BenchRow::Kind::kPrefill, .tokens = tokens};
+      row.flops = static_cast<double>(tokens) * report_.token_flops.sum() + report_.head_flops;
     }
-    const std::size_t first = plan_.prefills.front();
-    driver_.prefill({&first, 1}, [](std::size_t, double) {});  // warm-up
-    for (std::size_t repetition = 0; repetition < plan_.prefill_repetitions; ++repetition) {
-      ProcessorTime processors;
-      std::size_t row = 0;
-      driver_.prefill(plan_.prefills, [&](std::size_t tokens, double seconds) {
-        rows[row].seconds.push_back(seconds);
-        rows[row].others += processors.taken_by_others() / static_cast<double>(plan_.prefill_repetitions);
-        ++row;
-        show(tokens);
+    if (!marks.empty()) driver_.prefill({&marks.front(), 1}, [](std::size_t, double) {});  // warm-up
+    driver_.on_read = [this](std::size_t tokens) { show(tokens); };
+    const std::size_t passes = plan_.prefills.empty() ? 1 : plan_.prefill_repetitions;
+    for (std::size_t pass = 0; pass < passes; ++pass) {
+      const ProcessorTime processors;
+      driver_.prefill({}, {});
+      if (std::ranges::find(plan_.depths, 0U) != plan_.depths.end()) states_[0] = driver_.snapshot(0);
+      driver_.prefill(marks, [&](std::size_t tokens, double seconds) {
+        if (const auto row = rows.find(tokens); row != rows.end()) {
+          row->second.seconds.push_back(seconds);
+          row->second.others += processors.taken_by_others() / static_cast<double>(passes);
+        }
+        if (std::ranges::find(plan_.depths, tokens) != plan_.depths.end()) {
+          states_[tokens] = driver_.snapshot(tokens);
+        }
       });
       probe();
     }
-    std::ranges::move(rows, std::back_inserter(report_.rows));
-  }
-
-  void read_to_depths() {
-    if (plan_.depths.empty()) return;
-    std::vector<std::size_t> marks = plan_.depths;
-    if (marks.front() == 0) {
-      driver_.prefill({}, {});
-      states_.push_back(driver_.snapshot(0));
-      marks.erase(marks.begin());
-    }
-    driver_.prefill(marks, [&](std::size_t tokens, double) {
-      states_.push_back(driver_.snapshot(tokens));
-      show(tokens);
-    });
+    for (auto& [tokens, row] : rows) report_.rows.push_back(std::move(row));
   }
 
   // Depths take turns, so that a change in the machine's speed meets all of them.
@@ -247,7 +248,7 @@ class Bench {
       for (std::size_t i = 0; i < rows.size(); ++i) {
         std::vector<double> steps;
         const ProcessorTime processors;
-        driver_.decode(states_[i], rows[i].depth, batch, plan_.decode, steps);
+        driver_.decode(states_.at(rows[i].depth), rows[i].depth, batch, plan_.decode, steps);
         show(batch * plan_.decode);
         probe();
         if (repetition == 0) continue;  // warm-up
@@ -276,7 +277,7 @@ class Bench {
   Progress progress_;
   std::size_t done_ = 0;
   std::size_t total_ = 0;
-  std::vector<std::vector<std::byte>> states_;  // by depth
+  std::map<std::size_t, std::vector<std::byte>> states_;  // by depth
 };
 
 std::uint64_t peak_memory() {
@@ -315,7 +316,8 @@ ModelConfig random_config(const std::string& size) {
 int bench(const BenchOptions& options) {
   const Plan plan = plan_of(options);
   if (options.random && !options.model.model.empty()) throw UsageError("give a model or --random, not both");
-  const BackendLimits limits{.slots = plan.batches.empty() ? 1 : plan.batches.back()};
+  const std::size_t slots = plan.decode == 0 ? 1 : plan.batches.back();
+  const BackendLimits limits{.slots = slots, .tokens = std::max(BackendLimits().tokens, slots)};
   BenchReport report;
   report.time = fmt::format("{:%Y-%m-%dT%H:%M:%SZ}", fmt::gmtime(std::time(nullptr)));
   bool whole = true;
@@ -328,10 +330,13 @@ int bench(const BenchOptions& options) {
   };
   const Clock::time_point begin = Clock::now();
   if (options.random) {
-    const RandomWeights random(random_config(*options.random), *weights::dtype_from_name(options.type), 1);
+    const ModelConfig config = random_config(*options.random);
+    const weights::DType type = *weights::dtype_from_name(options.type);
+    check_memory(RandomWeights::without_bytes(config, type), options.model, limits, kMaxProbeBytes);
+    if (options.write) check_output(*options.write, options.force);
+    const RandomWeights random(config, type, /*seed=*/1);
     if (options.write) {
-      check_output(*options.write, options.force);
-      write_gguf(random.model(), {}, nullptr, *options.write, *weights::dtype_from_name(options.type));
+      write_gguf(random.model(), {}, nullptr, *options.write, type);
       return kOk;
     }
     const std::unique_ptr<Backend> backend = make_backend(random.model(), options.model, limits);

@@ -16,6 +16,7 @@ namespace {
 
 constexpr std::int64_t kAnyCount = std::numeric_limits<std::int64_t>::max();
 constexpr std::int64_t kMaxThreads = 1024;
+constexpr std::int64_t kMaxParallel = 512;  // a step of the backend takes so many tokens
 constexpr double kMaxTemperature = 100.0;
 
 // What names the input or the output of one call is not taken from the environment.
@@ -38,6 +39,7 @@ Commands::Commands() {
   add_convert();
   add_eval();
   add_bench();
+  add_selftest();
   add_doctor();
   add_about();
 }
@@ -85,10 +87,11 @@ void Commands::add_device_options(Command& command, ModelOptions& options) {
 
 void Commands::add_run() {
   Command& run =
-      add({"run", "MODEL [PROMPT] [options]", "read a prompt and continue it",
+      add({"run", "MODEL [PROMPT] [options]", "read a prompt and continue it; many with --batch",
            "Reads a prompt and continues it. The prompt is the argument after the model, or comes from -p, "
            "-f, --tokens or a pipe. Only the continuation goes to stdout, as it is generated; Ctrl-C ends "
-           "it and keeps what is there.",
+           "it and keeps what is there. With --batch each line of a file is a prompt with its own options, "
+           "many run at once, and what was interrupted goes on with --resume.",
            [this] {
              run_.ignored = find("run")->ignored_given();
              return cli::run(run_);
@@ -108,6 +111,7 @@ void Commands::add_run() {
   run.flag("--parse-special", run_.parse_special, "read </s> and the like in the prompt as special tokens");
   run.flag("--timings", run_.timings, "print load time, tokens per second and time to first token on stderr");
   run.flag("--json", run_.json, kJsonHelp);
+  add_batch_options(run);
   add_device_options(run, run_.model);
   constexpr const char* kIgnoredHelp = "accepted and ignored: there is no context window here";
   run.ignore("-c,--ctx-size,--max-model-len", kIgnoredHelp);
@@ -119,6 +123,28 @@ void Commands::add_run() {
   run.example("ttt run model.gguf -f book.txt -n 0 --timings", "measure how fast a long text is read");
   run.example("ttt run model.gguf -p \"Dear\" --num 3 --seed 1", "three continuations, the prompt read once");
   run.example("ttt run model.gguf -p \"-x\" --temp 0 --json", "the most probable continuation, as JSON");
+}
+
+void Commands::add_batch_options(Command& run) {
+  BatchOptions& batch = run_.batch;
+  no_environment(run.optional_text("--batch", batch.input, "FILE",
+                                   "answer every line of this JSON Lines file (- is stdin) instead of one "
+                                   "prompt; fields as in OpenAI's completions, the rest from the options"));
+  no_environment(run.optional_text("-o,--output", batch.output, "FILE",
+                                   "of --batch: the file to write, one record a line, in the order in which "
+                                   "lines are done; - or nothing is stdout"));
+  run.integer("--parallel,--max-num-seqs,-np", batch.parallel, {1, kMaxParallel}, "N",
+              "of --batch: sequences at once; answers do not depend on it");
+  run.choice(
+      "--bad-lines", batch.bad_lines, {"report", "stop"},
+      "of --batch: write a record that says what is wrong and go on, or stop there; code 1 in the end");
+  no_environment(
+      run.flag("--resume", batch.resume, "of --batch: answer only the lines that the output lacks"));
+  no_environment(run.flag("--force", batch.force, "of --batch: replace an existing output"));
+  run.example("ttt run model.gguf --batch in.jsonl -o out.jsonl --seed 1 -n 100",
+              "answer many prompts; each line {\"prompt\": \"...\"}, with \"id\" and options where wanted");
+  run.example("ttt run model.gguf --batch in.jsonl -o out.jsonl --seed 1 -n 100 --resume",
+              "go on after Ctrl-C or a crash: the same answers as without");
 }
 
 void Commands::add_demo() {
@@ -242,7 +268,7 @@ void Commands::add_bench() {
   no_environment(bench.flag("--force", bench_.force, "replace an existing file"));
   no_environment(bench.text("-p,--prefill", bench_.prefill, "N,...", "lengths of prompts to read; 0: none"));
   no_environment(bench.text("-d,--depth", bench_.depth, "N,...", "decode after so many tokens"));
-  no_environment(bench.text("-b,--batch", bench_.batch, "N,...", "decode so many sequences at once"));
+  no_environment(bench.text("-b,--batch-sizes", bench_.batch, "N,...", "decode so many sequences at once"));
   no_environment(bench.integer("-n,--decode", bench_.decode, {0, kAnyCount}, "N",
                                "tokens that each sequence writes in a repetition; 0: none"));
   no_environment(bench.integer("-r,--repetitions", bench_.repetitions, {1, 10'000}, "N",
@@ -253,6 +279,22 @@ void Commands::add_bench() {
   add_device_options(bench, bench_.model);
   bench.example("ttt bench model.gguf", "one prompt of 512 tokens, 64 tokens written");
   bench.example("ttt bench --random 125m -p 512,2k -d 0,2k,8k -b 1,8,32", "no download: an official size");
+}
+
+void Commands::add_selftest() {
+  Command& selftest = add(
+      {"selftest", "[MODEL] [options]", "does this program compute right on this machine? and this model?",
+       "Compares small random models with a double-precision evaluation, checks that results depend on "
+       "neither "
+       "chunking, batch nor threads, that states can be saved, loaded and rewound, and that the "
+       "bundled models write what they should. With a MODEL it checks that file, too, within "
+       "about a minute. One line a check; ends with 1 if one failed, with 3 if the MODEL cannot "
+       "be opened.",
+       [this] { return cli::selftest(selftest_); }});
+  add_model(selftest, selftest_.model.model, "a .gguf file or a Hugging Face folder to check, too");
+  selftest.flag("--json", selftest_.json, kJsonHelp);
+  add_device_options(selftest, selftest_.model);
+  selftest.example("ttt selftest model.gguf", "is everything as it should be, after installing?");
 }
 
 void Commands::add_doctor() {

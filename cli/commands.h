@@ -18,6 +18,7 @@
 #include "cli/info.h"
 #include "cli/options.h"
 #include "cli/run.h"
+#include "cli/selftest.h"
 #include "cli/tokenize.h"
 #include "cli/version.h"
 
@@ -38,12 +39,14 @@ class Commands {
 
  private:
   void add_run();
+  void add_batch_options(Command& run);
   void add_demo();
   void add_info();
   void add_tokenize();
   void add_convert();
   void add_eval();
   void add_bench();
+  void add_selftest();
   void add_doctor();
   int run_doctor();  // which knows the variables of every command
   void add_about();  // version, man, help, completion
@@ -61,6 +64,7 @@ class Commands {
   LogitsOptions logits_;
   BenchOptions bench_;
   VersionOptions version_;
+  SelftestOptions selftest_;
   DoctorOptions doctor_;
   HelpOptions help_;
   CompletionOptions completion_;

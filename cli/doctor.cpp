@@ -305,12 +305,6 @@ class Text {
 
 }  // namespace
 
-std::optional<std::uint64_t> usable_memory(const Machine& machine) {
-  std::optional<std::uint64_t> usable = machine.memory_available;
-  if (const auto limit = machine.cgroup.memory_max) usable = std::min(usable.value_or(*limit), *limit);
-  return usable;
-}
-
 DoctorReport examine(const DoctorOptions& options, Machine machine, const Variables& environment,
                      const Redaction& redaction) {
   DoctorReport report;

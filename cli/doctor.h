@@ -55,9 +55,6 @@ struct DoctorReport {
   std::vector<std::string> problems;  // one sentence each, with what to do
 };
 
-// What this process can have: the tightest of what is available and what the control group allows.
-std::optional<std::uint64_t> usable_memory(const Machine& machine);
-
 DoctorReport examine(const DoctorOptions& options, Machine machine,
                      const std::vector<std::pair<std::string, std::string>>& environment,
                      const Redaction& redaction);

@@ -9,7 +9,7 @@ namespace ttt::cli {
 
 enum ExitCode : int {
   kOk = 0,            // also when the reader of stdout went away: it had what it wanted
-  kRuntimeError = 1,  // a file that cannot be read or written, a full disk
+  kRuntimeError = 1,  // a file that cannot be read or written, a full disk, a selftest that failed
   kUsage = 2,         // the command line, a variable or the configuration file is wrong
   kInvalidModel = 3,  // the model file cannot be used, or it changed while in use
   kOutOfMemory = 4,
@@ -19,6 +19,12 @@ enum ExitCode : int {
 
 // What the user wrote asks for something that cannot be done.
 class UsageError : public std::runtime_error {
+ public:
+  using std::runtime_error::runtime_error;
+};
+
+// What is asked for does not fit into memory: found out before work began.
+class MemoryError : public std::runtime_error {
  public:
   using std::runtime_error::runtime_error;
 };

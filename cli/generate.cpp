@@ -1,7 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "cli/generate.h"
 
+#include <algorithm>
 #include <chrono>
+#include <new>
 #include <stdexcept>
 #include <utility>
 
@@ -9,19 +11,15 @@
 #include "cli/signals.h"
 
 namespace ttt::cli {
-namespace {
 
-// How soon a signal is noticed while no token comes.
-constexpr std::chrono::milliseconds kPollTime(50);
-
-}  // namespace
+bool ended_by_id(const Finish& finish) {
+  return finish.reason == FinishReason::kEndOfText || finish.reason == FinishReason::kStopId;
+}
 
 std::vector<TokenId> Choice::output_ids() const {
-  const bool ended_by_id =
-      finish.reason == FinishReason::kEndOfText || finish.reason == FinishReason::kStopId;
   std::vector<TokenId> ids;
   for (const TokenInfo& token : tokens) ids.push_back(token.id);
-  if (ended_by_id) ids.pop_back();
+  if (ended_by_id(finish)) ids.pop_back();
   return ids;
 }
 
@@ -48,6 +46,10 @@ Generation read_stream(TokenStream& stream, const std::function<void(const Token
     progress.clear();
     on_event(*event);
     add_event(generation, std::move(*event));
+  }
+  const auto has_ended = [](const Choice& choice) { return choice.finish.reason != FinishReason::kRunning; };
+  if (generation.choices.empty() || !std::ranges::all_of(generation.choices, has_ended)) {
+    throw std::bad_alloc();  // the stream was broken off
   }
   generation.prompt_tokens_read = stream.prompt_tokens_read();
   return generation;

@@ -2,6 +2,7 @@
 // What comes out of a token stream, put together.
 #pragma once
 
+#include <chrono>
 #include <cstddef>
 #include <functional>
 #include <string>
@@ -10,6 +11,12 @@
 #include "engine/token_stream.h"
 
 namespace ttt::cli {
+
+// How soon a signal is noticed while no token comes.
+inline constexpr std::chrono::milliseconds kPollTime(50);
+
+// Its last token ended the text and is no part of the output.
+bool ended_by_id(const Finish& finish);
 
 struct Choice {
   std::string text;               // empty without a tokenizer
@@ -24,8 +31,6 @@ struct Generation {
   std::vector<TokenInfo> prompt_tokens;  // where their log-probabilities were asked for
   std::vector<Choice> choices;
   std::size_t prompt_tokens_read = 0;
-
-  FinishReason reason() const { return choices.front().finish.reason; }
 };
 
 // Adds an event to what came before.

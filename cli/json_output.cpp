@@ -15,6 +15,10 @@ std::string finish(const Json& object) {
   return object.dump(2, ' ', false, Json::error_handler_t::replace) + "\n";
 }
 
+std::string finish_line(const Json& object) {
+  return object.dump(-1, ' ', false, Json::error_handler_t::replace) + "\n";
+}
+
 template <typename T>
 Json or_null(const std::optional<T>& value) {
   return value ? Json(*value) : Json(nullptr);
@@ -84,6 +88,29 @@ Json choice_json(const Choice& choice, const std::string& prompt_text,
   return object;
 }
 
+Json choices_json(const RunResult& result, const tokenizer::Tokenizer* tokenizer) {
+  Json choices = Json::array();
+  for (const Choice& choice : result.generation.choices) {
+    choices.push_back(choice_json(choice, result.prompt_text, tokenizer));
+  }
+  return choices;
+}
+
+Json usage_json(const RunResult& result) {
+  const std::size_t prompt = result.generation.prompt_tokens_read;
+  return {{"prompt_tokens", prompt},
+          {"completion_tokens", result.completion_tokens()},
+          {"total_tokens", prompt + result.completion_tokens()}};
+}
+
+// The begin of every record of a batch; cli/batch_files.cpp reads it again.
+Json record_json(const BatchKey& key) {
+  return {{"schema", kSchemaVersion},
+          {"line", key.line},
+          {"input_hash", key.input_hash},
+          {"id", std::visit([](const auto& id) { return Json(id); }, key.id)}};
+}
+
 Json version_json(const VersionInfo& info) {
   Json libraries = Json::object();
   for (const auto& [name, number] : info.libraries) libraries[name] = number;
@@ -150,20 +177,13 @@ std::string to_json(const RunResult& result, const tokenizer::Tokenizer* tokeniz
   const Generation& generation = result.generation;
   const Choice& first = generation.choices.front();
   const RequestTimes& times = result.times();
-  Json choices = Json::array();
-  for (const Choice& choice : generation.choices) {
-    choices.push_back(choice_json(choice, result.prompt_text, tokenizer));
-  }
   Json object = {{"schema", kSchemaVersion},
                  {"text", result.prompt_text + first.text},
                  {"tokens", first.output_ids()},
                  {"finish_reason", finish_reason(first)},
-                 {"choices", choices},
+                 {"choices", choices_json(result, tokenizer)},
                  {"seed", result.seed},
-                 {"usage",
-                  {{"prompt_tokens", generation.prompt_tokens_read},
-                   {"completion_tokens", result.completion_tokens()},
-                   {"total_tokens", generation.prompt_tokens_read + result.completion_tokens()}}},
+                 {"usage", usage_json(result)},
                  {"timings",
                   {{"load_seconds", result.load_seconds},
                    {"prefill_seconds", times.prefill},
@@ -232,6 +252,24 @@ std::string to_json(const BenchReport& report) {
                    {"peak_bytes", report.peak_memory_bytes}}},
                  {"load_seconds", report.load_seconds},
                  {"rows", rows}});
+}
+
+std::string to_json_line(const BatchKey& key, const RunResult& result,
+                         const tokenizer::Tokenizer* tokenizer) {
+  Json object = record_json(key);
+  object["choices"] = choices_json(result, tokenizer);
+  object["usage"] = usage_json(result);
+  object["seed"] = result.seed;
+  if (!result.generation.prompt_tokens.empty()) {
+    object["prompt_logprobs"] = log_probs_json(result.generation.prompt_tokens, tokenizer);
+  }
+  return finish_line(object);
+}
+
+std::string to_json_line(const BatchKey& key, const RequestError& error) {
+  Json object = record_json(key);
+  object["error"] = {{"parameter", or_null(error.parameter)}, {"message", error.what()}};
+  return finish_line(object);
 }
 
 std::string to_json(const TokenizeResult& result) {
@@ -321,6 +359,32 @@ std::string to_json(const DoctorReport& report) {
        {"config_file", {{"path", or_null(report.config.path)}, {"error", or_null(report.config.error)}}},
        {"models", models},
        {"problems", report.problems}});
+}
+
+std::string to_json(const SelftestReport& report) {
+  Json checks = Json::array();
+  for (const SelftestCheck& check : report.checks) {
+    const Measured& measured = check.measured;
+    const bool has_value = !measured.unit.empty();
+    checks.push_back({{"subject", check.subject},
+                      {"name", check.name},
+                      {"status", to_string(check.status)},
+                      {"value", has_value ? Json(measured.value) : Json(nullptr)},  // null, too, if NaN
+                      {"bound", has_value ? Json(measured.bound) : Json(nullptr)},
+                      {"unit", or_null(measured.unit)},
+                      {"note", or_null(measured.note)},
+                      {"seconds", check.seconds}});
+  }
+  return finish({{"schema", kSchemaVersion},
+                 {"passed", report.passed()},
+                 {"counts",
+                  {{"pass", report.count(CheckStatus::kPass)},
+                   {"fail", report.count(CheckStatus::kFail)},
+                   {"skip", report.count(CheckStatus::kSkip)}}},
+                 {"model", or_null(report.model)},
+                 {"version", version_json(report.version)},
+                 {"checks", checks},
+                 {"seconds", report.seconds}});
 }
 
 }  // namespace ttt::cli

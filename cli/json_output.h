@@ -6,10 +6,12 @@
 #include <string>
 
 #include "cli/bench.h"
+#include "cli/batch.h"
 #include "cli/doctor.h"
 #include "cli/eval_ppl.h"
 #include "cli/info.h"
 #include "cli/run.h"
+#include "cli/selftest.h"
 #include "cli/tokenize.h"
 #include "cli/version.h"
 
@@ -23,5 +25,10 @@ std::string to_json(const PplResult& result);
 std::string to_json(const ModelInfo& info, bool with_tensors);
 std::string to_json(const VersionInfo& info);
 std::string to_json(const DoctorReport& report);
+std::string to_json(const SelftestReport& report);
+
+// Records of a batch: on one line.
+std::string to_json_line(const BatchKey& key, const RunResult& result, const tokenizer::Tokenizer* tokenizer);
+std::string to_json_line(const BatchKey& key, const RequestError& error);
 
 }  // namespace ttt::cli

@@ -120,6 +120,25 @@ std::vector<Machine::Cache> read_caches(const std::string& root) {
   return caches;
 }
 
+// Of the group that a container sees as the root, if `limit` is its own: versions 2 and 1.
+std::optional<std::uint64_t> cgroup_anonymous(const std::string& root, std::optional<std::uint64_t> limit) {
+  constexpr struct {
+    const char* folder;
+    const char* limit;
+    const char* key;
+  } kVersions[] = {{"/sys/fs/cgroup/", "memory.max", "anon"},
+                   {"/sys/fs/cgroup/memory/", "memory.limit_in_bytes", "total_rss"}};
+  for (const auto& version : kVersions) {
+    const std::string folder = root + version.folder;
+    if (!limit || parse_count(trimmed(read_text(folder + version.limit))) != limit) continue;
+    std::istringstream lines(read_text(folder + "memory.stat"));  // "anon 4096"
+    for (std::string key, value; lines >> key >> value;) {
+      if (key == version.key) return parse_count(value);
+    }
+  }
+  return std::nullopt;
+}
+
 // "always [madvise] never": the word in brackets.
 std::string bracketed(const std::string& text) {
   const std::size_t begin = text.find('[');
@@ -169,6 +188,15 @@ std::vector<std::string> container_hints(const std::string& root, const std::str
 
 }  // namespace
 
+std::optional<std::uint64_t> usable_memory(const Machine& machine) {
+  std::optional<std::uint64_t> usable = machine.memory_available;
+  if (const auto limit = machine.cgroup.memory_max) {
+    const std::uint64_t left = *limit - std::min(*limit, machine.cgroup_anonymous.value_or(0));
+    usable = std::min(usable.value_or(left), left);
+  }
+  return usable;
+}
+
 std::optional<std::size_t> count_processor_list(std::string_view list) {
   constexpr std::uint64_t kMaxProcessor = 1U << 20;
   std::size_t count = 0;
@@ -194,6 +222,7 @@ Machine read_machine(const std::string& root) {
   machine.caches = read_caches(root);
   machine.governor = shown(read_text(root + "/sys/devices/system/cpu/cpu0/cpufreq/scaling_governor"));
   machine.cgroup = cpu::cgroup_limits(root);
+  machine.cgroup_anonymous = cgroup_anonymous(root, machine.cgroup.memory_max);
 
   const std::string meminfo = read_text(root + "/proc/meminfo");
   machine.memory_total = parse_kilobytes(field(meminfo, "MemTotal"), "kB");

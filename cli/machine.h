@@ -29,6 +29,8 @@ struct Machine {
   std::vector<Cache> caches;            // of processor 0
   std::string governor;                 // "performance"
   cpu::CgroupLimits cgroup;
+  // Bytes in the group of cgroup.memory_max that cannot be given up; where the mount shows that group.
+  std::optional<std::uint64_t> cgroup_anonymous;
 
   std::optional<std::uint64_t> memory_total, memory_available, swap_total, swap_free;  // bytes
   std::string huge_pages;                   // transparent huge pages: "always", "madvise", "never"
@@ -44,6 +46,10 @@ struct Machine {
 // `root` stands before every path, for tests. Files may be missing and may hold anything: what is shown is
 // cut to a line of printable characters, what is no number is left out.
 Machine read_machine(const std::string& root = "");
+
+// What this process can have: the tightest of what is available and what the control group still
+// allows. Files in the page cache do not count as used.
+std::optional<std::uint64_t> usable_memory(const Machine& machine);
 
 // "0-3,8": 5. Empty for anything else.
 std::optional<std::size_t> count_processor_list(std::string_view list);

@@ -104,6 +104,9 @@ int guarded_main(const std::vector<std::string>& arguments) {
   } catch (const tokenizer::TokenizerError& error) {
     print_error(error.what());
     return kInvalidModel;
+  } catch (const MemoryError& error) {
+    print_error(error.what());
+    return kOutOfMemory;
   } catch (const std::bad_alloc&) {
     print_error(
         "out of memory; close other programs, or use a smaller model or one converted with --type bf16");

@@ -9,6 +9,8 @@
 
 #include "cli/exit_code.h"
 #include "cli/log.h"
+#include "cli/machine.h"
+#include "cli/readable.h"
 #include "cli/standard_streams.h"
 #include "cpu/cpu_backend.h"
 #include "cpu/dispatch.h"
@@ -24,7 +26,24 @@ weights::Checkpoint open_checkpoint(const std::string& path, weights::FileAccess
   return weights::Checkpoint::open(path, access);
 }
 
-// Before anything is opened.
+cpu::CpuOptions cpu_options(const ModelOptions& options, const BackendLimits& limits) {
+  return {.num_slots = limits.slots,
+          .max_batch_tokens = limits.tokens,
+          .max_logits_rows = limits.logits_rows,
+          .num_threads = static_cast<std::size_t>(options.threads),
+          .cpu_target = options.cpu_target};
+}
+
+}  // namespace
+
+void require_model(const std::string& path) {
+  if (path.empty()) {
+    throw UsageError(
+        "no model given: name a .gguf file or a Hugging Face folder as the first argument, with -m, "
+        "or in TTT_MODEL");
+  }
+}
+
 void check_device(const ModelOptions& options) {
   const std::vector<std::string> targets = cpu::cpu_targets();
   if (!options.cpu_target.empty() && std::ranges::find(targets, options.cpu_target) == targets.end()) {
@@ -38,16 +57,6 @@ void check_device(const ModelOptions& options) {
   }
   throw UsageError(fmt::format("--device {}: this version computes on the CPU only ({}); use --device cpu",
                                device, cuda::cuda_description()));
-}
-
-}  // namespace
-
-void require_model(const std::string& path) {
-  if (path.empty()) {
-    throw UsageError(
-        "no model given: name a .gguf file or a Hugging Face folder as the first argument, with -m, "
-        "or in TTT_MODEL");
-  }
 }
 
 void check_output(const std::string& path, bool force) {
@@ -100,14 +109,24 @@ std::vector<TokenId> ModelFiles::encode_prompt(std::string_view text, bool bos,
   return ids;
 }
 
+void check_memory(const Model& model, const ModelOptions& options, const BackendLimits& limits,
+                  std::uint64_t beside) {
+  const cpu::MemoryPlan plan = cpu::plan_memory(model, cpu_options(options, limits));
+  const std::optional<std::uint64_t> usable = usable_memory(read_machine());
+  const std::uint64_t total = plan.total() + beside;
+  if (!usable || total <= *usable) return;
+  throw MemoryError(fmt::format(
+      "needs {} (weights {}, states of {} sequences {}, workspace {}), and {} can be had: close other "
+      "programs, raise the control group's limit, run fewer sequences, or convert the model with --type bf16",
+      readable_memory(total), readable_memory(plan.weights), limits.slots, readable_memory(plan.states),
+      readable_memory(plan.workspace), readable_memory(*usable)));
+}
+
 std::unique_ptr<Backend> make_backend(const Model& model, const ModelOptions& options,
                                       const BackendLimits& limits) {
   check_device(options);
-  auto backend = cpu::make_cpu_backend(model, {.num_slots = limits.slots,
-                                               .max_batch_tokens = limits.tokens,
-                                               .max_logits_rows = limits.logits_rows,
-                                               .num_threads = static_cast<std::size_t>(options.threads),
-                                               .cpu_target = options.cpu_target});
+  check_memory(model, options, limits);
+  auto backend = cpu::make_cpu_backend(model, cpu_options(options, limits));
   const BackendInfo& info = backend->info();
   log_info(fmt::format("device {} ({}), {} threads, kernels for {}", info.device, info.device_name,
                        info.num_threads, info.dispatch_target));

@@ -55,7 +55,13 @@ struct BackendLimits {
   std::size_t logits_rows = 1;
 };
 
-// The backend that `options` name. Throws UsageError for a device that is not there, std::bad_alloc.
+// Throws MemoryError where such a backend takes more memory than can be had. The weights' bytes are not read.
+// `beside`: bytes that the caller will take besides.
+void check_memory(const Model& model, const ModelOptions& options, const BackendLimits& limits,
+                  std::uint64_t beside = 0);
+
+// The backend that `options` name. Throws UsageError for a device that is not there, MemoryError where the
+// memory that it will take is more than can be had, before it takes any.
 std::unique_ptr<Backend> make_backend(const Model& model, const ModelOptions& options,
                                       const BackendLimits& limits);
 
@@ -73,6 +79,10 @@ struct OpenModel {
 
 // An empty path is a UsageError that says how to name a model.
 void require_model(const std::string& path);
+
+// Throws UsageError for a device that is not there and a CPU target that this machine does not have. Opens
+// nothing.
+void check_device(const ModelOptions& options);
 
 // Throws UsageError if a command may not write to `path`: it is a folder, or exists and `force` is not given.
 void check_output(const std::string& path, bool force);

@@ -46,9 +46,15 @@ std::int64_t integer_in(const std::string& text, Command::Range range) {
   refuse_value(fmt::format("an integer {} (2k and 32K are understood)", bound), text);
 }
 
+// "-np": CLI11 knows no short options of several letters; they are rewritten before it sees them.
+bool is_long_short(std::string_view name) {
+  return name.size() > 2 && name.starts_with('-') && !name.starts_with("--");
+}
+
 // CLI11's spelling of an option's names.
 std::string cli11_names(const Option& option) {
-  std::vector<std::string> names = option.names;
+  std::vector<std::string> names;
+  std::ranges::remove_copy_if(option.names, std::back_inserter(names), is_long_short);
   if (option.is_flag()) names.push_back("!" + option.opposite());
   if (!option.positional.empty()) names.push_back(option.positional);
   return fmt::format("{}", fmt::join(names, ","));
@@ -340,7 +346,7 @@ std::vector<std::string> Command::rewrite(std::span<const std::string> arguments
       continue;
     }
     // A value is the next argument whatever it looks like; CLI11 would take "--prompt=" for one without.
-    result.push_back(name);
+    result.push_back(is_long_short(name) ? "--" + option->key() : name);
     if (equals != std::string::npos) {
       result.push_back(argument.substr(equals + 1));
     } else if (i + 1 < arguments.size()) {

@@ -27,12 +27,17 @@ Progress::Progress(std::string what, Unit unit)
 Progress::~Progress() { clear(); }
 
 void Progress::update(std::uint64_t done, std::uint64_t total) {
+  if (!enabled_) return;
+  const double seconds = std::chrono::duration<double>(Clock::now() - begin_).count();
+  show(progress_line(what_, unit_, done, total, seconds));
+}
+
+void Progress::show(std::string_view line) {
   const Clock::time_point now = Clock::now();
   if (!enabled_ || now < next_) return;
   next_ = now + kRedrawTime;
   drawn_ = true;
-  const double seconds = std::chrono::duration<double>(now - begin_).count();
-  fmt::print(stderr, "\r\x1b[K{}", progress_line(what_, unit_, done, total, seconds));
+  fmt::print(stderr, "\r\x1b[K{}", line);
   std::fflush(stderr);
 }
 

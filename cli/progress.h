@@ -5,6 +5,7 @@
 #include <chrono>
 #include <cstdint>
 #include <string>
+#include <string_view>
 
 namespace ttt::cli {
 
@@ -20,6 +21,8 @@ class Progress {
 
   // At most ten lines a second are drawn.
   void update(std::uint64_t done, std::uint64_t total);
+  // The same with a line of the caller's, for work without a known end.
+  void show(std::string_view line);
   void clear();  // wipes the line; the next update draws it again
 
  private:

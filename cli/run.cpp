@@ -6,8 +6,10 @@
 #include <algorithm>
 #include <chrono>
 #include <cstddef>
+#include <memory>
 #include <span>
 
+#include "cli/batch.h"
 #include "cli/exit_code.h"
 #include "cli/json_output.h"
 #include "cli/log.h"
@@ -82,10 +84,6 @@ class ChoicePrinter {
   }
 
  private:
-  static bool ended_by_id(const Finish& finish) {
-    return finish.reason == FinishReason::kEndOfText || finish.reason == FinishReason::kStopId;
-  }
-
   bool as_ids_;
   std::vector<TokenId> pending_;
   std::size_t printed_ = 0;
@@ -130,6 +128,20 @@ GenerationRequest request_of(const RunOptions& options, const ModelFiles& files,
   return request;
 }
 
+std::shared_ptr<TokenStream> submit(Engine& engine, const GenerationRequest& request) {
+  std::shared_ptr<TokenStream> stream;
+  try {
+    stream = engine.submit(request);
+  } catch (const RequestError& error) {
+    throw in_option_words(error);
+  }
+  if (stream == nullptr) {
+    throw UsageError(fmt::format("the prompt of {} tokens is longer than the engine's queue takes",
+                                 request.prompt.size()));
+  }
+  return stream;
+}
+
 }  // namespace
 
 std::size_t RunResult::completion_tokens() const {
@@ -172,14 +184,22 @@ std::string timings_text(const RunResult& result) {
 
 int exit_code(const Generation& generation) {
   check_not_failed(generation);
-  if (generation.reason() == FinishReason::kCancelled) return interrupted_exit_code();
-  return generation.reason() == FinishReason::kTimeLimit ? kTimeLimit : kOk;
+  const auto any = [&](FinishReason reason) {
+    return std::ranges::any_of(generation.choices,
+                               [&](const Choice& choice) { return choice.finish.reason == reason; });
+  };
+  if (any(FinishReason::kCancelled)) return interrupted_exit_code();
+  return any(FinishReason::kTimeLimit) ? kTimeLimit : kOk;
 }
 
 int run(const RunOptions& options) {
   if (!options.ignored.empty()) {
     print_notice(
         fmt::format("{}: this model has no context window; ignored", fmt::join(options.ignored, ", ")));
+  }
+  if (options.batch.input) return run_batch(options);
+  if (options.batch.output || options.batch.resume || options.batch.force) {
+    throw UsageError("-o, --resume and --force go with --batch FILE; without it, redirect stdout");
   }
   require_model(options.model.model);
   check_one_prompt(options);
@@ -196,7 +216,7 @@ int run(const RunOptions& options) {
     result.prompt_text = tokenizer::certain_text(*tokenizer, request.prompt);
   }
   Engine engine(*model.backend, model.config(), tokenizer);
-  const auto stream = engine.submit(request);
+  const auto stream = submit(engine, request);
   if (options.json) {
     result.generation = read_stream(*stream, [](const TokenEvent&) {});
     check_not_failed(result.generation);

@@ -15,6 +15,16 @@
 
 namespace ttt::cli {
 
+// Of `ttt run --batch` (cli/batch.h).
+struct BatchOptions {
+  std::optional<std::string> input;   // "-": stdin; empty: no batch
+  std::optional<std::string> output;  // "-" or empty: stdout
+  std::int64_t parallel = 8;          // sequences at once
+  std::string bad_lines = "report";   // or "stop"
+  bool resume = false;
+  bool force = false;
+};
+
 struct RunOptions {
   ModelOptions model;
   SamplingOptions sampling;
@@ -30,6 +40,8 @@ struct RunOptions {
   bool echo = false;
   bool timings = false;
   bool json = false;
+
+  BatchOptions batch;
   std::vector<std::string> ignored;  // flags of other programs that were given and mean nothing here
 };
 

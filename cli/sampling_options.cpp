@@ -3,11 +3,12 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <cmath>
 #include <limits>
 #include <random>
+#include <string>
 
-#include "cli/exit_code.h"
 #include "cli/parse_value.h"
 
 namespace ttt::cli {
@@ -16,6 +17,32 @@ namespace {
 constexpr std::int64_t kAnyCount = std::numeric_limits<std::int64_t>::max();
 constexpr std::int64_t kMaxInt32 = std::numeric_limits<std::int32_t>::max();
 constexpr double kMaxSeconds = 1e9;
+
+// The engine's names of what options set.
+constexpr struct {
+  const char* parameter;
+  const char* option;
+} kOptionOfParameter[] = {
+    {"max_tokens", "--max-tokens"},
+    {"min_tokens", "--min-tokens"},
+    {"temperature", "--temperature"},
+    {"top_k", "--top-k"},
+    {"top_p", "--top-p"},
+    {"min_p", "--min-p"},
+    {"typical_p", "--typical-p"},
+    {"repetition_penalty", "--repeat-penalty"},
+    {"repeat_last_n", "--repeat-last-n"},
+    {"presence_penalty", "--presence-penalty"},
+    {"frequency_penalty", "--frequency-penalty"},
+    {"logit_bias", "--logit-bias"},
+    {"banned", "--banned-tokens"},
+    {"allowed", "--allowed-tokens"},
+    {"stop", "--stop"},
+    {"stop_token_ids", "--stop-token-ids"},
+    {"n", "--num"},
+    {"best_of", "--best-of"},
+    {"logprobs", "--logprobs"},
+};
 
 std::vector<TokenId> ids_of(const std::optional<std::string>& list, const ModelFiles& files,
                             const char* option) {
@@ -59,7 +86,7 @@ void add_sampling_options(Command& command, SamplingOptions& options) {
   command.number("--frequency-penalty", options.frequency_penalty, -2.0, 2.0, "X",
                  "the same, for each time that it was generated");
   command.list("--logit-bias", options.logit_bias, "ID=BIAS",
-               "added to a token's logit; -100 and below: never");
+               "added to a token's logit, from -100 (never) to 100 (nothing else)");
   command.optional_text("--banned-tokens", options.banned_tokens, "IDS", "tokens never to draw: 1,2,3");
   command.optional_text("--allowed-tokens", options.allowed_tokens, "IDS", "draw only from these: 1,2,3");
   command.optional_integer("-s,--seed", options.seed, {0, kAnyCount}, "N",
@@ -77,6 +104,16 @@ void add_sampling_options(Command& command, SamplingOptions& options) {
                            "log-probabilities of the tokens and of the N most probable ones; with --json");
   command.number("--timeout", options.timeout, 0.0, kMaxSeconds, "SECONDS",
                  "end after this time with code 5 and keep what is there; 0: no limit");
+}
+
+UsageError in_option_words(const RequestError& error) {
+  const std::string sentence = error.what();
+  const auto option = std::ranges::find(kOptionOfParameter, error.parameter,
+                                        [](const auto& entry) { return std::string(entry.parameter); });
+  if (option == std::end(kOptionOfParameter) || !sentence.starts_with(error.parameter)) {
+    return UsageError(sentence);
+  }
+  return UsageError(option->option + sentence.substr(error.parameter.size()));
 }
 
 std::uint64_t random_seed() { return std::random_device{}(); }
@@ -107,7 +144,9 @@ GenerationRequest make_request(const SamplingOptions& options, const ModelFiles&
   request.num_choices = options.num;
   request.best_of = options.best_of;
   request.top_log_probs = options.logprobs;
-  request.time_limit = std::chrono::milliseconds(std::llround(options.timeout * 1000.0));
+  const std::int64_t shortest = options.timeout > 0.0 ? 1 : 0;  // 0 would be no limit
+  request.time_limit =
+      std::chrono::milliseconds(std::max<std::int64_t>(shortest, std::llround(options.timeout * 1000.0)));
   return request;
 }
 

@@ -8,9 +8,11 @@
 #include <string>
 #include <vector>
 
+#include "cli/exit_code.h"
 #include "cli/open_model.h"
 #include "cli/options.h"
 #include "engine/request.h"
+#include "engine/request_error.h"
 
 namespace ttt::cli {
 
@@ -43,6 +45,9 @@ void add_sampling_options(Command& command, SamplingOptions& options);
 
 // Everything but the prompt. `seed` is used where the options name none. Throws UsageError.
 GenerationRequest make_request(const SamplingOptions& options, const ModelFiles& files, std::uint64_t seed);
+
+// What the engine refuses, in words of the command line: "--typical-p is 0; ...".
+UsageError in_option_words(const RequestError& error);
 
 // 32 bits: differs from call to call and is exact as a JSON number.
 std::uint64_t random_seed();

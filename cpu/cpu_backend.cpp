@@ -27,6 +27,16 @@ void require(bool condition, const char* what) {
   if (!condition) throw std::logic_error(what);
 }
 
+std::size_t num_threads(const CpuOptions& options) {
+  return options.num_threads == 0 ? available_processors() : options.num_threads;
+}
+
+std::size_t workspace_bytes(const ModelConfig& config, const CpuOptions& options, std::size_t num_threads) {
+  return Workspace::bytes(config, options.max_batch_tokens, num_threads) +
+         options.max_logits_rows * config.vocab_size * sizeof(float) +
+         num_threads * Sampler::bytes(config.vocab_size);
+}
+
 // A row of the batch of which the logits are needed.
 struct OutputRow {
   std::size_t segment = 0;
@@ -85,8 +95,7 @@ class CpuBackend final : public Backend {
 
 CpuBackend::CpuBackend(const Model& model, const CpuOptions& options)
     : config_(model.config),
-      pool_(options.num_threads == 0 ? available_processors() : options.num_threads,
-            options.min_parallel_work),
+      pool_(num_threads(options), options.min_parallel_work),
       weights_(model, pool_),
       states_(model.config, options.num_slots),
       forward_(weights_, states_, pool_, options.max_batch_tokens),
@@ -110,8 +119,7 @@ CpuBackend::CpuBackend(const Model& model, const CpuOptions& options)
   info_.num_threads = pool_.num_threads();
   info_.slot_bytes = states_.slot_bytes();
   info_.weights_bytes = weights_.bytes;
-  info_.workspace_bytes = forward_.workspace_bytes() + logits_.size() * sizeof(float) +
-                          samplers_.size() * Sampler::bytes(config_.vocab_size);
+  info_.workspace_bytes = workspace_bytes(config_, options, pool_.num_threads());
 }
 
 void CpuBackend::require_slot(SlotId slot) const {
@@ -320,6 +328,12 @@ void CpuBackend::finish_row(const OutputRow& output, std::span<const float> logi
 }
 
 }  // namespace
+
+MemoryPlan plan_memory(const Model& model, const CpuOptions& options) {
+  return {.weights = CpuWeights::planned_bytes(model),
+          .states = options.num_slots * StatePool::slot_bytes(model.config),
+          .workspace = workspace_bytes(model.config, options, num_threads(options))};
+}
 
 std::unique_ptr<Backend> make_cpu_backend(const Model& model, const CpuOptions& options) {
   choose_target(options.cpu_target);

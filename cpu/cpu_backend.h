@@ -4,6 +4,7 @@
 #pragma once
 
 #include <cstddef>
+#include <cstdint>
 #include <memory>
 #include <string>
 
@@ -23,6 +24,17 @@ struct CpuOptions {
   // last decides for all, so that backends of one process should agree.
   std::string cpu_target = {};
 };
+
+// Memory of a backend, in bytes, known before anything is allocated. The weights are beside the mapped file,
+// whose pages are let go as they are packed.
+struct MemoryPlan {
+  std::uint64_t weights = 0;
+  std::uint64_t states = 0;  // of all slots
+  std::uint64_t workspace = 0;
+
+  std::uint64_t total() const { return weights + states + workspace; }
+};
+MemoryPlan plan_memory(const Model& model, const CpuOptions& options);
 
 // `model` and its checkpoint must outlive the backend. Everything is allocated here; a step allocates
 // nothing, unless it wants more log-probabilities than any step before it. Throws std::bad_alloc, and

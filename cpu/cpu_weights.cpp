@@ -126,6 +126,21 @@ CpuWeights::CpuWeights(const Model& model, ThreadPool& pool)
   for (const CpuLayerWeights& layer : layers) bytes += bytes_of(layer);
 }
 
+std::uint64_t CpuWeights::planned_bytes(const Model& model) {
+  const ModelConfig& c = model.config;
+  std::uint64_t bytes = c.mini_batch_size * c.head_size() * sizeof(float);  // the table of rotations
+  for (const NamedTensor& tensor : list_tensors(model)) {
+    const bool is_lr = tensor.view.name.ends_with("ttt_lr.weight");
+    if (tensor.view.name == "token_embd.weight" && !c.tie_word_embeddings) continue;  // stays in the file
+    if (tensor.is_matrix || is_lr) {
+      bytes += PackedMatrix::planned_bytes(tensor.view);
+    } else {
+      bytes += *weights::num_elements(tensor.view.shape) * sizeof(float);
+    }
+  }
+  return bytes;
+}
+
 void CpuWeights::read_embedding(TokenId id, float* to) const {
   const auto row = static_cast<std::size_t>(id);
   if (token_embd_.bytes.empty()) return output.read_output(row, to);

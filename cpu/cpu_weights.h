@@ -4,6 +4,7 @@
 #pragma once
 
 #include <cstddef>
+#include <cstdint>
 #include <vector>
 
 #include "cpu/packed_matrix.h"
@@ -44,6 +45,9 @@ struct CpuWeights {
   // Packs tensor by tensor and lets go of the pages that each was read from, so that a mapped file and the
   // packed weights are never in memory together. `model` must outlive the weights. Throws std::bad_alloc.
   CpuWeights(const Model& model, ThreadPool& pool);
+
+  // `bytes` of such a model's weights, without packing them.
+  static std::uint64_t planned_bytes(const Model& model);
 
   void read_embedding(TokenId id, float* to) const;  // [d]
 

@@ -15,25 +15,38 @@ constexpr std::size_t kGeluWork = 20;  // operations of a GELU or SiLU, for the 
 
 }  // namespace
 
-Workspace::Workspace(const ModelConfig& config, std::size_t max_batch_tokens, std::size_t num_threads) {
+std::vector<Workspace::Extent> Workspace::extents(const ModelConfig& config, std::size_t max_batch_tokens,
+                                                  std::size_t num_threads) {
+  using W = Workspace;
   const std::size_t rows = max_batch_tokens;
-  for (auto* buffer : {&x, &h, &branch, &xq, &q, &k, &v}) buffer->resize(rows * config.hidden_size);
-  for (auto* buffer : {&ffn_gate, &ffn_up}) buffer->resize(rows * config.intermediate_size);
-  alpha.resize(rows * config.num_attention_heads);
-  losses.resize(rows * config.num_hidden_layers * config.num_attention_heads);
-  logits.resize(kHeadRows * config.vocab_size);
-  gemm_scratch.resize(num_threads * kGemmScratch);
-  inner_scratch_stride =
-      inner_loop_scratch_floats(config.head_size(), config.inner_size(), config.mini_batch_size);
-  inner_scratch.resize(num_threads * inner_scratch_stride);
+  std::vector<Extent> list;
+  for (const auto buffer : {&W::x, &W::h, &W::branch, &W::xq, &W::q, &W::k, &W::v}) {
+    list.push_back({buffer, rows * config.hidden_size});
+  }
+  for (const auto buffer : {&W::ffn_gate, &W::ffn_up}) {
+    list.push_back({buffer, rows * config.intermediate_size});
+  }
+  list.push_back({&W::alpha, rows * config.num_attention_heads});
+  list.push_back({&W::losses, rows * config.num_hidden_layers * config.num_attention_heads});
+  list.push_back({&W::logits, kHeadRows * config.vocab_size});
+  list.push_back({&W::gemm_scratch, num_threads * kGemmScratch});
+  list.push_back(
+      {&W::inner_scratch, num_threads * inner_loop_scratch_floats(config.head_size(), config.inner_size(),
+                                                                  config.mini_batch_size)});
+  return list;
 }
 
-std::size_t Workspace::bytes() const {
-  std::size_t floats = 0;
-  for (const auto* buffer : {&x, &h, &branch, &xq, &q, &k, &v, &alpha, &ffn_gate, &ffn_up, &losses, &logits,
-                             &gemm_scratch, &inner_scratch}) {
-    floats += buffer->size();
+Workspace::Workspace(const ModelConfig& config, std::size_t max_batch_tokens, std::size_t num_threads) {
+  for (const auto& [buffer, floats] : extents(config, max_batch_tokens, num_threads)) {
+    (this->*buffer).resize(floats);
   }
+  inner_scratch_stride = inner_scratch.size() / num_threads;
+}
+
+std::size_t Workspace::bytes(const ModelConfig& config, std::size_t max_batch_tokens,
+                             std::size_t num_threads) {
+  std::size_t floats = 0;
+  for (const Extent& extent : extents(config, max_batch_tokens, num_threads)) floats += extent.floats;
   return floats * sizeof(float);
 }
 

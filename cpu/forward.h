@@ -6,6 +6,7 @@
 #include <span>
 #include <vector>
 
+#include "cpu/aligned_floats.h"
 #include "cpu/cpu_weights.h"
 #include "cpu/inner_loop.h"
 #include "cpu/state_pool.h"
@@ -23,22 +24,32 @@ struct ResolvedSegment {
 
 // Scratch of one step, T = max_batch_tokens rows; nothing survives from one step to the next.
 struct Workspace {
-  std::vector<float> x;              // [T, d] residual stream
-  std::vector<float> h;              // [T, d] normalised input of a sub-layer
-  std::vector<float> branch;         // [T, d] what a sub-layer adds to x; before that its input
-  std::vector<float> xq;             // [T, d] projection before the convolutions; the gate after them
-  std::vector<float> q, k, v;        // [T, d]
-  std::vector<float> alpha;          // [T, H] inner learning rates
-  std::vector<float> ffn_gate;       // [T, m]
-  std::vector<float> ffn_up;         // [T, m]
-  std::vector<float> losses;         // [T, L, H]
-  std::vector<float> logits;         // [kHeadRows, V]
-  std::vector<float> gemm_scratch;   // [threads, kGemmScratch]
-  std::vector<float> inner_scratch;  // [threads, inner_loop_scratch_floats]
+  AlignedFloats x;              // [T, d] residual stream
+  AlignedFloats h;              // [T, d] normalised input of a sub-layer
+  AlignedFloats branch;         // [T, d] what a sub-layer adds to x; before that its input
+  AlignedFloats xq;             // [T, d] projection before the convolutions; the gate after them
+  AlignedFloats q, k, v;        // [T, d]
+  AlignedFloats alpha;          // [T, H] inner learning rates
+  AlignedFloats ffn_gate;       // [T, m]
+  AlignedFloats ffn_up;         // [T, m]
+  AlignedFloats losses;         // [T, L, H]
+  AlignedFloats logits;         // [kHeadRows, V]
+  AlignedFloats gemm_scratch;   // [threads, kGemmScratch]
+  AlignedFloats inner_scratch;  // [threads, inner_loop_scratch_floats]
   std::size_t inner_scratch_stride = 0;
 
   Workspace(const ModelConfig& config, std::size_t max_batch_tokens, std::size_t num_threads);
-  std::size_t bytes() const;
+
+  // Of such a workspace, without making one.
+  static std::size_t bytes(const ModelConfig& config, std::size_t max_batch_tokens, std::size_t num_threads);
+
+ private:
+  struct Extent {
+    AlignedFloats Workspace::*buffer;
+    std::size_t floats;
+  };
+  static std::vector<Extent> extents(const ModelConfig& config, std::size_t max_batch_tokens,
+                                     std::size_t num_threads);
 };
 
 inline constexpr std::size_t kHeadRows = 16;  // rows of logits at a time: 2 MiB at a vocabulary of 32,000
@@ -55,7 +66,6 @@ class Forward {
   std::span<const float> head(std::span<const std::size_t> rows);
 
   std::span<const float> losses(std::size_t first_row, std::size_t num_rows) const;
-  std::size_t workspace_bytes() const { return work_.bytes(); }
 
  private:
   void embed();

@@ -68,6 +68,11 @@ PackedMatrix::PackedMatrix(const weights::TensorView& tensor, ThreadPool& pool)
                   });
 }
 
+std::uint64_t PackedMatrix::planned_bytes(const weights::TensorView& tensor) {
+  const std::uint64_t panels = (tensor.shape.front() + kPanelOutputs - 1) / kPanelOutputs;
+  return panels * kPanelOutputs * tensor.shape.back() * weights::dtype_info(tensor.dtype).block_bytes;
+}
+
 void PackedMatrix::read_output(std::size_t output, float* to) const {
   const std::byte* at = panel(output / kPanelOutputs) + output % kPanelOutputs * element_bytes_;
   for (std::size_t input = 0; input < num_inputs_; ++input) {

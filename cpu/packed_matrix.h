@@ -11,6 +11,7 @@
 #pragma once
 
 #include <cstddef>
+#include <cstdint>
 #include <cstdlib>
 #include <memory>
 
@@ -28,6 +29,9 @@ class PackedMatrix {
   // Each thread writes, and so places in its own memory, the panels that it will compute with.
   // REQUIRES: extents [out, in], with ones between; F32, F16 or BF16. Throws std::bad_alloc.
   PackedMatrix(const weights::TensorView& tensor, ThreadPool& pool);
+
+  // Of such a matrix, without making it.
+  static std::uint64_t planned_bytes(const weights::TensorView& tensor);
 
   weights::DType dtype() const { return dtype_; }
   std::size_t num_outputs() const { return num_outputs_; }

@@ -28,6 +28,7 @@ class StatePool {
 
   LayerState layer(SlotId slot, std::size_t layer);
   std::size_t slot_bytes() const { return slot_floats_ * sizeof(float); }
+  static std::size_t slot_bytes(const ModelConfig& config) { return StatePool(config, 0).slot_bytes(); }
 
   void reset(SlotId slot, const CpuWeights& weights);
   void copy(SlotId from, SlotId to);

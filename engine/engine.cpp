@@ -43,9 +43,10 @@ Engine::Load Engine::load() const {
 }
 
 void Engine::loop() {
-  while (take_submissions()) {
+  for (bool go_on = true; go_on;) {
     try {
-      scheduler_.step();
+      go_on = take_submissions();
+      if (go_on) scheduler_.step();
     } catch (const std::exception& error) {  // out of memory
       scheduler_.end_all(FinishReason::kFailed, error.what());
     }
@@ -56,11 +57,12 @@ void Engine::loop() {
 bool Engine::take_submissions() {
   std::unique_lock lock(mutex_);
   changed_.wait(lock, [this] { return stopping_ || !inbox_.empty() || !scheduler_.idle(); });
-  for (Submission& submission : inbox_) {
-    scheduler_.add(std::move(submission.request), std::move(submission.stream), submission.submitted);
+  while (!inbox_.empty()) {
+    Submission& next = inbox_.front();
+    scheduler_.add(next.request, next.stream, next.submitted);
+    inbox_tokens_ -= next.request->prompt.size();
+    inbox_.pop_front();
   }
-  inbox_.clear();
-  inbox_tokens_ = 0;
   return !stopping_;
 }
 

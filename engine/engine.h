@@ -6,10 +6,10 @@
 #include <atomic>
 #include <condition_variable>
 #include <cstddef>
+#include <deque>
 #include <memory>
 #include <mutex>
 #include <thread>
-#include <vector>
 
 #include "engine/scheduler.h"
 
@@ -25,7 +25,8 @@ class Engine {
   Engine(const Engine&) = delete;
   Engine& operator=(const Engine&) = delete;
 
-  // Throws RequestError for a request that can never run. Null: the queue is full; nothing was taken.
+  // Throws RequestError for a request that can never run, std::bad_alloc. Null: the queue is full; nothing
+  // was taken.
   std::shared_ptr<TokenStream> submit(GenerationRequest request);
 
   struct Load {
@@ -48,7 +49,7 @@ class Engine {
   const SchedulerOptions options_;
   mutable std::mutex mutex_;  // guards what follows
   std::condition_variable changed_;
-  std::vector<Submission> inbox_;
+  std::deque<Submission> inbox_;
   std::size_t inbox_tokens_ = 0;
   bool stopping_ = false;
   std::thread thread_;

@@ -8,6 +8,7 @@
 #include <algorithm>
 #include <cmath>
 #include <new>
+#include <span>
 #include <stdexcept>
 #include <utility>
 
@@ -97,21 +98,24 @@ ModelConfig official_config(std::string_view name) {
   return config;
 }
 
-std::uint64_t RandomWeights::bytes(const ModelConfig& config, DType matrix_type) {
-  std::uint64_t total = 0;
-  assemble_model(config, [&](const std::string&, const weights::Shape& shape, bool is_matrix) {
-    total += aligned(*weights::tensor_bytes(stored_type(is_matrix, matrix_type), shape));
-    return weights::TensorView{};
+Model RandomWeights::without_bytes(const ModelConfig& config, DType matrix_type) {
+  return assemble_model(config, [&](std::string name, weights::Shape shape, bool is_matrix) {
+    return weights::TensorView{.name = std::move(name),
+                               .dtype = stored_type(is_matrix, matrix_type),
+                               .shape = std::move(shape),
+                               .bytes = {}};
   });
-  return total;
 }
 
 RandomWeights::RandomWeights(const ModelConfig& config, DType matrix_type, std::uint64_t seed)
     : matrix_type_(matrix_type), state_(seed) {
-  const std::size_t size = bytes(config, matrix_type);
+  std::size_t size = 0;
+  for (const NamedTensor& tensor : list_tensors(without_bytes(config, matrix_type))) {
+    size += aligned(*weights::tensor_bytes(tensor.view.dtype, tensor.view.shape));
+  }
   void* memory = mmap(nullptr, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
   if (memory == MAP_FAILED) throw std::bad_alloc();
-  memory_ = {static_cast<std::byte*>(memory), size};
+  memory_ = {static_cast<std::byte*>(memory), Unmap{size}};
   model_ = assemble_model(config, [this](std::string name, weights::Shape shape, bool is_matrix) {
     return fill(std::move(name), std::move(shape), is_matrix);
   });
@@ -119,13 +123,13 @@ RandomWeights::RandomWeights(const ModelConfig& config, DType matrix_type, std::
   model_.release = [](std::span<const std::byte> part) { discard_pages(part); };
 }
 
-RandomWeights::~RandomWeights() { munmap(memory_.data(), memory_.size()); }
+void RandomWeights::Unmap::operator()(std::byte* memory) const { munmap(memory, size); }
 
 // Gains are 1, biases and slot corrections 0, everything else is random.
 weights::TensorView RandomWeights::fill(std::string name, weights::Shape shape, bool is_matrix) {
   const DType type = stored_type(is_matrix, matrix_type_);
   const std::size_t size = *weights::tensor_bytes(type, shape);
-  const std::span<std::byte> bytes = memory_.subspan(used_, size);
+  const std::span<std::byte> bytes(memory_.get() + used_, size);
   used_ += aligned(size);
   const bool is_gain = name.ends_with("norm.weight");
   const bool is_zero = name.ends_with("bias") || name.ends_with("token_idx.weight");

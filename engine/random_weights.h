@@ -5,7 +5,7 @@
 
 #include <cstddef>
 #include <cstdint>
-#include <span>
+#include <memory>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -26,21 +26,26 @@ class RandomWeights {
  public:
   // Matrices in `matrix_type` (F32, F16, BF16), all else in F32. Throws std::bad_alloc.
   RandomWeights(const ModelConfig& config, weights::DType matrix_type, std::uint64_t seed);
-  ~RandomWeights();
-  RandomWeights(const RandomWeights&) = delete;
+  RandomWeights(const RandomWeights&) = delete;  // the model refers to the memory
   RandomWeights& operator=(const RandomWeights&) = delete;
 
-  // Borrows from this object.
+  // Borrows from this object. Whoever releases its bytes has read them for everybody: it makes one backend.
   const Model& model() const { return model_; }
 
-  static std::uint64_t bytes(const ModelConfig& config, weights::DType matrix_type);
+  // The same model but for its bytes: types and shapes.
+  static Model without_bytes(const ModelConfig& config, weights::DType matrix_type);
 
  private:
+  struct Unmap {
+    std::size_t size;
+    void operator()(std::byte* memory) const;
+  };
   weights::TensorView fill(std::string name, weights::Shape shape, bool is_matrix);
 
   weights::DType matrix_type_;
-  std::uint64_t state_;          // of the generator
-  std::span<std::byte> memory_;  // mapped, so that parts of it can be given back
+  std::uint64_t state_;  // of the generator
+  std::unique_ptr<std::byte[], Unmap> memory_{nullptr,
+                                              Unmap{0}};  // mapped, so that parts of it can be given back
   std::size_t used_ = 0;
   Model model_;
 };

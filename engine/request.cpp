@@ -3,6 +3,7 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <limits>
 
 #include "engine/request_error.h"
@@ -51,11 +52,14 @@ void check_request(const GenerationRequest& request, std::size_t vocab_size) {
   }
   check_range("n", request.num_choices, 1, kMaxChoices);
   if (request.best_of != 0) check_range("best_of", request.best_of, request.num_choices, kMaxChoices);
-  if (request.top_log_probs) check_range("logprobs", *request.top_log_probs, 0, kMaxTopLogProbs);
+  if (request.top_log_probs) {
+    const auto most = std::min(kMaxTopLogProbs, static_cast<std::int64_t>(vocab_size));
+    check_range("logprobs", *request.top_log_probs, 0, most);
+  }
   if (request.prompt_log_probs && !request.top_log_probs) {
     throw RequestError("prompt_logprobs", "prompt_logprobs: needs logprobs");
   }
-  check_range("time_limit", request.time_limit.count(), 0, kUnbounded);
+  check_range("time_limit", request.time_limit.count(), 0, kMaxTimeLimit.count());
   check_sampling(request.sampling, vocab_size);
 }
 

@@ -41,6 +41,7 @@ struct GenerationRequest {
 
 inline constexpr std::int64_t kMaxChoices = 128;
 inline constexpr std::int64_t kMaxTopLogProbs = 1000;
+inline constexpr std::chrono::milliseconds kMaxTimeLimit{1'000'000'000'000};  // some 30 years
 inline constexpr std::size_t kMaxStopStrings = 64;
 inline constexpr std::size_t kMaxStopIds = 1024;
 
@@ -60,7 +61,7 @@ enum class FinishReason : std::uint8_t {
   kStopString,  // one of stop_strings
   kTimeLimit,
   kCancelled,
-  kFailed,  // the device failed in a step with this sequence
+  kFailed,  // the device failed in a step with this sequence, or memory ran out
 };
 
 // OpenAI's words where it has one: "length", "stop"; else "time_limit", "cancelled", "error", "running".

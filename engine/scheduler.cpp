@@ -4,7 +4,11 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <cmath>
 #include <exception>
+#include <limits>
+#include <new>
+#include <span>
 #include <stdexcept>
 #include <utility>
 
@@ -20,11 +24,6 @@ double seconds_between(Scheduler::Clock::time_point begin, Scheduler::Clock::tim
 }  // namespace
 
 struct Scheduler::Running {
-  std::shared_ptr<const GenerationRequest> request;
-  std::shared_ptr<TokenStream> stream;
-  Clock::time_point submitted;
-  Clock::time_point admitted;
-
   struct Choice {
     explicit Choice(Session new_session) : session(std::move(new_session)) {}
 
@@ -35,10 +34,28 @@ struct Scheduler::Running {
     std::size_t tokens_drawn = 0;
     std::vector<TokenEvent> held;  // until the best of them are known
   };
-  std::vector<Choice> choices;  // best_of of them, each with a slot of its own
+
+  // One choice in each slot.
+  Running(const Waiting& waiting, std::span<const SlotId> slots, const tokenizer::Tokenizer* tokenizer)
+      : request(waiting.request),
+        stream(waiting.stream),
+        submitted(waiting.submitted),
+        prompt_shared(slots.size() == 1) {
+    choices.reserve(slots.size());
+    choices.emplace_back(Session(request, slots[0], tokenizer));
+    for (std::size_t i = 1; i < slots.size(); ++i) {
+      choices.emplace_back(choices[0].session.fork(slots[i], static_cast<std::uint32_t>(i)));
+    }
+  }
+
+  std::shared_ptr<const GenerationRequest> request;
+  std::shared_ptr<TokenStream> stream;
+  Clock::time_point submitted;
+  Clock::time_point admitted{};
+  std::vector<Choice> choices;
   // The first reads the prompt but for its last token; then the others start as copies of it, and each reads
   // that token itself.
-  bool prompt_shared = true;
+  bool prompt_shared;
 
   bool holds_events() const { return choices.size() > static_cast<std::size_t>(request->num_choices); }
   bool all_finished() const { return std::ranges::all_of(choices, &Choice::finished); }
@@ -63,6 +80,7 @@ Scheduler::Scheduler(Backend& backend, const ModelConfig& config, const tokenize
   budget_.prefill_beside_decode =
       options.prefill_beside_decode == 0 ? info.max_batch_tokens : options.prefill_beside_decode;
   budget_.mini_batch_size = config.mini_batch_size;
+  free_slots_.reserve(info.num_slots);
   for (std::size_t slot = info.num_slots; slot-- > 0;) free_slots_.push_back(static_cast<SlotId>(slot));
 }
 
@@ -75,6 +93,10 @@ void Scheduler::check(const GenerationRequest& request) const {
                        fmt::format("{}: wanted at most {} (sequences that run at once), found {}",
                                    request.best_of == 0 ? "n" : "best_of", backend_.info().num_slots,
                                    num_sequences(request)));
+  }
+  if (request.prompt.size() > options_.max_waiting_tokens) {
+    throw RequestError("prompt", fmt::format("prompt: wanted at most {} tokens, found {}",
+                                             options_.max_waiting_tokens, request.prompt.size()));
   }
   if (tokenizer_ == nullptr && !request.stop_strings.empty()) {
     throw RequestError("stop", "stop: this model has no tokenizer; use stop_token_ids");
@@ -145,27 +167,23 @@ void Scheduler::no_longer_waits(const Waiting& waiting) {
 // First come, first served: a request that needs many slots is not overtaken, so it gets them.
 void Scheduler::admit() {
   while (!waiting_.empty() && num_sequences(*waiting_.front().request) <= free_slots_.size()) {
-    auto running = std::make_unique<Running>();
-    no_longer_waits(waiting_.front());
-    running->request = std::move(waiting_.front().request);
-    running->stream = std::move(waiting_.front().stream);
-    running->submitted = waiting_.front().submitted;
+    const Waiting& next = waiting_.front();
+    const std::size_t count = num_sequences(*next.request);
+    // What may throw comes first: then the request still waits, and is ended as such.
+    running_.reserve(running_.size() + 1);
+    auto running = std::make_unique<Running>(next, std::span(free_slots_).last(count), tokenizer_);
+    free_slots_.resize(free_slots_.size() - count);
+    no_longer_waits(next);
     waiting_.pop_front();
-    running_.push_back(std::move(running));
     ++num_running_;
+    running_.push_back(std::move(running));
     begin(*running_.back());
   }
 }
 
 void Scheduler::begin(Running& request) {
   request.admitted = now_();
-  const std::size_t count = num_sequences(*request.request);
-  for (std::size_t choice = 0; choice < count; ++choice) {
-    request.choices.emplace_back(Session(request.request, free_slots_.back(), tokenizer_));
-    request.choices.back().last_step = step_number_;
-    free_slots_.pop_back();
-  }
-  request.prompt_shared = count == 1;
+  for (Running::Choice& choice : request.choices) choice.last_step = step_number_;
   try {
     backend_.reset(request.choices[0].session.slot());
   } catch (const std::exception& error) {
@@ -259,8 +277,19 @@ void Scheduler::end_request(Running& request, FinishReason reason, const std::st
   for (std::size_t choice = 0; choice < request.choices.size(); ++choice) {
     if (request.choices[choice].finished) continue;
     request.choices[choice].session.end(reason);
-    finish(request, choice, error);
+    try {
+      finish(request, choice, error);
+    } catch (const std::bad_alloc&) {  // not even the end can be told
+      release(request, choice);
+      request.stream->break_off();
+    }
   }
+}
+
+void Scheduler::release(Running& request, std::size_t choice_index) {
+  Running::Choice& choice = request.choices[choice_index];
+  if (std::exchange(choice.finished, true)) return;
+  free_slots_.push_back(choice.session.slot());  // never more than once were reserved
 }
 
 void Scheduler::finish(Running& request, std::size_t choice_index, const std::string& error) {
@@ -280,9 +309,8 @@ void Scheduler::finish(Running& request, std::size_t choice_index, const std::st
                   .prefill = seconds_between(request.admitted, prefilled),
                   .decode = seconds_between(prefilled, now),
                   .decode_steps = drew ? choice.tokens_drawn - 1 : 0};
-  choice.finished = true;
-  free_slots_.push_back(choice.session.slot());
   publish(request, choice_index, std::move(event));
+  release(request, choice_index);
   if (request.holds_events() && request.all_finished()) publish_best(request);
 }
 
@@ -295,14 +323,25 @@ void Scheduler::publish(Running& request, std::size_t choice, TokenEvent event) 
   }
 }
 
+// Those that ended by themselves come before those that were ended. If a device failed, the best are unknown.
 void Scheduler::publish_best(Running& request) {
   std::vector<Running::Choice*> ranking;
-  for (Running::Choice& choice : request.choices) ranking.push_back(&choice);
-  std::ranges::stable_sort(ranking, std::ranges::greater(),
-                           [](const Running::Choice* choice) { return choice->session.mean_log_prob(); });
+  std::optional<Finish> failed;
+  for (Running::Choice& choice : request.choices) {
+    ranking.push_back(&choice);
+    if (choice.session.reason() == FinishReason::kFailed) failed = choice.held.back().finish;
+  }
+  const auto rank_of = [](const Running::Choice* choice) {
+    const FinishReason reason = choice->session.reason();
+    const bool was_ended = reason == FinishReason::kCancelled || reason == FinishReason::kTimeLimit;
+    const double log_prob = choice->session.mean_log_prob();
+    return std::pair(!was_ended, std::isnan(log_prob) ? -std::numeric_limits<double>::infinity() : log_prob);
+  };
+  std::ranges::stable_sort(ranking, std::ranges::greater(), rank_of);
   for (std::size_t rank = 0; std::cmp_less(rank, request.request->num_choices); ++rank) {
     for (TokenEvent& event : ranking[rank]->held) {
       event.choice = rank;
+      if (event.finish && failed) event.finish = failed;
       request.stream->push(std::move(event));
     }
   }

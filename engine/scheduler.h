@@ -90,6 +90,7 @@ class Scheduler {
   void accept(const Sequence& sequence, const SegmentResult& result);
   void end_request(Running& request, FinishReason reason, const std::string& error = {});
   void finish(Running& request, std::size_t choice, const std::string& error = {});
+  void release(Running& request, std::size_t choice);  // its slot
   void publish(Running& request, std::size_t choice, TokenEvent event);
   void publish_best(Running& request);
   void remove_finished();

@@ -35,6 +35,9 @@ Session::Session(std::shared_ptr<const GenerationRequest> request, SlotId slot,
   const auto num_generated = static_cast<std::int64_t>(record.generated.size());
   const bool in_prompt = record.generated.empty() && record.position >= 0 && record.position < prompt_size;
   const bool decoding = num_generated > 0 && record.position == prompt_size + num_generated - 1;
+  if (std::ranges::any_of(record.generated, [](TokenId id) { return id < 0; })) {
+    throw std::invalid_argument("a session's record does not fit its request: an id below 0");
+  }
   if (!in_prompt && !decoding) {
     throw std::invalid_argument("a session's record does not fit its request: wrong number of tokens");
   }
@@ -69,7 +72,7 @@ std::size_t Session::prompt_tokens_left() const {
 }
 
 std::optional<std::string> Session::stop_string() const {
-  if (!text_ || !text_->stopped_by()) return std::nullopt;
+  if (reason_ != FinishReason::kStopString) return std::nullopt;
   return request_->stop_strings[*text_->stopped_by()];
 }
 
@@ -186,6 +189,13 @@ void Session::append(TokenId id, std::string& text) {
   }
 }
 
-std::string Session::finish() { return text_ ? text_->finish() : std::string(); }
+std::string Session::finish() {
+  if (!text_) return {};
+  std::string text = text_->finish();
+  const bool ended_by_itself = reason_ == FinishReason::kLength || reason_ == FinishReason::kEndOfText ||
+                               reason_ == FinishReason::kStopId;
+  if (ended_by_itself && text_->stopped_by()) reason_ = FinishReason::kStopString;
+  return text;
+}
 
 }  // namespace ttt

@@ -54,7 +54,7 @@ class Session {
           const tokenizer::Tokenizer* tokenizer);
   // Goes on where `record` was taken from a session of the same request and choice: the same tokens and the
   // same text follow. The slot must hold the state at record.position. Throws std::invalid_argument for a
-  // record that no session of this request has.
+  // record that no session of this request has. REQUIRES: ids that the model has.
   Session(std::shared_ptr<const GenerationRequest> request, SlotId slot,
           const tokenizer::Tokenizer* tokenizer, std::uint32_t choice, const SessionRecord& record);
 
@@ -69,7 +69,7 @@ class Session {
   SessionStep accept(const SegmentResult& result);
   // Ends it from outside, or gives the reason of its own. REQUIRES: no segment in flight.
   void end(FinishReason reason) { reason_ = reason; }
-  // Text held back at the end.
+  // Text held back at the end. It may complete a stop string, which is the reason then.
   std::string finish();
 
   SlotId slot() const { return slot_; }

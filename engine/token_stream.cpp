@@ -2,6 +2,7 @@
 #include "engine/token_stream.h"
 
 #include <condition_variable>
+#include <new>
 #include <utility>
 
 namespace ttt {
@@ -51,13 +52,25 @@ void TokenStream::set_wake(std::function<void()> wake) {
 
 bool TokenStream::exhausted() const {
   const std::lock_guard lock(mutex_);
-  return num_finished_ == num_choices_;
+  return num_finished_ == num_choices_ || (broken_off_ && events_.empty());
 }
 
-void TokenStream::push(TokenEvent event) {
-  {
+void TokenStream::push(TokenEvent event) noexcept {
+  try {
     const std::lock_guard lock(mutex_);
     events_.push_back(std::move(event));
+  } catch (const std::bad_alloc&) {
+    return break_off();
+  }
+  const std::lock_guard lock(wake_mutex_);
+  if (wake_) wake_();
+}
+
+void TokenStream::break_off() noexcept {
+  cancel();
+  {
+    const std::lock_guard lock(mutex_);
+    broken_off_ = true;
   }
   const std::lock_guard lock(wake_mutex_);
   if (wake_) wake_();

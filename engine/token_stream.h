@@ -57,9 +57,11 @@ class TokenStream {
   // Waits for one until `deadline`. Uses the wake callback; the reader has either a callback or this.
   std::optional<TokenEvent> pop_until(std::chrono::steady_clock::time_point deadline);
   // `wake` is called from the engine's thread after each event, and at once if events wait now (once for all
-  // of them); it must return soon and call nothing of this stream but try_pop. Null ends that: afterwards no call is running.
+  // of them); it must return soon, not throw, and call nothing of this stream but try_pop. Null ends that:
+  // afterwards no call is running.
   void set_wake(std::function<void()> wake);
-  // True after the last event of the last choice was popped.
+  // True after the last event of the last choice was popped, or where memory ran out for an event: then the
+  // choices without a Finish have none.
   bool exhausted() const;
   // Ends the request before the engine's next step: every choice that is still running finishes with
   // kCancelled.
@@ -70,7 +72,9 @@ class TokenStream {
 
   // Writer's side.
 
-  void push(TokenEvent event);
+  // Never throws: where there is no memory, the stream is broken off.
+  void push(TokenEvent event) noexcept;
+  void break_off() noexcept;  // cancels it, and no more events come
   void set_prompt_tokens_read(std::size_t count) {
     prompt_tokens_read_.store(count, std::memory_order_relaxed);
   }
@@ -81,10 +85,11 @@ class TokenStream {
   const std::size_t prompt_size_;
   std::atomic<bool> cancelled_{false};
   std::atomic<std::size_t> prompt_tokens_read_{0};
-  mutable std::mutex mutex_;  // guards events_, num_finished_
+  mutable std::mutex mutex_;  // guards what follows
   std::deque<TokenEvent> events_;
   std::size_t num_finished_ = 0;  // choices whose last event was popped
-  std::mutex wake_mutex_;         // guards wake_; held during its call
+  bool broken_off_ = false;
+  std::mutex wake_mutex_;  // guards wake_; held during its call
   std::function<void()> wake_;
 };
 

@@ -79,7 +79,9 @@ std::string_view TextStream::held() const {
 std::string certain_text(const Tokenizer& tokenizer, std::span<const TokenId> ids) {
   std::string text;
   TextDecoder decoder(tokenizer);
-  for (const TokenId id : ids) decoder.push(id, text);
+  for (const TokenId id : ids) {
+    if (id < tokenizer.vocab_size()) decoder.push(id, text);
+  }
   return text;
 }
 

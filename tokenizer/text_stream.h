@@ -57,6 +57,8 @@ class TextStream {
 };
 
 // decode(ids) without an unfinished character at its end: what may be shown of a prompt before its stream.
+// Ids beyond the tokenizer's pieces, which a model with a padded vocabulary has, have no text. Throws
+// TokenizerError for a negative id.
 std::string certain_text(const Tokenizer& tokenizer, std::span<const TokenId> ids);
 
 }  // namespace ttt::tokenizer

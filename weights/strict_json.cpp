@@ -17,12 +17,9 @@ namespace {
 
 using nlohmann::json;
 
-constexpr std::string_view kRemedy =
-    "The file is damaged or not what its name says: download or write it again.";
-
 // What the library does not see: it takes a NUL for the end of input, and copies a string of any length
 // several times before anyone is asked.
-void check_bytes(std::string_view text, std::string_view file) {
+void check_bytes(std::string_view text, std::string_view file, const JsonRules& rules) {
   bool in_string = false;
   std::size_t string_begin = 0;
   for (std::size_t i = 0; i < text.size(); ++i) {
@@ -32,7 +29,7 @@ void check_bytes(std::string_view text, std::string_view file) {
               .where = fmt::format("byte {}", i),
               .wanted = "JSON",
               .found = "a NUL",
-              .remedy = kRemedy});
+              .remedy = rules.remedy});
     }
     if (in_string && c == '\\') {
       ++i;
@@ -40,12 +37,12 @@ void check_bytes(std::string_view text, std::string_view file) {
       in_string = !in_string;
       string_begin = i;
     }
-    if (in_string && i - string_begin > limits::kMaxJsonStringBytes) {
+    if (in_string && i - string_begin > rules.max_string_bytes) {
       refuse({.file = file,
               .where = fmt::format("byte {}", string_begin),
-              .wanted = fmt::format("a string of at most {} bytes", limits::kMaxJsonStringBytes),
+              .wanted = fmt::format("a string of at most {} bytes", rules.max_string_bytes),
               .found = "a longer one",
-              .remedy = kRemedy});
+              .remedy = rules.remedy});
     }
   }
 }
@@ -53,7 +50,8 @@ void check_bytes(std::string_view text, std::string_view file) {
 // Checks depth, keys and numbers on the way from the library's parser to the listener.
 class Checker : public nlohmann::json_sax<json> {
  public:
-  Checker(std::string_view file, JsonListener& listener) : file_(file), listener_(listener) {}
+  Checker(std::string_view file, JsonListener& listener, const JsonRules& rules)
+      : file_(file), listener_(listener), rules_(rules) {}
 
   bool null() override { return pass(nullptr); }
   bool boolean(bool value) override { return pass(value); }
@@ -100,7 +98,7 @@ class Checker : public nlohmann::json_sax<json> {
             .where = fmt::format("byte {}", position),
             .wanted = "JSON",
             .found = reason,
-            .remedy = kRemedy});
+            .remedy = rules_.remedy});
   }
 
  private:
@@ -121,20 +119,22 @@ class Checker : public nlohmann::json_sax<json> {
     return true;
   }
   [[noreturn]] void fail(std::string_view where, std::string_view wanted, std::string_view found) {
-    refuse({.file = file_, .where = where, .wanted = wanted, .found = found, .remedy = kRemedy});
+    refuse({.file = file_, .where = where, .wanted = wanted, .found = found, .remedy = rules_.remedy});
   }
 
   std::string_view file_;
   JsonListener& listener_;
+  const JsonRules& rules_;
   std::vector<std::set<std::string>> open_;  // keys seen in each open object; none for an array
   std::uint64_t num_open_keys_ = 0;
 };
 
 }  // namespace
 
-void parse_strict_json(std::string_view text, std::string_view file, JsonListener& listener) {
-  check_bytes(text, file);
-  Checker checker(file, listener);
+void parse_strict_json(std::string_view text, std::string_view file, JsonListener& listener,
+                       const JsonRules& rules) {
+  check_bytes(text, file, rules);
+  Checker checker(file, listener, rules);
   json::sax_parse(text.data(), text.data() + text.size(), &checker);
 }
 

@@ -10,6 +10,8 @@
 #include <string_view>
 #include <variant>
 
+#include "weights/limits.h"
+
 namespace ttt::weights {
 
 using JsonScalar = std::variant<std::nullptr_t, bool, std::int64_t, std::uint64_t, double, std::string>;
@@ -26,7 +28,13 @@ class JsonListener {
   virtual void scalar(JsonScalar value) = 0;
 };
 
+struct JsonRules {
+  std::size_t max_string_bytes = limits::kMaxJsonStringBytes;
+  std::string_view remedy = "The file is damaged or not what its name says: download or write it again.";
+};
+
 // Throws CheckpointError naming `file` and the byte where it went wrong.
-void parse_strict_json(std::string_view text, std::string_view file, JsonListener& listener);
+void parse_strict_json(std::string_view text, std::string_view file, JsonListener& listener,
+                       const JsonRules& rules = {});
 
 }  // namespace ttt::weights

@@ -75,11 +75,18 @@ TEST_CASE("a bench that cannot be is refused with the option's name") {
   };
   refused({id_model(), "-p", "12,x"}, "--prefill: wanted integers");
   refused({id_model(), "-d", "-1"}, "--depth");
-  refused({id_model(), "-b", "0"}, "--batch: wanted integers from 1");
+  refused({id_model(), "-b", "0"}, "--batch-sizes: wanted integers from 1");
   refused({id_model(), "-p", "0", "-n", "0"}, "nothing to measure");
   refused({"--random", "7b"}, "wanted one of 125m");
   refused({id_model(), "--random", "125m"}, "not both");
   refused({}, "no model given");
+}
+
+TEST_CASE("what does not fit into memory is told by a plan, before anything is made") {
+  const Outcome outcome = run_program({"bench", "--random", "1.3b-mlp", "-b", "4096", "-d", "0"});
+  CHECK(outcome.code == kOutOfMemory);
+  CHECK(contains(outcome.err, "states of 4096 sequences"));
+  CHECK(contains(outcome.err, "can be had"));
 }
 
 TEST_CASE("Ctrl-C ends a bench with the rows that are whole") {

@@ -106,8 +106,8 @@ TEST_CASE("bash completes commands, options, choices and files") {
   const Scripts scripts;
   CHECK(scripts.bash({"ttt", "co"}).lines == std::vector<std::string>{"convert", "completion"});
   CHECK(scripts.bash({"ttt", "eval", ""}).lines == std::vector<std::string>{"ppl", "logits"});
-  CHECK(scripts.bash({"ttt", "run", "--max"}).lines == std::vector<std::string>{"--max-tokens"});
-  CHECK(scripts.bash({"ttt", "generate", "--max"}).lines == std::vector<std::string>{"--max-tokens"});
+  CHECK(scripts.bash({"ttt", "run", "--max-t"}).lines == std::vector<std::string>{"--max-tokens"});
+  CHECK(scripts.bash({"ttt", "generate", "--max-t"}).lines == std::vector<std::string>{"--max-tokens"});
   CHECK(scripts.bash({"ttt", "eval", "ppl", "--tok"}).lines == std::vector<std::string>{"--tokens"});
   CHECK(scripts.bash({"ttt", "run", "--no-m"}).lines == std::vector<std::string>{"--no-mmap"});
   const std::vector<std::string> types = {"f32", "f16", "bf16"};

@@ -81,6 +81,28 @@ TEST_CASE("numbers beyond 64 bits are no numbers") {
   CHECK((!machine.memory_total && !machine.memory_available && !machine.swap_total));
 }
 
+TEST_CASE("of a control group's limit what is left can be had, its file cache included") {
+  for (const bool unified : {true, false}) {
+    FakeSystem system;
+    const std::string folder = unified ? "sys/fs/cgroup/" : "sys/fs/cgroup/memory/";
+    const auto usable = [&] { return usable_memory(read_machine(system.root())); };
+    system.write("proc/meminfo", "MemAvailable: 2000 kB\n");
+    CHECK(usable() == 2'048'000U);
+    system.write(folder + (unified ? "memory.max" : "memory.limit_in_bytes"), "1000000\n");
+    CHECK(usable() == 1'000'000U);
+    system.write(folder + "memory.stat", "file 600000\nrss 1\nanon 300000\ntotal_rss 300000\n");
+    CHECK(usable() == 700'000U);
+    system.write(folder + "memory.stat", "anon 1000001\ntotal_rss 1000001\n");
+    CHECK(usable() == 0U);
+    system.write(folder + "memory.stat", "anon x\ntotal_rss\n");
+    CHECK(usable() == 1'000'000U);
+    system.write("proc/self/cgroup", "0::/inner\n1:memory:/inner\n");
+    system.write(folder + (unified ? "inner/memory.max" : "inner/memory.limit_in_bytes"), "500000\n");
+    system.write(folder + "memory.stat", "anon 300000\ntotal_rss 300000\n");
+    CHECK(usable() == 500'000U);  // the limit is another group's
+  }
+}
+
 TEST_CASE("a list of processors is counted") {
   CHECK(count_processor_list("0") == 1U);
   CHECK(count_processor_list("0-3,8") == 5U);

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "tests/cli/test_models.h"
 
+#include <fmt/format.h>
+
 #include <cstring>
 #include <filesystem>
 #include <fstream>
@@ -15,14 +17,13 @@ namespace ttt::cli::test {
 namespace {
 
 namespace fs = std::filesystem;
-constexpr std::size_t kPieces = 4096;
 
 // Rows of `small` over and over, each repetition scaled differently so that no two rows are equal.
-std::vector<float> enlarged(const weights::TensorView& small) {
+std::vector<float> enlarged(const weights::TensorView& small, std::size_t count) {
   const std::size_t width = small.shape[1];
   std::vector<float> rows(small.bytes.size() / sizeof(float));
   std::memcpy(rows.data(), small.bytes.data(), small.bytes.size());
-  std::vector<float> result(kPieces * width);
+  std::vector<float> result(count * width);
   for (std::size_t i = 0; i < result.size(); ++i) {
     const auto repetition = static_cast<float>(i / rows.size());
     result[i] = rows[i % rows.size()] * (1.0F - 0.05F * repetition);
@@ -34,10 +35,10 @@ std::vector<float> enlarged(const weights::TensorView& small) {
 
 std::string id_model() { return TTT_TEST_DATA "/golden/linear-mamba"; }
 
-std::string make_text_model(const std::string& folder) {
+std::string make_text_model(const std::string& folder, std::size_t vocab_size) {
   fs::create_directory(folder);
   fs::copy_file(id_model() + "/config.json", folder + "/config.json");
-  edit_file(folder + "/config.json", "\"vocab_size\": 320", "\"vocab_size\": 4096");
+  edit_file(folder + "/config.json", "\"vocab_size\": 320", fmt::format("\"vocab_size\": {}", vocab_size));
   fs::copy_file(TTT_TEST_DATA "/tokenizer/demo.model", folder + "/tokenizer.model");
 
   const auto source =
@@ -45,13 +46,13 @@ std::string make_text_model(const std::string& folder) {
   std::vector<weights::SafetensorsTensorInfo> infos;
   for (const weights::TensorView& tensor : source.tensors()) {
     const bool is_embedding = tensor.name == "model.embed_tokens.weight";
-    infos.push_back(
-        {tensor.name, tensor.dtype, is_embedding ? weights::Shape{kPieces, tensor.shape[1]} : tensor.shape});
+    infos.push_back({tensor.name, tensor.dtype,
+                     is_embedding ? weights::Shape{vocab_size, tensor.shape[1]} : tensor.shape});
   }
   weights::SafetensorsWriter writer(folder + "/model.safetensors", infos);
   for (const weights::TensorView& tensor : source.tensors()) {
     if (tensor.name == "model.embed_tokens.weight") {
-      const std::vector<float> embedding = enlarged(tensor);
+      const std::vector<float> embedding = enlarged(tensor, vocab_size);
       writer.write(std::as_bytes(std::span(embedding)));
     } else {
       writer.write(tensor.bytes);

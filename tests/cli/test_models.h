@@ -2,6 +2,7 @@
 // Tiny models for the command line: one without a tokenizer, one that reads and writes text.
 #pragma once
 
+#include <cstddef>
 #include <string>
 #include <string_view>
 
@@ -13,7 +14,7 @@ std::string id_model();
 // Writes a folder with that model under `folder`: its embedding is made larger for a real tokenizer of 4096
 // pieces, so that it writes real words in random order. Returns the folder's path. `edit_config` is applied
 // to the text of config.json.
-std::string make_text_model(const std::string& folder);
+std::string make_text_model(const std::string& folder, std::size_t vocab_size = 4096);
 
 // Replaces `from` by `to` in a file; throws if it is not there.
 void edit_file(const std::string& path, std::string_view from, std::string_view to);

@@ -112,3 +112,23 @@ TEST_CASE("packed weights are counted: each matrix once, the tied head with the 
   // outputs padded to 16.
   CHECK(bytes(tied) >= 4 * 16 * (3 * 8 + 2 * 8 + 12 + 8 + 8));
 }
+
+TEST_CASE("the memory of a backend is known before it is made") {
+  for (const weights::DType dtype : {weights::DType::kF32, weights::DType::kBF16}) {
+    for (unsigned switches = 0; switches < 16; ++switches) {
+      ModelConfig config = tiny_config();
+      config.pre_conv = (switches & 1U) != 0;
+      config.share_qk = (switches & 2U) != 0;
+      config.use_gate = config.tie_word_embeddings = (switches & 4U) != 0;
+      if ((switches & 8U) != 0) config.ttt_layer_type = LayerType::kTttMlp;
+      const test::RandomModel model(config, 1, dtype);
+      const cpu::CpuOptions options{.num_slots = 3, .max_batch_tokens = 20, .num_threads = 2};
+      const cpu::MemoryPlan plan = cpu::plan_memory(model.model, options);
+      const BackendInfo info = cpu::make_cpu_backend(model.model, options)->info();
+      INFO("switches " << switches);
+      CHECK(plan.weights == info.weights_bytes);
+      CHECK(plan.states == 3 * info.slot_bytes);
+      CHECK(plan.workspace == info.workspace_bytes);
+    }
+  }
+}

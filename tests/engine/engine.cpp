@@ -11,6 +11,7 @@
 #include <thread>
 #include <vector>
 
+#include "engine/request_error.h"
 #include "tests/engine/simulated_backend.h"
 #include "tests/random.h"
 
@@ -83,7 +84,7 @@ TEST_CASE("a full queue takes nothing and says so") {
   const auto running = engine.submit(request_of(3, 1));
   while (engine.load().running == 0 && held) std::this_thread::yield();
   while (held) std::this_thread::yield();  // it is in its step now
-  CHECK(engine.submit(request_of(101, 1)) == nullptr);
+  CHECK_THROWS_AS(engine.submit(request_of(101, 1)), RequestError);
   const auto first = engine.submit(request_of(50, 1));
   CHECK(engine.submit(request_of(51, 1)) == nullptr);
   const auto second = engine.submit(request_of(50, 1));
@@ -189,4 +190,16 @@ TEST_CASE("a storm of submissions and cancellations loses nothing and mixes noth
   CHECK(wrong == 0);
   CHECK(cancelled > 10);
   CHECK(completed > 50);
+}
+
+TEST_CASE("a stream that is broken off ends for its reader") {
+  TokenStream stream(request_of(1, 1));
+  TokenEvent event;
+  event.text = "a";
+  stream.push(event);
+  stream.break_off();
+  CHECK(stream.cancelled());
+  CHECK_FALSE(stream.exhausted());
+  CHECK(stream.pop_until(soon()));
+  CHECK(stream.exhausted());
 }

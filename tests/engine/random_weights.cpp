@@ -21,10 +21,9 @@ namespace {
 
 std::uint64_t num_parameters(const ModelConfig& config) {
   std::uint64_t count = 0;
-  assemble_model(config, [&](const std::string&, const weights::Shape& shape, bool) {
-    count += *weights::num_elements(shape);
-    return weights::TensorView{};
-  });
+  for (const NamedTensor& tensor : list_tensors(RandomWeights::without_bytes(config, DType::kF32))) {
+    count += *weights::num_elements(tensor.view.shape);
+  }
   return count;
 }
 

@@ -372,7 +372,41 @@ TEST_CASE("what can never run is refused with the parameter's name") {
   CHECK(parameter_refused([](R& r) { r.num_choices = 3, r.best_of = 2; }) == "best_of");
   CHECK(parameter_refused([](R& r) { r.best_of = -1; }) == "best_of");
   CHECK(parameter_refused([](R& r) { r.top_log_probs = -1; }) == "logprobs");
-  CHECK(parameter_refused([](R& r) { r.top_log_probs = 1'001; }) == "logprobs");
+  CHECK(parameter_refused([](R& r) { r.top_log_probs = 51; }) == "logprobs");  // the vocabulary has 50
+  CHECK(parameter_refused([](R& r) { r.top_log_probs = 50; }) == "");
+  CHECK(parameter_refused([](R& r) { r.time_limit = milliseconds::max(); }) == "time_limit");
   CHECK(parameter_refused([](R& r) { r.prompt_log_probs = true; }) == "prompt_logprobs");
   CHECK(parameter_refused([](R& r) { r.time_limit = milliseconds(-1); }) == "time_limit");
+}
+
+TEST_CASE("a prompt that no queue could hold is refused, not told to come again") {
+  World world(1, 64, {.max_waiting_tokens = 100});
+  CHECK_NOTHROW(world.scheduler.check(simple_request(100, 1)));
+  CHECK_THROWS_AS(world.scheduler.check(simple_request(101, 1)), RequestError);
+}
+
+TEST_CASE("the best of several are not known if one of them failed with the device") {
+  World world(3, 64);
+  GenerationRequest request = simple_request(5, 8);
+  request.num_choices = 1;
+  request.best_of = 3;
+  request.eos_id = 3;
+  for (std::uint64_t seed = 1;; ++seed) {  // one whose candidates end at different steps
+    REQUIRE(seed < 1'000);
+    request.sampling.seed = seed;
+    GenerationRequest all = request;
+    all.num_choices = 3;
+    std::vector<std::size_t> lengths;
+    for (const Outcome::Choice& choice : alone(all).choices) lengths.push_back(choice.tokens.size());
+    std::ranges::sort(lengths);
+    if (lengths.front() <= 3 && lengths.back() >= 7) break;
+  }
+  const auto submitted = world.submit(request);
+  world.backend.on_step = [&](std::span<const Segment>) {
+    if (world.backend.num_steps() == 6) throw std::runtime_error("gone");
+  };
+  world.run();
+  const Finish finish = submitted.outcome().choices[0].finish;
+  CHECK(finish.reason == FinishReason::kFailed);
+  CHECK(finish.error == "gone");
 }
