@@ -101,6 +101,7 @@ class Benchmark {
     const std::vector<float> x = some_floats(kManyRows * inputs);
     AlignedFloats y(kManyRows * outputs), scratch(pool_.num_threads() * kGemmScratch);
 
+    std::size_t next = 0;
     const Best one = interleave(
         [&] {
           for (const PackedMatrix& w : copies) read_plainly(w);
@@ -115,10 +116,16 @@ class Benchmark {
                100.0 * one.limit / one.kernel);
     for (const std::size_t rows : {std::size_t{8}, std::size_t{32}, kManyRows}) {
       double peak_work = 0.0;
-      const Best many = interleave([&] { peak_work = compute_plainly(); },
-                                   [&] { gemm(pool_, copies[0], x.data(), rows, y.data(), scratch.data()); });
+      const std::size_t num_products = std::min(copies.size(), kManyRows / rows * 4);
+      const Best many =
+          interleave([&] { peak_work = compute_plainly(); },
+                     [&] {
+                       for (std::size_t i = 0; i < num_products; ++i) {
+                         gemm(pool_, copies[next++ % count], x.data(), rows, y.data(), scratch.data());
+                       }
+                     });
       check(tensor, x, y);
-      const double work = 2.0 * static_cast<double>(rows) * static_cast<double>(values.size());
+      const double work = 2.0 * static_cast<double>(rows * num_products) * static_cast<double>(values.size());
       fmt::print(" | {} rows {:6.1f} GFLOP/s of {:6.1f}: {:3.0f} %", rows, work / many.kernel / 1e9,
                  peak_work / many.limit / 1e9, 100.0 * work / many.kernel / (peak_work / many.limit));
     }

@@ -29,9 +29,6 @@ constexpr std::size_t kFewRows = at_most(kTileRows, 6);
 // A block of x (kRowBlock x 256 floats) stays in the second-level cache while all panels pass.
 constexpr std::size_t kRowBlock = 128;
 constexpr std::size_t kCacheLine = 64;
-// A block of weights is too short for the machine to see it coming, so the next one is fetched a part during
-// each tile. With fewer tiles the parts are so large that they get in the way.
-constexpr std::size_t kMinPrefetchTiles = 8;
 
 struct F32 {
   using Stored = float;
@@ -80,14 +77,45 @@ struct PanelColumns {
   }
 };
 
+// A block of weights is too short for the machine to see it coming, so the next one is fetched a few lines at
+// a time while this one is computed with.
+struct Ahead {
+  const char* at = nullptr;
+  std::size_t num_lines = 0;
+};
+
+// accumulate() over all inputs, with `ahead` fetched evenly on the way: at once it would fill the queue of
+// misses, and the loads behind it would wait. Four inputs to a turn: beside 20 instructions of its own, one
+// input's turn needs 3 more for the loop. Together, 8 rows rose from 67 to 90 GFLOP/s, 32 rows from 108 to 130.
+template <std::size_t kRows, std::size_t kVectors, class Columns>
+HWY_INLINE void accumulate(const Rows& x, const Columns& w, std::size_t num_inputs, const Ahead& ahead,
+                           V (&sums)[kRows][kVectors]) {
+  constexpr std::size_t kStep = 16;
+  const std::size_t lines_per_step = (ahead.num_lines * kStep + num_inputs - 1) / num_inputs;
+  std::size_t line = 0;
+  std::size_t i = 0;
+  for (; i + kStep <= num_inputs; i += kStep) {
+    for (const std::size_t end = at_most(line + lines_per_step, ahead.num_lines); line < end; ++line) {
+      __builtin_prefetch(ahead.at + line * kCacheLine);
+    }
+    for (std::size_t k = i; k < i + kStep; k += 4) {
+      accumulate_one(x, w, k, sums);
+      accumulate_one(x, w, k + 1, sums);
+      accumulate_one(x, w, k + 2, sums);
+      accumulate_one(x, w, k + 3, sums);
+    }
+  }
+  accumulate(x, w, i, num_inputs, sums);
+}
+
 // One block of inputs for kRows rows and kPanels panels. `first`: y is set, else added to.
 template <class Type, std::size_t kRows, std::size_t kPanels>
 HWY_INLINE void block_product(const Rows& x, const PanelColumns<Type>& w, std::size_t num_inputs, float* y,
-                              std::size_t y_stride, bool first) {
+                              std::size_t y_stride, bool first, const Ahead& ahead = {}) {
   constexpr std::size_t kVectors = kPanels * kPanelVectors;
   V sums[kRows][kVectors];
   set_zero(sums);
-  accumulate(x, w, 0, num_inputs, sums);
+  accumulate(x, w, num_inputs, ahead, sums);
   TTT_UNROLL
   for (std::size_t r = 0; r < kRows; ++r) {
     TTT_UNROLL
@@ -101,12 +129,13 @@ HWY_INLINE void block_product(const Rows& x, const PanelColumns<Type>& w, std::s
 // The same where only `num_outputs` of the panels' outputs exist: what does not, goes nowhere.
 template <class Type, std::size_t kRows, std::size_t kPanels>
 HWY_INLINE void block_product(const Rows& x, const PanelColumns<Type>& w, std::size_t num_inputs, float* y,
-                              std::size_t y_stride, bool first, std::size_t num_outputs) {
+                              std::size_t y_stride, bool first, std::size_t num_outputs,
+                              const Ahead& ahead = {}) {
   constexpr std::size_t kWidth = kPanels * kPanelOutputs;
   const bool whole = num_outputs == kWidth;
   HWY_ALIGN float tile[kRows * kWidth];
   block_product<Type, kRows, kPanels>(x, w, num_inputs, whole ? y : tile, whole ? y_stride : kWidth,
-                                      whole ? first : true);
+                                      whole ? first : true, ahead);
   if (whole) return;
   for (std::size_t r = 0; r < kRows; ++r) {
     for (std::size_t o = 0; o < num_outputs; ++o) {
@@ -166,14 +195,14 @@ void few_rows(const Job& job) {
 // A tile of a block of x that was copied together, rows kBlockInputs apart.
 template <std::size_t kRows>
 void tile_product(const float* x, const PanelColumns<F32>& w, std::size_t num_inputs, float* y,
-                  std::size_t y_stride, bool first, std::size_t num_outputs) {
+                  std::size_t y_stride, bool first, std::size_t num_outputs, const Ahead& ahead) {
   const Rows rows{x, kBlockInputs, 1};
   TTT_UNROLL
   for (std::size_t r = 0; r < kRows; ++r) __builtin_prefetch(y + r * y_stride, 1);
   if (kManyPanels == 1 || num_outputs > kPanelOutputs) {
-    block_product<F32, kRows, kManyPanels>(rows, w, num_inputs, y, y_stride, first, num_outputs);
+    block_product<F32, kRows, kManyPanels>(rows, w, num_inputs, y, y_stride, first, num_outputs, ahead);
   } else {  // an odd panel is left
-    block_product<F32, kRows, 1>(rows, w, num_inputs, y, y_stride, first, num_outputs);
+    block_product<F32, kRows, 1>(rows, w, num_inputs, y, y_stride, first, num_outputs, ahead);
   }
 }
 
@@ -213,6 +242,18 @@ struct Chunk {
   std::size_t first_input, num_inputs;
 };
 
+// What follows the block that begins at `first` of the chunk: the same panels' next block, or the next
+// panels' first block of the chunk.
+template <class Type>
+Ahead next_block(const Job& job, const Chunk& chunk, std::size_t panel, std::size_t first) {
+  const bool last_of_panel = first + kBlockInputs >= chunk.num_inputs;
+  const std::size_t next_panel = last_of_panel ? at_most(panel + kManyPanels, job.end - 1) : panel;
+  const std::size_t next_input = chunk.first_input + (last_of_panel ? 0 : first + kBlockInputs);
+  const std::size_t count = at_most(job.w.num_inputs() - next_input, kBlockInputs);
+  return {reinterpret_cast<const char*>(panel_of<Type>(job.w, next_panel) + next_input * kPanelOutputs),
+          count * kPanelOutputs * sizeof(typename Type::Stored) / kCacheLine};
+}
+
 // One block of inputs, from `first` of the chunk on, for the panels that share a tile.
 template <class Type>
 HWY_INLINE void all_tiles(const Job& job, const Chunk& chunk, std::size_t panel, std::size_t first,
@@ -227,22 +268,16 @@ HWY_INLINE void all_tiles(const Job& job, const Chunk& chunk, std::size_t panel,
   const float* const x = chunk.x + first * chunk.num_rows;
   float* const y = job.y + chunk.first_row * y_stride + panel * kPanelOutputs;
   const std::size_t num_tiles = (chunk.num_rows + kTileRows - 1) / kTileRows;
-  // Where the same panels' next block, or the next panels' first block of the chunk begins.
-  const bool last_of_panel = first + kBlockInputs >= chunk.num_inputs;
-  const std::size_t next_panel = last_of_panel ? at_most(panel + kManyPanels, job.end - 1) : panel;
-  const std::size_t next_input = chunk.first_input + (last_of_panel ? 0 : first + kBlockInputs);
-  const auto* next =
-      reinterpret_cast<const char*>(panel_of<Type>(job.w, next_panel) + next_input * kPanelOutputs);
-  const std::size_t next_count = at_most(job.w.num_inputs() - next_input, kBlockInputs);
-  const std::size_t next_size =
-      num_tiles < kMinPrefetchTiles ? 0 : next_count * kPanelOutputs * sizeof(typename Type::Stored);
+  const Ahead ahead = next_block<Type>(job, chunk, panel, first);
   std::size_t line = 0;
   for (std::size_t tile = 0; tile < num_tiles; ++tile) {  // of nearly equal height
     const std::size_t begin = chunk.num_rows * tile / num_tiles;
     const std::size_t end = chunk.num_rows * (tile + 1) / num_tiles;
-    for (; line < next_size * (tile + 1) / num_tiles; line += kCacheLine) __builtin_prefetch(next + line);
+    const std::size_t next_line = ahead.num_lines * (tile + 1) / num_tiles;
     kTiles[end - begin - 1](x + begin * kBlockInputs, w, count, y + begin * y_stride, y_stride,
-                            chunk.first_input + first == 0, num_outputs);
+                            chunk.first_input + first == 0, num_outputs,
+                            {ahead.at + line * kCacheLine, next_line - line});
+    line = next_line;
   }
 }
 

@@ -174,34 +174,37 @@ struct LastColumns {  // fewer than a vector
   }
 };
 
-// sums[r][v] += x(r, i) * w(i, v) for i in [begin, end), in order: each sum is one chain of fused
-// multiply-adds.
+// sums[r][v] += x(r, i) * w(i, v) for one i.
+template <std::size_t kRows, std::size_t kVectors, class Columns>
+HWY_INLINE void accumulate_one(const Rows& x, const Columns& w, std::size_t i, V (&sums)[kRows][kVectors]) {
+  if constexpr (kRows <= kVectors) {  // whichever operand needs fewer registers is held
+    V values[kRows];
+    TTT_UNROLL
+    for (std::size_t r = 0; r < kRows; ++r) values[r] = set(x.at[r * x.row_stride + i * x.step]);
+    TTT_UNROLL
+    for (std::size_t v = 0; v < kVectors; ++v) {
+      const V weight = w.load(i, v);
+      TTT_UNROLL
+      for (std::size_t r = 0; r < kRows; ++r) sums[r][v] = hn::MulAdd(values[r], weight, sums[r][v]);
+    }
+  } else {
+    V weights[kVectors];
+    TTT_UNROLL
+    for (std::size_t v = 0; v < kVectors; ++v) weights[v] = w.load(i, v);
+    TTT_UNROLL
+    for (std::size_t r = 0; r < kRows; ++r) {
+      const V value = set(x.at[r * x.row_stride + i * x.step]);
+      TTT_UNROLL
+      for (std::size_t v = 0; v < kVectors; ++v) sums[r][v] = hn::MulAdd(value, weights[v], sums[r][v]);
+    }
+  }
+}
+
+// The same for i in [begin, end), in order: each sum is one chain of fused multiply-adds.
 template <std::size_t kRows, std::size_t kVectors, class Columns>
 HWY_INLINE void accumulate(const Rows& x, const Columns& w, std::size_t begin, std::size_t end,
                            V (&sums)[kRows][kVectors]) {
-  for (std::size_t i = begin; i < end; ++i) {
-    if constexpr (kRows <= kVectors) {  // whichever operand needs fewer registers is held
-      V values[kRows];
-      TTT_UNROLL
-      for (std::size_t r = 0; r < kRows; ++r) values[r] = set(x.at[r * x.row_stride + i * x.step]);
-      TTT_UNROLL
-      for (std::size_t v = 0; v < kVectors; ++v) {
-        const V weight = w.load(i, v);
-        TTT_UNROLL
-        for (std::size_t r = 0; r < kRows; ++r) sums[r][v] = hn::MulAdd(values[r], weight, sums[r][v]);
-      }
-    } else {
-      V weights[kVectors];
-      TTT_UNROLL
-      for (std::size_t v = 0; v < kVectors; ++v) weights[v] = w.load(i, v);
-      TTT_UNROLL
-      for (std::size_t r = 0; r < kRows; ++r) {
-        const V value = set(x.at[r * x.row_stride + i * x.step]);
-        TTT_UNROLL
-        for (std::size_t v = 0; v < kVectors; ++v) sums[r][v] = hn::MulAdd(value, weights[v], sums[r][v]);
-      }
-    }
-  }
+  for (std::size_t i = begin; i < end; ++i) accumulate_one(x, w, i, sums);
 }
 
 template <std::size_t kRows, std::size_t kVectors>
