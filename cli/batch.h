@@ -17,7 +17,7 @@ struct BatchKey {
   std::uint64_t line = 0;  // from 1
   // XXH3-64 of the line's bytes, of the first kMaxBatchLineBytes of one that is longer; 16 lower-case digits.
   std::string input_hash;
-  BatchId id = nullptr;
+  server::CallerId id = nullptr;
 };
 
 // Records are written when a line is answered, in that order. Returns the exit code. REQUIRES:

@@ -7,19 +7,17 @@
 #include <cstdint>
 #include <string>
 #include <string_view>
-#include <variant>
+#include <vector>
 
 #include "cli/open_model.h"
 #include "cli/run.h"
 #include "engine/request.h"
+#include "server/completion_fields.h"
 
 namespace ttt::cli {
 
-// Given back as it came; null: the line has none.
-using BatchId = std::variant<std::nullptr_t, std::int64_t, std::uint64_t, std::string>;
-
 struct BatchRequest {
-  BatchId id = nullptr;
+  server::CallerId id = nullptr;
   GenerationRequest request;
   bool echo = false;
 };
@@ -43,6 +41,8 @@ class BatchLineParser {
   void parse(std::string_view text, std::uint64_t line, std::string_view place, BatchRequest& result) const;
 
  private:
+  std::vector<TokenId> encode(server::Prompt prompt) const;
+
   const ModelFiles& files_;
   const std::uint64_t run_seed_;
   GenerationRequest defaults_;  // without the ban of ignore_eos

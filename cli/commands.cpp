@@ -34,6 +34,7 @@ constexpr const char* kJsonHelp = "print one JSON object instead of text";
 Commands::Commands() {
   add_run();
   add_demo();
+  add_serve();
   add_info();
   add_tokenize();
   add_convert();
@@ -201,6 +202,58 @@ void Commands::add_tokenize() {
   add_model(detokenize, detokenize_.model, "a .gguf file, a Hugging Face folder, or a tokenizer.model");
   detokenize.text("IDS", detokenize_.ids, "IDS", "the ids; - or nothing reads stdin");
   add_verbose(detokenize);
+}
+
+void Commands::add_serve() {
+  ServeOptions& o = serve_;
+  Command& serve = add({"serve", "MODEL [options]", "an OpenAI-style completion endpoint over HTTP",
+                        "Answers POST /v1/completions as OpenAI's API does, whole or streamed, many clients "
+                        "at once. It is reached "
+                        "from this machine alone unless --host says otherwise. SIGTERM or Ctrl-C lets "
+                        "running requests finish; a "
+                        "second one ends at once.",
+                        [this] { return cli::serve(serve_); }});
+  add_model(serve, o.model.model, kModelHelp);
+  serve.text("--host", o.host, "ADDRESS", "where to listen");
+  serve.integer("--port", o.port, {0, 65535}, "N", "0: a free one, told at start");
+  serve.optional_text("--uds", o.socket, "PATH", "listen on this Unix socket instead");
+  serve.list("-a,--served-model-name,--alias", o.names, "NAME",
+             "a name that clients may ask for; * accepts all (default: the file's name)");
+  serve.list("--api-key", o.api_keys, "KEY",
+             "a key that clients must send; seen by others in the process list");
+  serve.optional_text("--api-key-file", o.api_key_file, "FILE", "keys that clients must send, one a line");
+  serve.flag("--allow-unauthenticated", o.allow_unauthenticated, "let other machines in without a key");
+  serve.flag("--metrics-open", o.metrics_open, "ask no key for /metrics");
+  serve.list("--allowed-hosts", o.allowed_hosts, "NAME",
+             "accept this Host header too, when on a loopback address");
+  serve.list("--cors-origins", o.cors_origins, "ORIGIN",
+             "let web pages from there call the server; *: from all");
+  serve.integer("--parallel,--max-num-seqs,-np", o.max_num_seqs, {0, kMaxParallel}, "N",
+                "sequences at once; 0: as many as memory allows, 64 at most");
+  serve.integer("--max-queue", o.max_queue, {0, kAnyCount}, "N",
+                "requests that may wait; more are answered with 429");
+  serve.integer("--max-prompt-tokens", o.max_prompt_tokens, {0, kAnyCount}, "N", "longest prompt; 0: any");
+  serve.integer("--max-output-tokens", o.max_output_tokens, {0, kAnyCount}, "N",
+                "most tokens that a request gets, whatever it asks for; 0: any");
+  serve.integer("--max-logprobs", o.max_logprobs, {0, kMaxTopLogProbs}, "N", "log-probabilities of a token");
+  serve.integer("--max-stop", o.max_stop, {0, static_cast<std::int64_t>(kMaxStopStrings)}, "N",
+                "stop strings of a request");
+  serve.integer("--max-body", o.max_body, {1024, std::int64_t{1} << 30}, "BYTES",
+                "largest body of a request");
+  serve.flag("--strict-fields", o.strict_fields,
+             "refuse fields that are not known, instead of ignoring them");
+  serve.number("--request-timeout", o.request_timeout, 0.0, 1e9, "SECONDS",
+               "end a request after so long, waiting included; 0: never");
+  serve.number("--shutdown-timeout", o.shutdown_timeout, 0.0, 1e9, "SECONDS",
+               "how long running requests may go on after SIGTERM");
+  serve.number("--sse-ping", o.sse_ping, 0.1, 1e6, "SECONDS",
+               "silence of a stream before a comment fills it");
+  serve.choice("--log-format", o.log_format, {"text", "json", "none"},
+               "one line on stderr for each request; never prompts or keys");
+  add_device_options(serve, o.model);
+  serve.example("ttt serve model.gguf",
+                "then: curl http://127.0.0.1:8080/v1/completions -d '{\"prompt\": \"Hello\"}'");
+  serve.example("ttt serve model.gguf --host 0.0.0.0 --api-key-file keys.txt", "reached from other machines");
 }
 
 void Commands::add_convert() {

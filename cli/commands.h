@@ -19,6 +19,7 @@
 #include "cli/options.h"
 #include "cli/run.h"
 #include "cli/selftest.h"
+#include "cli/serve.h"
 #include "cli/tokenize.h"
 #include "cli/version.h"
 
@@ -41,6 +42,7 @@ class Commands {
   void add_run();
   void add_batch_options(Command& run);
   void add_demo();
+  void add_serve();
   void add_info();
   void add_tokenize();
   void add_convert();
@@ -56,6 +58,7 @@ class Commands {
 
   RunOptions run_;
   DemoOptions demo_;
+  ServeOptions serve_;
   InfoOptions info_;
   TokenizeOptions tokenize_;
   DetokenizeOptions detokenize_;

@@ -8,7 +8,7 @@ set(tokenizer_may tokenizer)
 set(engine_may weights tokenizer engine)
 set(cpu_may weights engine cpu)
 set(cuda_may weights engine cuda)
-set(server_may tokenizer engine server)
+set(server_may weights tokenizer engine server)
 set(cli_may ${folders})
 
 set(found "")

@@ -1,0 +1,226 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "cli/serve.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <chrono>
+#include <cstdlib>
+#include <filesystem>
+#include <memory>
+#include <mutex>
+#include <sstream>
+#include <thread>
+#include <utility>
+
+#include "cli/exit_code.h"
+#include "cli/info.h"
+#include "cli/readable.h"
+#include "cli/service_manager.h"
+#include "cli/signals.h"
+#include "cli/standard_streams.h"
+#include "cli/version.h"
+#include "engine/engine.h"
+#include "engine/state_layout.h"
+#include "engine/tokenizer_metadata.h"
+#include "server/api.h"
+#include "server/http_server.h"
+
+namespace ttt::cli {
+namespace {
+
+namespace fs = std::filesystem;
+using Clock = std::chrono::steady_clock;
+
+constexpr std::size_t kMaxSlots = 64;
+constexpr std::size_t kStepTokens = 512;
+// What a client that reads its tokens waits for the prompts of others, in tokens of a step: at this many a
+// step with prompts takes some five times one without.
+constexpr std::size_t kPrefillBesideDecode = 128;
+constexpr std::chrono::milliseconds kPollTime(50);
+
+std::chrono::milliseconds milliseconds(double seconds) {
+  return std::chrono::milliseconds(static_cast<std::int64_t>(seconds * 1000.0));
+}
+
+bool is_loopback(const std::string& host) {
+  return host == "localhost" || host == "::1" || host.starts_with("127.");
+}
+
+std::vector<std::string> read_keys(const ServeOptions& options) {
+  std::vector<std::string> keys = options.api_keys;
+  if (options.api_key_file) {
+    std::istringstream lines(read_input(*options.api_key_file));
+    for (std::string line; std::getline(lines, line);) {
+      while (!line.empty() && (line.back() == '\r' || line.back() == ' ')) line.pop_back();
+      if (!line.empty()) keys.push_back(line);
+    }
+    if (keys.size() == options.api_keys.size()) {
+      throw UsageError(fmt::format("{} has no key in it: wanted one a line", *options.api_key_file));
+    }
+  }
+  if (std::ranges::any_of(keys, [](const std::string& key) { return key.empty(); })) {
+    throw UsageError("--api-key: wanted a key, found nothing");
+  }
+  return keys;
+}
+
+void check_exposure(const ServeOptions& options, bool has_keys) {
+  if (options.socket || is_loopback(options.host) || has_keys || options.allow_unauthenticated) return;
+  throw UsageError(fmt::format(
+      "--host {} lets other machines in, and no key is asked of them: give --api-key-file FILE, or "
+      "--allow-unauthenticated if that is meant",
+      options.host));
+}
+
+std::vector<std::string> served_names(const ServeOptions& options) {
+  std::vector<std::string> names = options.names;
+  const bool has_name = std::ranges::any_of(names, [](const std::string& name) { return name != "*"; });
+  if (!has_name) {
+    const fs::path path = fs::absolute(options.model.model).lexically_normal();
+    names.insert(names.begin(), (path.has_filename() ? path : path.parent_path()).stem().string());
+  }
+  std::ranges::stable_partition(names, [](const std::string& name) { return name != "*"; });
+  return names;
+}
+
+server::ServedModel describe(const ServeOptions& options, const ModelFiles& files) {
+  const ModelInfo info = describe_model(files);
+  const VersionInfo version = describe_version();
+  server::ServedModel model;
+  model.names = served_names(options);
+  model.config = files.model.config;
+  model.tokenizer = files.tokenizer ? &*files.tokenizer : nullptr;
+  if (adds_bos(files.checkpoint)) model.bos_id = files.bos_id();
+  model.eos_id = files.eos_id();
+  model.num_parameters = info.parameters;
+  model.weights_type = std::string(weights::dtype_info(files.model.layers.front().attn_v.dtype).name);
+  model.weights_hash = info.stored_hash;
+  model.version = version.version;
+  model.created =
+      std::chrono::duration_cast<std::chrono::seconds>(std::chrono::system_clock::now().time_since_epoch())
+          .count();
+  return model;
+}
+
+// As many sequences as memory allows, or as were asked for.
+BackendLimits choose_limits(const ServeOptions& options, const Model& model) {
+  BackendLimits limits{.slots = kMaxSlots, .tokens = kStepTokens, .logits_rows = 1};
+  if (options.max_num_seqs > 0) {
+    limits.slots = static_cast<std::size_t>(options.max_num_seqs);
+    limits.tokens = std::max(limits.tokens, limits.slots + kPrefillBesideDecode);
+    return limits;
+  }
+  while (limits.slots > 1) {
+    try {
+      check_memory(model, options.model, limits);
+      break;
+    } catch (const MemoryError&) {
+      limits.slots /= 2;
+    }
+  }
+  return limits;
+}
+
+server::ApiOptions api_options(const ServeOptions& options, std::vector<std::string> keys) {
+  server::ApiOptions api;
+  api.limits.max_prompt_tokens = options.max_prompt_tokens;
+  api.limits.max_output_tokens = options.max_output_tokens;
+  api.limits.max_logprobs = options.max_logprobs;
+  api.limits.max_stop = static_cast<std::size_t>(options.max_stop);
+  api.limits.time_limit = milliseconds(options.request_timeout);
+  api.limits.strict_fields = options.strict_fields;
+  api.api_keys = std::move(keys);
+  api.metrics_open = options.metrics_open;
+  api.origins = options.cors_origins;
+  api.ping_time = milliseconds(options.sse_ping);
+  if (!options.socket && is_loopback(options.host)) {
+    api.hosts = {"localhost", "127.0.0.1", "::1", options.host};
+    api.hosts.insert(api.hosts.end(), options.allowed_hosts.begin(), options.allowed_hosts.end());
+  }
+  api.log_json = options.log_format == "json";
+  if (options.log_format != "none") {
+    api.log = [](const std::string& line) {
+      static std::mutex mutex;
+      const std::lock_guard lock(mutex);
+      fmt::print(stderr, "{}\n", line);
+    };
+  }
+  return api;
+}
+
+server::HttpServerOptions http_options(const ServeOptions& options) {
+  server::HttpServerOptions http;
+  http.host = options.host;
+  http.port = static_cast<std::uint16_t>(options.port);
+  http.socket_path = options.socket.value_or("");
+  http.max_body_bytes = static_cast<std::size_t>(options.max_body);
+  http.max_inflight_bytes = std::max(http.max_inflight_bytes, 2 * http.max_body_bytes);
+  return http;
+}
+
+// Waits until no completion runs. False: the time was over first.
+bool wait_until_idle(const server::Api& api, Clock::time_point deadline) {
+  while (api.num_completions() > 0) {
+    if (Clock::now() >= deadline) return false;
+    std::this_thread::sleep_for(kPollTime);
+  }
+  return true;
+}
+
+void shut_down(server::Api& api, server::HttpServer& http, const ServeOptions& options) {
+  api.drain();
+  http.drain();
+  notify_service_manager("STOPPING=1");
+  const std::size_t running = api.num_completions();
+  if (running > 0) {
+    print_notice(fmt::format("shutting down: {} requests have {} to finish; a second signal ends at once",
+                             running, readable_seconds(options.shutdown_timeout)));
+  }
+  if (wait_until_idle(api, Clock::now() + milliseconds(options.shutdown_timeout))) return;
+  api.cancel_all("the server is shutting down");
+  constexpr std::chrono::seconds kCancelTime(5);
+  wait_until_idle(api, Clock::now() + kCancelTime);
+}
+
+}  // namespace
+
+int serve(const ServeOptions& options) {
+  require_model(options.model.model);
+  check_device(options.model);
+  std::vector<std::string> keys = read_keys(options);
+  check_exposure(options, !keys.empty());
+  const ModelFiles files(options.model.model,
+                         options.model.no_mmap ? weights::FileAccess::kRead : weights::FileAccess::kMap);
+  for (const std::string& warning : files.model.warnings) print_warning(warning);
+  if (!files.tokenizer) print_warning("this model has no tokenizer: clients can send and get token ids only");
+  const BackendLimits limits = choose_limits(options, files.model);
+  server::ServedModel model = describe(options, files);
+  model.slots = limits.slots;
+  model.slot_bytes = max_state_bytes(files.model.config);
+
+  server::Api api(model, api_options(options, std::move(keys)));
+  auto http = std::make_unique<server::HttpServer>(api, http_options(options));
+  print_notice(fmt::format("loading {}", options.model.model));
+  const auto begin = Clock::now();
+  const std::unique_ptr<Backend> backend = make_backend(files.model, options.model, limits);
+  const BackendInfo& info = backend->info();
+  model.device = info.device;
+  model.fingerprint = fmt::format("ttt-{}-{}-{}-{}", model.version, info.device, info.dispatch_target,
+                                  model.weights_hash.substr(0, 8));
+  const SchedulerOptions scheduling{.prefill_beside_decode = kPrefillBesideDecode,
+                                    .max_waiting = static_cast<std::size_t>(options.max_queue)};
+  Engine engine(*backend, files.model.config, model.tokenizer, scheduling);
+  api.set_ready(engine, http->poster());
+  notify_service_manager("READY=1");
+  const double seconds = std::chrono::duration<double>(Clock::now() - begin).count();
+  print_notice(fmt::format("serving {} at {} after {}: {} sequences at once, {} each", model.names.front(),
+                           http->address(), readable_seconds(seconds), limits.slots,
+                           readable_bytes(info.slot_bytes)));
+  while (!interrupted()) std::this_thread::sleep_for(kPollTime);
+  shut_down(api, *http, options);
+  http.reset();  // before the engine, which its threads may be asking
+  return kOk;
+}
+
+}  // namespace ttt::cli

@@ -1,0 +1,73 @@
+// SPDX-License-Identifier: Apache-2.0
+// The JSON of every answer: the one file of server/ that knows the JSON library. Text that is no valid UTF-8
+// becomes U+FFFD.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "engine/engine.h"
+#include "engine/token_stream.h"
+#include "server/scored_tokens.h"
+#include "server/served_model.h"
+
+namespace ttt::server {
+
+struct Usage {
+  std::size_t prompt_tokens = 0;
+  std::size_t completion_tokens = 0;
+};
+
+// What all objects of one answer have in common.
+struct AnswerHead {
+  std::string id;  // "cmpl-..."
+  std::int64_t created = 0;
+  std::string model;
+  std::string fingerprint;
+};
+
+struct AnsweredChoice {
+  std::size_t index = 0;
+  std::string text = {};
+  std::optional<std::vector<ScoredToken>> log_probs = {};  // empty: none were asked for
+  std::optional<Finish> finish = {};                       // empty in a chunk that is not the choice's last
+};
+
+struct AnswerTimings {
+  double prompt_seconds = 0.0;  // waiting included
+  double decode_seconds = 0.0;
+  std::uint64_t seed = 0;
+  bool beyond_trained_length = false;
+};
+
+std::string completion_json(const AnswerHead& head, const std::vector<AnsweredChoice>& choices,
+                            const Usage& usage, const AnswerTimings& timings);
+// Data of one event; `choice` null: the chunk with the usage alone. With `has_usage` it is null or filled.
+std::string chunk_json(const AnswerHead& head, const AnsweredChoice* choice, bool has_usage,
+                       const std::optional<Usage>& usage);
+
+std::string model_json(const ServedModel& model, const std::string& name);
+std::string models_json(const ServedModel& model);
+std::string version_json(const ServedModel& model);
+std::string capacity_json(const ServedModel& model, const Engine::Load& load);
+std::string tokenizer_info_json(const ServedModel& model);
+// `strings`: with the texts of the tokens.
+std::string tokens_json(const ServedModel& model, const std::vector<TokenId>& ids, bool strings);
+std::string text_json(const std::string& text);
+std::string status_json(const std::string& status);
+
+struct RunningRequest {
+  std::string id;
+  std::string request_id;
+  double seconds = 0.0;
+  std::size_t prompt_tokens = 0;
+  std::size_t prompt_tokens_read = 0;
+  std::size_t completion_tokens = 0;
+  bool stream = false;
+};
+std::string requests_json(const std::vector<RunningRequest>& requests);
+
+}  // namespace ttt::server

@@ -1,0 +1,33 @@
+// SPDX-License-Identifier: Apache-2.0
+// An answer that is an error, in OpenAI's shape.
+#pragma once
+
+#include <optional>
+#include <stdexcept>
+#include <string>
+
+#include "server/http.h"
+
+namespace ttt::server {
+
+struct ApiError : std::runtime_error {
+  ApiError(unsigned status_code, std::string error_code, const std::string& message,
+           std::optional<std::string> parameter = {})
+      : std::runtime_error(message),
+        status(status_code),
+        code(std::move(error_code)),
+        param(std::move(parameter)) {}
+
+  unsigned status;
+  std::string code;                  // "invalid_value"
+  std::optional<std::string> param;  // the field at fault
+};
+
+// OpenAI's word for a class of errors: "invalid_request_error", ...
+const char* error_type(unsigned status);
+
+HttpResponse to_response(const ApiError& error);
+// The object alone, on one line: {"error": ...}.
+std::string to_json(const ApiError& error);
+
+}  // namespace ttt::server

@@ -1,0 +1,323 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "server/completion.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <iterator>
+#include <random>
+#include <utility>
+
+#include "engine/request_error.h"
+#include "server/api_error.h"
+#include "tokenizer/text_stream.h"
+
+namespace ttt::server {
+namespace {
+
+constexpr std::string_view kDone = "data: [DONE]\n\n";
+constexpr std::string_view kPing = ": ping\n\n";
+
+std::string event(const std::string& json) { return fmt::format("data: {}\n\n", json); }
+
+std::string new_id() {
+  static constexpr std::string_view kLetters =
+      "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz";
+  thread_local std::mt19937_64 generator{std::random_device{}()};
+  std::string id = "cmpl-";
+  for (int i = 0; i < 22; ++i) id += kLetters[generator() % kLetters.size()];
+  return id;
+}
+
+std::int64_t unix_time() {
+  return std::chrono::duration_cast<std::chrono::seconds>(std::chrono::system_clock::now().time_since_epoch())
+      .count();
+}
+
+ApiError queue_full() {
+  return ApiError(429, "queue_full", "too many requests wait already; try again in a second");
+}
+
+}  // namespace
+
+Completion::Completion(const CompletionContext& context, CompletionRequest request,
+                       const std::string& request_id, std::shared_ptr<HttpExchange> exchange,
+                       std::vector<HttpHeader> headers, std::function<void(const Completion*)> ended)
+    : context_(context),
+      request_(std::move(request)),
+      request_id_(request_id),
+      exchange_(std::move(exchange)),
+      headers_(std::move(headers)),
+      ended_(std::move(ended)),
+      started_(std::chrono::steady_clock::now()) {
+  head_ = {new_id(), unix_time(), request_.model, context_.model.fingerprint};
+  for (const GenerationRequest& prompt : request_.prompts) {
+    std::vector<Choice>& choices = choices_.emplace_back(request_.num_choices());
+    if (!prompt.top_log_probs) continue;
+    const std::span<const TokenId> before =
+        request_.echo ? std::span<const TokenId>() : std::span<const TokenId>(prompt.prompt);
+    for (Choice& choice : choices)
+      choice.scorer.emplace(context_.model.tokenizer, before, request_.tokens_as_ids);
+  }
+}
+
+Completion::~Completion() {
+  for (const auto& stream : streams_) stream->cancel();
+}
+
+std::shared_ptr<Completion> Completion::start(const CompletionContext& context, CompletionRequest request,
+                                              const std::string& request_id,
+                                              std::shared_ptr<HttpExchange> exchange,
+                                              std::vector<HttpHeader> headers,
+                                              std::function<void(const Completion*)> ended) {
+  const std::shared_ptr<Completion> completion(new Completion(
+      context, std::move(request), request_id, std::move(exchange), std::move(headers), std::move(ended)));
+  completion->submit();
+  completion->listen();
+  return completion;
+}
+
+void Completion::submit() {
+  try {
+    for (const GenerationRequest& prompt : request_.prompts) {
+      auto stream = context_.engine.submit(prompt);
+      if (stream == nullptr) throw queue_full();
+      streams_.push_back(std::move(stream));
+    }
+  } catch (const RequestError& error) {
+    throw ApiError(400, "invalid_value", error.what(), error.parameter);
+  }
+}
+
+void Completion::listen() {
+  if (request_.stream) {
+    HttpResponse head;
+    head.headers = headers();
+    head.headers.push_back({"Content-Type", "text/event-stream; charset=utf-8"});
+    head.headers.push_back({"Cache-Control", "no-cache"});
+    head.headers.push_back({"X-Accel-Buffering", "no"});
+    exchange_->begin(std::move(head), std::string(kPing), context_.ping_time);
+    if (request_.echo) {
+      const std::lock_guard lock(mutex_);
+      for (std::size_t p = 0; p < streams_.size(); ++p) {
+        if (request_.prompts[p].prompt_log_probs) continue;  // comes with the prompt's tokens
+        for (std::size_t c = 0; c < request_.num_choices(); ++c) {
+          send_chunk(p * request_.num_choices() + c, {.text = prompt_text(p)});
+        }
+      }
+    }
+  }
+  // Each callback keeps this alive until the last event was taken, see end().
+  const auto self = shared_from_this();
+  exchange_->on_gone([weak = weak_from_this()] {
+    if (const auto completion = weak.lock()) {
+      completion->context_.post([completion] {
+        const std::lock_guard lock(completion->mutex_);
+        completion->give_up();
+      });
+    }
+  });
+  for (const auto& stream : streams_) {
+    stream->set_wake([self] {
+      if (!self->pump_posted_.exchange(true)) self->context_.post([self] { self->pump(); });
+    });
+  }
+}
+
+void Completion::pump() {
+  pump_posted_ = false;
+  const std::lock_guard lock(mutex_);
+  if (is_over_) return;
+  try {
+    bool exhausted = true;
+    for (std::size_t p = 0; p < streams_.size(); ++p) {
+      while (auto event = streams_[p]->try_pop()) {
+        take(p, std::move(*event));
+        if (is_over_) return;
+      }
+      exhausted = exhausted && streams_[p]->exhausted();
+    }
+    if (!exhausted) return;
+    const auto has_ended = [](const Choice& choice) { return choice.finish.has_value(); };
+    for (const auto& choices : choices_) {
+      if (!std::ranges::all_of(choices, has_ended)) throw std::bad_alloc();  // a stream was broken off
+    }
+    if (request_.stream) {
+      if (request_.include_usage) send_usage();
+      exchange_->write(std::string(kDone));
+      exchange_->finish();
+    } else {
+      answer_whole();
+    }
+    end();
+  } catch (const std::exception&) {
+    fail(ApiError(500, "internal_error", "the server failed in this request"));
+  }
+}
+
+void Completion::take(std::size_t prompt, TokenEvent event) {
+  Choice& choice = choices_[prompt][event.choice];
+  const std::size_t index = prompt * request_.num_choices() + event.choice;
+  if (!event.prompt_tokens.empty()) {
+    // They come with choice 0 and are every choice's; the text of the prompt comes with the last of them.
+    for (Choice& each : choices_[prompt]) {
+      for (const TokenInfo& token : event.prompt_tokens) {
+        if (each.scorer) each.tokens.push_back(each.scorer->next(token));
+      }
+    }
+  }
+  context_.metrics.tokens_generated(event.tokens.size());
+  choice.num_tokens += event.tokens.size();
+  for (const TokenInfo& token : event.tokens) {
+    if (choice.scorer) choice.tokens.push_back(choice.scorer->next(token));
+  }
+  choice.text += event.text;
+  const bool has_news = !event.text.empty() || event.finish || (choice.scorer && !event.tokens.empty());
+  if (event.finish) {
+    choice.finish = std::move(event.finish);
+    context_.metrics.choice_finished(*choice.finish, request_.prompts[prompt].prompt.size(),
+                                     choice.num_tokens, event.choice == 0);
+    if (event.choice == 0) context_.metrics.prompt_tokens_read(streams_[prompt]->prompt_tokens_read());
+    if (choice.finish->reason == FinishReason::kFailed) {
+      return fail(ApiError(500, "internal_error", choice.finish->error));
+    }
+    if (choice.finish->reason == FinishReason::kCancelled) {
+      return fail(ApiError(503, "cancelled", "this request was cancelled by the server"));
+    }
+  }
+  if (!request_.stream || !has_news) return;
+  AnsweredChoice answered{.index = index, .text = std::exchange(choice.text, {}), .finish = choice.finish};
+  if (choice.scorer) answered.log_probs = std::exchange(choice.tokens, {});
+  if (request_.echo && choice.scorer && choice.num_tokens <= event.tokens.size()) {
+    answered.text = prompt_text(prompt) + answered.text;
+  }
+  send_chunk(index, std::move(answered));
+}
+
+void Completion::send_chunk(std::size_t index, AnsweredChoice choice) {
+  choice.index = index;
+  const bool has_usage = request_.include_usage || request_.continuous_usage;
+  std::optional<Usage> so_far;
+  if (request_.continuous_usage) so_far = usage();
+  if (!exchange_->write(event(chunk_json(head_, &choice, has_usage, so_far)))) give_up();
+}
+
+void Completion::send_usage() { exchange_->write(event(chunk_json(head_, nullptr, true, usage()))); }
+
+void Completion::answer_whole() {
+  std::vector<AnsweredChoice> answered;
+  for (std::size_t p = 0; p < choices_.size(); ++p) {
+    for (std::size_t c = 0; c < choices_[p].size(); ++c) {
+      Choice& choice = choices_[p][c];
+      AnsweredChoice& one = answered.emplace_back();
+      one.index = p * request_.num_choices() + c;
+      one.text = (request_.echo ? prompt_text(p) : std::string()) + choice.text;
+      if (choice.scorer) one.log_probs = std::move(choice.tokens);
+      one.finish = choice.finish;
+    }
+  }
+  HttpResponse response{.status = 200, .headers = headers(), .body = {}};
+  response.headers.push_back({"Content-Type", "application/json"});
+  response.body = completion_json(head_, answered, usage(), timings());
+  exchange_->respond(std::move(response));
+}
+
+void Completion::fail(const ApiError& error) {
+  if (is_over_) return;
+  for (const auto& stream : streams_) stream->cancel();
+  if (request_.stream) {
+    exchange_->write(event(to_json(error)));
+    exchange_->finish();
+  } else {
+    exchange_->respond(to_response(error));
+  }
+  end();
+}
+
+void Completion::give_up() {
+  if (is_over_) return;
+  for (const auto& stream : streams_) stream->cancel();
+  end();
+}
+
+// The streams' callbacks hold this: they are dropped on another turn, as one of them may be running.
+void Completion::end() {
+  is_over_ = true;
+  context_.post([self = shared_from_this()] {
+    for (const auto& stream : self->streams_) stream->set_wake(nullptr);
+    self->exchange_->on_gone(nullptr);
+    self->has_ended_ = true;
+    self->ended_(self.get());
+  });
+}
+
+void Completion::cancel(const std::string& reason) {
+  const std::lock_guard lock(mutex_);
+  fail(ApiError(503, "cancelled", reason));
+}
+
+RunningRequest Completion::describe() const {
+  const std::lock_guard lock(mutex_);
+  RunningRequest running;
+  running.id = head_.id;
+  running.request_id = request_id_;
+  running.stream = request_.stream;
+  running.seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - started_).count();
+  for (const auto& stream : streams_) {
+    running.prompt_tokens += stream->prompt_tokens();
+    running.prompt_tokens_read += stream->prompt_tokens_read();
+  }
+  running.completion_tokens = usage().completion_tokens;
+  return running;
+}
+
+// What the model read, as text: with it the text of an answer is that of all its ids.
+std::string Completion::prompt_text(std::size_t prompt) const {
+  if (context_.model.tokenizer == nullptr) return {};
+  return tokenizer::certain_text(*context_.model.tokenizer, request_.prompts[prompt].prompt);
+}
+
+Usage Completion::usage() const {
+  Usage usage;
+  for (const GenerationRequest& prompt : request_.prompts) usage.prompt_tokens += prompt.prompt.size();
+  for (const auto& choices : choices_) {
+    for (const Choice& choice : choices) usage.completion_tokens += choice.num_tokens;
+  }
+  return usage;
+}
+
+AnswerTimings Completion::timings() const {
+  AnswerTimings timings;
+  timings.seed = request_.seed;
+  for (std::size_t p = 0; p < choices_.size(); ++p) {
+    for (const Choice& choice : choices_[p]) {
+      if (!choice.finish) continue;
+      const RequestTimes& times = choice.finish->times;
+      timings.prompt_seconds = std::max(timings.prompt_seconds, times.queued + times.prefill);
+      timings.decode_seconds = std::max(timings.decode_seconds, times.decode);
+    }
+    const std::size_t length = request_.prompts[p].prompt.size();
+    const std::size_t trained = static_cast<std::size_t>(context_.model.config.context_length);
+    if (trained > 0 && length > trained) timings.beyond_trained_length = true;
+  }
+  return timings;
+}
+
+std::vector<HttpHeader> Completion::headers() const {
+  std::vector<HttpHeader> all = headers_;
+  // Names of fields come from strangers; only plain ones can stand in a header.
+  std::string names;
+  const auto plain = [](char c) {
+    return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '_' || c == '-';
+  };
+  constexpr std::size_t kMaxBytes = 1024;
+  for (const std::string& name : request_.ignored) {
+    if (name.empty() || name.size() > 64 || !std::ranges::all_of(name, plain)) continue;
+    if (names.size() + name.size() > kMaxBytes) break;
+    names += (names.empty() ? "" : ", ") + name;
+  }
+  if (!names.empty()) all.push_back({"x-ttt-ignored-fields", names});
+  return all;
+}
+
+}  // namespace ttt::server

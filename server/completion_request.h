@@ -1,0 +1,52 @@
+// SPDX-License-Identifier: Apache-2.0
+// POST /v1/completions: from a body to requests for the engine, with the API's defaults and rules.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "engine/request.h"
+#include "server/served_model.h"
+
+namespace ttt::server {
+
+// What the operator allows a client.
+struct RequestLimits {
+  std::int64_t max_prompt_tokens = 0;  // 0: none; of each prompt
+  std::int64_t max_output_tokens = 0;  // 0: none
+  std::int64_t max_logprobs = 20;
+  std::size_t max_stop = 16;
+  std::size_t max_prompts = 128;
+  std::chrono::milliseconds time_limit{0};  // of each request, waiting included; 0: none
+  bool strict_fields = false;               // fields that nobody knows are an error
+};
+
+struct CompletionRequest {
+  std::vector<GenerationRequest> prompts;  // one for each, in order
+  std::string model;                       // as the answer names it
+  std::uint64_t seed = 0;                  // the one used
+  bool echo = false;
+  bool stream = false;
+  bool include_usage = false;
+  bool continuous_usage = false;
+  bool tokens_as_ids = false;
+  std::vector<std::string> ignored;  // fields without effect
+
+  std::size_t num_choices() const { return static_cast<std::size_t>(prompts.front().num_choices); }
+};
+
+// Throws ApiError. What Engine::submit checks is not checked here. `random_seed` is used where the body names
+// no seed.
+CompletionRequest parse_completion(std::string_view body, const ServedModel& model,
+                                   const RequestLimits& limits, std::uint64_t random_seed);
+
+// An ApiError of status 404 that lists the names, unless `name` is one of them.
+void check_model_name(const ServedModel& model, const std::string& name);
+
+// Ids of a text as a prompt, bos in front where the model wants it. Throws ApiError.
+std::vector<TokenId> encode_prompt(const ServedModel& model, const std::string& text, bool bos);
+
+}  // namespace ttt::server

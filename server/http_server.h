@@ -1,0 +1,61 @@
+// SPDX-License-Identifier: Apache-2.0
+// HTTP/1.1 over TCP or a Unix socket, with limits on everything a client decides. The only file that knows
+// Boost (docs/decisions/0011-http.md).
+#pragma once
+
+#include <chrono>
+#include <cstddef>
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <string>
+
+#include "server/http.h"
+
+namespace ttt::server {
+
+struct HttpServerOptions {
+  std::string host = "127.0.0.1";  // a numeric address or a name
+  std::uint16_t port = 8080;       // 0: a free one
+  std::string socket_path;         // if not empty: a Unix socket there, instead of TCP
+
+  std::size_t max_body_bytes = std::size_t{32} << 20;
+  std::size_t max_inflight_bytes = std::size_t{256} << 20;  // of bodies, over all connections
+  std::size_t max_header_bytes = 8 << 10;
+  std::size_t max_header_fields = 100;
+  std::size_t max_connections = 4096;
+  // What may wait for a client that reads slowly before its stream is given up.
+  std::size_t max_unsent_bytes = std::size_t{1} << 20;
+  std::chrono::milliseconds header_timeout{10'000};
+  std::chrono::milliseconds body_timeout{30'000};  // for each 64 KiB or less that come
+  std::chrono::milliseconds write_timeout{30'000};
+  std::chrono::milliseconds idle_timeout{60'000};  // between two requests
+  std::size_t io_threads = 2;
+  std::size_t worker_threads = 2;
+};
+
+class HttpServer {
+ public:
+  // Listens and serves from now on. `handler` must outlive the server. Throws std::system_error with the
+  // address in its text.
+  HttpServer(HttpHandler& handler, const HttpServerOptions& options);
+  // Breaks off what is still being answered.
+  ~HttpServer();
+  HttpServer(const HttpServer&) = delete;
+  HttpServer& operator=(const HttpServer&) = delete;
+
+  std::string address() const;  // "http://127.0.0.1:8080", "unix:/run/ttt.sock"
+  std::uint16_t port() const;
+
+  // Accepts no more connections and closes idle ones; what is being answered is answered to its end.
+  void drain();
+  std::size_t num_connections() const;
+  // Runs tasks on worker threads. It may outlive the server; then it does nothing.
+  std::function<void(std::function<void()>)> poster() const;
+
+ private:
+  struct Impl;
+  std::unique_ptr<Impl> impl_;
+};
+
+}  // namespace ttt::server

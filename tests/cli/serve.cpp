@@ -1,0 +1,151 @@
+// SPDX-License-Identifier: Apache-2.0
+// `ttt serve` as a process: start, exposure, shut-down. What it answers is tested in tests/server.
+#include <fmt/format.h>
+#include <signal.h>
+#include <unistd.h>
+
+#include <catch2/catch.hpp>
+#include <chrono>
+#include <filesystem>
+#include <fstream>
+#include <thread>
+
+#include "child.h"
+#include "http_client.h"
+
+namespace ttt::cli {
+
+using server::Answer;
+using server::get;
+using server::HttpClient;
+using server::post;
+using test::Child;
+using test::run_program;
+
+namespace {
+
+const std::string kModel = TTT_MODELS "/demo-linear.gguf";
+
+class Folder {
+ public:
+  Folder() { std::filesystem::create_directories(path); }
+  ~Folder() { std::filesystem::remove_all(path); }
+  const std::string path =
+      (std::filesystem::temp_directory_path() / fmt::format("ttt-serve-{}", ::getpid())).string();
+  std::string socket() const { return path + "/socket"; }
+};
+
+std::vector<std::string> serve(const Folder& folder, const std::vector<std::string>& more = {}) {
+  std::vector<std::string> arguments = {"serve", kModel, "--uds", folder.socket(), "--parallel", "4"};
+  arguments.insert(arguments.end(), more.begin(), more.end());
+  return arguments;
+}
+
+std::string endless(bool stream) {
+  return post(
+      "/v1/completions",
+      fmt::format(R"({{"prompt":"Once","max_tokens":10000000,"ignore_eos":true,"stream":{}}})", stream));
+}
+
+}  // namespace
+
+TEST_CASE("serve answers, and ends with 0 on SIGTERM when nothing runs") {
+  const Folder folder;
+  Child child(serve(folder));
+  REQUIRE(child.read_errors_until("serving demo-linear at unix:"));
+  HttpClient client(folder.socket());
+  client.send(post("/v1/completions", R"({"prompt":"It was late","max_tokens":4})"));
+  CHECK(client.read_answer().status == 200);
+  child.signal(SIGTERM);
+  const test::Outcome outcome = child.wait();
+  CHECK(outcome.code == 0);
+  CHECK(outcome.out.empty());
+  CHECK(outcome.err.find("200 POST /v1/completions") != std::string::npos);
+  CHECK(outcome.err.find("It was late") == std::string::npos);
+  CHECK_FALSE(std::filesystem::exists(folder.socket()));
+}
+
+TEST_CASE("serve lets a running request finish after SIGTERM and takes no new one") {
+  const Folder folder;
+  Child child(serve(folder));
+  REQUIRE(child.read_errors_until("serving"));
+  HttpClient running(folder.socket()), next(folder.socket());
+  running.send(
+      post("/v1/completions", R"({"prompt":"Once","max_tokens":300,"ignore_eos":true,"stream":true})"));
+  running.read_until("data: ");
+  next.send(get("/health"));
+  CHECK(next.read_answer().status == 200);
+  child.signal(SIGTERM);
+  CHECK(next.at_end());
+  CHECK(running.read_until("data: [DONE]\n\n").find("\"error\"") == std::string::npos);
+  CHECK(child.wait().code == 0);
+}
+
+TEST_CASE("serve gives every client an ending, whenever SIGTERM comes") {
+  const Folder folder;
+  for (int round = 0; round < 6; ++round) {
+    Child child(serve(folder, {"--shutdown-timeout", "0.1"}));
+    REQUIRE(child.read_errors_until("serving"));
+    std::vector<std::unique_ptr<HttpClient>> clients;
+    for (int i = 0; i < 8; ++i) {  // four run, four wait
+      clients.push_back(std::make_unique<HttpClient>(folder.socket()));
+      clients.back()->send(endless(i % 2 == 0));
+    }
+    std::this_thread::sleep_for(std::chrono::milliseconds(17 * round));
+    child.signal(SIGTERM);
+    for (const auto& client : clients) {
+      const Answer answer = client->read_answer();
+      const bool never_taken = answer.status == 0 || answer.status == 503;
+      const bool told = answer.body.find("\"error\"") != std::string::npos;
+      CHECK((never_taken || told));
+    }
+    CHECK(child.wait().code == 0);
+  }
+}
+
+TEST_CASE("a second signal ends serve at once") {
+  const Folder folder;
+  Child child(serve(folder));
+  REQUIRE(child.read_errors_until("serving"));
+  HttpClient client(folder.socket());
+  client.send(endless(true));
+  client.read_until("data: ");
+  child.signal(SIGTERM);
+  REQUIRE(child.read_errors_until("a second signal ends at once"));
+  child.signal(SIGTERM);
+  CHECK(child.ends_within(1000));
+}
+
+TEST_CASE("serve is not reached from other machines without a key, unless that is meant") {
+  const test::Outcome open = run_program({"serve", kModel, "--host", "0.0.0.0", "--port", "0"});
+  CHECK(open.code == 2);
+  CHECK(open.err.find("--api-key-file") != std::string::npos);
+  Child meant({"serve", kModel, "--host", "0.0.0.0", "--port", "0", "--allow-unauthenticated"});
+  CHECK(meant.read_errors_until("serving"));
+}
+
+TEST_CASE("serve reads keys from a file, and refuses one without") {
+  const Folder folder;
+  const std::string keys = folder.path + "/keys";
+  std::ofstream(keys) << "\n";
+  CHECK(run_program(serve(folder, {"--api-key-file", keys})).code == 2);
+  std::ofstream(keys) << "first \r\nsecond\n";
+  Child child(serve(folder, {"--api-key-file", keys}));
+  REQUIRE(child.read_errors_until("serving"));
+  HttpClient client(folder.socket());
+  client.send(get("/v1/models", "Authorization: Bearer first\r\n"));
+  CHECK(client.read_answer().status == 200);
+  client.send(get("/v1/models", "Authorization: Bearer third\r\n"));
+  CHECK(client.read_answer().status == 401);
+}
+
+TEST_CASE("serve refuses an address that is taken and a socket's place that is a file") {
+  const Folder folder;
+  std::ofstream(folder.socket()) << "precious";
+  const test::Outcome outcome = run_program(serve(folder));
+  CHECK(outcome.code == 1);
+  CHECK(outcome.err.find("no socket") != std::string::npos);
+  CHECK(std::filesystem::file_size(folder.socket()) == 8);
+}
+
+}  // namespace ttt::cli
