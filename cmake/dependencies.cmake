@@ -11,6 +11,7 @@ find_package(Boost 1.81 REQUIRED)  # headers alone: Beast and Asio
 find_package(OpenSSL REQUIRED COMPONENTS Crypto)
 find_package(prometheus-cpp REQUIRED)
 pkg_check_modules(sentencepiece REQUIRED IMPORTED_TARGET sentencepiece)
+pkg_check_modules(libzip REQUIRED IMPORTED_TARGET libzip>=1.7)
 pkg_check_modules(xxhash REQUIRED IMPORTED_TARGET libxxhash)
 if(TTT_TESTS)
   find_package(Catch2 2.13 REQUIRED)

@@ -28,8 +28,9 @@ for header in catch2 fmt hwy nlohmann xxhash.h; do
   ln -sfn "/usr/include/$header" "$out/include/$header"
 done
 
-# What the tests of cpu/ need. No tokenizer: its library has no header-only form.
-sources=(weights/*.cpp engine/{config,model,sampler,state_layout}.cpp cpu/*.cpp
+# What the tests of cpu/ need. No tokenizer and no zip archives: their libraries have no header-only form.
+shopt -s extglob
+sources=(weights/!(stored_zip|torch_checkpoint).cpp engine/{config,model,sampler,state_layout}.cpp cpu/*.cpp
          tests/{main,naive,random_model}.cpp tests/cpu/*.cpp)
 compiler=(aarch64-linux-gnu-g++ -std=c++20 -O2 -I. -isystem "$out/include" -ffp-contract=off -Wall -Wextra
           -DFMT_HEADER_ONLY -DXXH_INLINE_ALL "-DTTT_TEST_DATA=\"$PWD/tests\"" "-DTTT_MODELS=\"$PWD/models\"")

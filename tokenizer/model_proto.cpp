@@ -350,6 +350,14 @@ std::optional<TokenId> ModelParser::control_id(std::int32_t id, std::string_view
   return id;
 }
 
+void write_piece(const Piece& piece, std::string& out) {
+  std::string message;
+  write_bytes_field(message, piece_field::kPiece, piece.text);
+  write_float_field(message, piece_field::kScore, piece.score);
+  write_varint_field(message, piece_field::kType, static_cast<std::uint64_t>(piece.kind));
+  write_bytes_field(out, model_field::kPieces, message);
+}
+
 }  // namespace
 
 SentencePieceModel parse_model(std::string_view bytes, std::string_view name) {
@@ -358,16 +366,9 @@ SentencePieceModel parse_model(std::string_view bytes, std::string_view name) {
 
 std::string segmentation_model(const SentencePieceModel& model) {
   std::string out;
-  const auto add_piece = [&](const Piece& piece) {
-    std::string message;
-    write_bytes_field(message, piece_field::kPiece, piece.text);
-    write_float_field(message, piece_field::kScore, piece.score);
-    write_varint_field(message, piece_field::kType, static_cast<std::uint64_t>(piece.kind));
-    write_bytes_field(out, model_field::kPieces, message);
-  };
-  for (const Piece& piece : model.pieces) add_piece(piece);
+  for (const Piece& piece : model.pieces) write_piece(piece, out);
   for (int byte = 0; byte < 256 && !model.byte_fallback; ++byte) {
-    add_piece({fmt::format("<0x{:02X}>", byte), 0.0F, PieceKind::kByte});
+    write_piece({fmt::format("<0x{:02X}>", byte), 0.0F, PieceKind::kByte}, out);
   }
   std::string trainer_spec;
   write_varint_field(trainer_spec, trainer_field::kModelType, static_cast<std::uint64_t>(model.type));
@@ -377,6 +378,31 @@ std::string segmentation_model(const SentencePieceModel& model) {
   write_varint_field(normalizer_spec, normalizer_field::kAddDummyPrefix, 0);
   write_varint_field(normalizer_spec, normalizer_field::kRemoveExtraWhitespaces, 0);
   write_varint_field(normalizer_spec, normalizer_field::kEscapeWhitespaces, 0);
+  write_bytes_field(out, model_field::kNormalizerSpec, normalizer_spec);
+  return out;
+}
+
+std::string model_file(const SentencePieceModel& model) {
+  std::string out;
+  for (const Piece& piece : model.pieces) write_piece(piece, out);
+  const auto id = [](std::optional<TokenId> token) {  // int32: sign-extended to 64 bits
+    return static_cast<std::uint64_t>(std::int64_t{token.value_or(-1)});
+  };
+  std::string trainer_spec;
+  write_varint_field(trainer_spec, trainer_field::kModelType, static_cast<std::uint64_t>(model.type));
+  write_varint_field(trainer_spec, trainer_field::kByteFallback, model.byte_fallback ? 1 : 0);
+  write_varint_field(trainer_spec, trainer_field::kUnkId, id(model.unknown_id));
+  write_varint_field(trainer_spec, trainer_field::kBosId, id(model.bos_id));
+  write_varint_field(trainer_spec, trainer_field::kEosId, id(model.eos_id));
+  write_bytes_field(trainer_spec, trainer_field::kUnkSurface, model.unknown_surface);
+  write_bytes_field(out, model_field::kTrainerSpec, trainer_spec);
+  std::string normalizer_spec;
+  const auto flag = [&](std::uint32_t number, bool value) {
+    write_varint_field(normalizer_spec, number, value ? 1 : 0);
+  };
+  flag(normalizer_field::kAddDummyPrefix, model.add_dummy_prefix);
+  flag(normalizer_field::kRemoveExtraWhitespaces, model.remove_extra_whitespaces);
+  flag(normalizer_field::kEscapeWhitespaces, model.escape_whitespaces);
   write_bytes_field(out, model_field::kNormalizerSpec, normalizer_spec);
   return out;
 }

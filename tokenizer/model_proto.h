@@ -62,6 +62,9 @@ SentencePieceModel parse_model(std::string_view bytes, std::string_view name);
 // as bytes instead of joining unknown characters one by one, which takes time quadratic in their number.
 std::string segmentation_model(const SentencePieceModel& model);
 
+// A ModelProto with these pieces and settings; parse_model gives the same back. REQUIRES: no charsmap.
+std::string model_file(const SentencePieceModel& model);
+
 // Texts of all pieces of one kind; views into the model.
 std::vector<std::string_view> texts_of(const SentencePieceModel& model, PieceKind kind);
 

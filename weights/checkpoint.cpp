@@ -107,50 +107,14 @@ SafetensorsFile open_safetensors(const std::string& path, FileAccess access) {
   return SafetensorsFile::open(path, access);
 }
 
-// Every tensor lies in the shard that the index names, and every shard holds nothing else.
 std::vector<SafetensorsFile> open_shards(const std::string& folder, FileAccess access) {
-  const std::string index_path = join(folder, kIndex);
-  const ShardIndex index = parse_shard_index(read_companion(index_path, limits::kMaxIndexBytes), index_path);
-  std::set<std::string> file_names;
-  for (const auto& [tensor, file_name] : index) file_names.insert(file_name);
-  if (file_names.size() > limits::kMaxShards) {
-    refuse({.file = index_path,
-            .wanted = fmt::format("at most {} shards", limits::kMaxShards),
-            .found = fmt::format("{}", file_names.size()),
-            .remedy = "The index is damaged or hostile: download it again from a source you trust."});
-  }
+  ShardCheck check(join(folder, kIndex), folder);
   std::vector<SafetensorsFile> shards;
-  std::set<std::string, std::less<>> seen;
-  for (const std::string& file_name : file_names) {
-    const std::string path = join(folder, file_name);
-    if (!exists(path)) {
-      refuse({.file = path,
-              .wanted = "the shard that the index names",
-              .found = "no such file",
-              .remedy = "Download the missing shard."});
-    }
-    shards.push_back(open_safetensors(path, access));
-    for (const TensorView& tensor : shards.back().tensors()) {
-      const auto entry = index.find(tensor.name);
-      if (entry == index.end() || entry->second != file_name) {
-        refuse(
-            {.file = path,
-             .where = tensor.name,
-             .wanted = entry == index.end() ? "only tensors that the index names" : "it in " + entry->second,
-             .found = "it here",
-             .remedy = "Shards and index are of different versions: download all of them again."});
-      }
-      seen.insert(tensor.name);
-    }
+  for (const std::string& file_name : check.file_names()) {
+    shards.push_back(open_safetensors(check.path_of(file_name), access));
+    for (const TensorView& tensor : shards.back().tensors()) check.found(tensor.name, file_name);
   }
-  for (const auto& [tensor, file_name] : index) {
-    if (seen.contains(tensor)) continue;
-    refuse({.file = join(folder, file_name),
-            .where = tensor,
-            .wanted = "the tensor that the index names",
-            .found = "none of this name",
-            .remedy = "Shards and index are of different versions: download all of them again."});
-  }
+  check.finish();
   return shards;
 }
 

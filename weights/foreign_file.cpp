@@ -12,10 +12,6 @@ unsigned byte_at(std::string_view text, std::size_t i) {
   return i < text.size() ? static_cast<unsigned char>(text[i]) : 0U;
 }
 
-bool is_zip(std::string_view prefix) {
-  return prefix.starts_with("PK\x03\x04") || prefix.starts_with("PK\x05\x06");
-}
-
 // The opcode PROTO with a protocol from 2 to 5.
 bool is_pickle(std::string_view prefix) {
   return byte_at(prefix, 0) == 0x80 && byte_at(prefix, 1) >= 2 && byte_at(prefix, 1) <= 5;
@@ -37,6 +33,10 @@ bool is_safetensors(std::string_view prefix) {
 }
 
 }  // namespace
+
+bool is_zip(std::string_view prefix) {
+  return prefix.starts_with("PK\x03\x04") || prefix.starts_with("PK\x05\x06");
+}
 
 void refuse_stand_in(const std::string& path, std::string_view prefix) {
   if (prefix.empty()) {
@@ -64,7 +64,9 @@ void refuse_foreign_file(const std::string& path, std::string_view prefix) {
     refuse(
         {.file = path,
          .wanted = kWanted,
-         .found = "a PyTorch file (pickle, which can run code when it is loaded)",
+         .found = is_zip(prefix) ? "a PyTorch file (pickle, which can run code when it is loaded)"
+                                 : "a PyTorch file of the form before version 1.6 (pickle, which can run "
+                                   "code when it is loaded)",
          .remedy = "Load it in Python where you trust it, and write it with safetensors.torch.save_file."});
   }
   if (is_msgpack(prefix)) {

@@ -11,6 +11,8 @@ namespace ttt::weights {
 
 inline constexpr std::size_t kForeignPrefixBytes = 64;  // what the functions below need of a file's beginning
 
+bool is_zip(std::string_view prefix);  // a zip archive, as torch.save writes since PyTorch 1.6
+
 // Throws CheckpointError if the file is a stand-in for the real one: a Git LFS pointer, a web page, nothing.
 void refuse_stand_in(const std::string& path, std::string_view prefix);
 

@@ -24,6 +24,10 @@ inline constexpr std::uint64_t kMaxShards = 4096;
 inline constexpr int kMaxJsonDepth = 32;
 inline constexpr std::uint64_t kMaxJsonKeys = 1U << 17;  // of all objects open at once: twice kMaxTensors
 inline constexpr std::uint64_t kMaxJsonStringBytes = 1U << 20;  // the parser takes twice that
+inline constexpr std::uint64_t kMaxZipMembers = 1U << 17;       // twice kMaxTensors
+inline constexpr std::uint64_t kMaxZipNameBytes = 512;          // folder, "data/" and key
+inline constexpr std::uint64_t kMaxPickleBytes = 1U << 24;      // 110 bytes a tensor are usual
+inline constexpr std::uint64_t kMaxPickleValues = 1U << 20;     // 14 a tensor; 90 bytes of memory each
 inline constexpr std::uint64_t kMaxFileNameBytes = 255;         // NAME_MAX, for names in a shard index
 
 }  // namespace ttt::weights::limits

@@ -3,10 +3,14 @@
 
 #include <fmt/format.h>
 
+#include <filesystem>
+#include <system_error>
 #include <utility>
 
 #include "weights/checkpoint_error.h"
+#include "weights/foreign_file.h"
 #include "weights/limits.h"
+#include "weights/mapped_file.h"
 #include "weights/strict_json.h"
 
 namespace ttt::weights {
@@ -14,6 +18,8 @@ namespace {
 
 constexpr std::string_view kRemedy =
     "The index is damaged or hostile: download it again from a source you trust.";
+constexpr std::string_view kVersionsDiffer =
+    "Shards and index are of different versions: download all of them again.";
 
 bool is_plain_file_name(std::string_view name) {
   if (name.empty() || name.size() > limits::kMaxFileNameBytes || name == ".") return false;
@@ -75,6 +81,52 @@ ShardIndex parse_shard_index(std::string_view text, std::string_view file) {
   IndexListener listener(file);
   parse_strict_json(text, file, listener);
   return listener.take();
+}
+
+ShardCheck::ShardCheck(std::string index_path, std::string folder) : folder_(std::move(folder)) {
+  const std::string text = read_small_file(index_path, static_cast<std::size_t>(limits::kMaxIndexBytes));
+  refuse_stand_in(index_path, text);
+  index_ = parse_shard_index(text, index_path);
+  for (const auto& [tensor, file_name] : index_) file_names_.insert(file_name);
+  if (file_names_.size() > limits::kMaxShards) {
+    refuse({.file = index_path,
+            .wanted = fmt::format("at most {} shards", limits::kMaxShards),
+            .found = fmt::format("{}", file_names_.size()),
+            .remedy = kRemedy});
+  }
+}
+
+std::string ShardCheck::path_of(const std::string& file_name) const {
+  std::string path = (std::filesystem::path(folder_) / file_name).string();
+  std::error_code error;
+  if (std::filesystem::exists(path, error)) return path;
+  refuse({.file = path,
+          .wanted = "the shard that the index names",
+          .found = "no such file",
+          .remedy = "Download the missing shard."});
+}
+
+void ShardCheck::found(std::string_view tensor, const std::string& file_name) {
+  const auto entry = index_.find(tensor);
+  if (entry == index_.end() || entry->second != file_name) {
+    refuse({.file = path_of(file_name),
+            .where = tensor,
+            .wanted = entry == index_.end() ? "only tensors that the index names" : "it in " + entry->second,
+            .found = "it here",
+            .remedy = kVersionsDiffer});
+  }
+  seen_.emplace(tensor);
+}
+
+void ShardCheck::finish() const {
+  for (const auto& [tensor, file_name] : index_) {
+    if (seen_.contains(tensor)) continue;
+    refuse({.file = path_of(file_name),
+            .where = tensor,
+            .wanted = "the tensor that the index names",
+            .found = "none of this name",
+            .remedy = kVersionsDiffer});
+  }
 }
 
 }  // namespace ttt::weights

@@ -8,6 +8,7 @@
 #include <cstdint>
 #include <string>
 #include <string_view>
+#include <utility>
 #include <variant>
 
 #include "weights/limits.h"
@@ -36,5 +37,21 @@ struct JsonRules {
 // Throws CheckpointError naming `file` and the byte where it went wrong.
 void parse_strict_json(std::string_view text, std::string_view file, JsonListener& listener,
                        const JsonRules& rules = {});
+
+// Passes everything on to an object with the members of a JsonListener that is none, because its folder does
+// not know this one.
+template <typename Target>
+class ForwardingListener final : public JsonListener {
+ public:
+  explicit ForwardingListener(Target& target) : target_(target) {}
+  void begin_object() override { target_.begin_object(); }
+  void begin_array() override { target_.begin_array(); }
+  void end() override { target_.end(); }
+  void key(std::string name) override { target_.key(std::move(name)); }
+  void scalar(JsonScalar value) override { target_.scalar(std::move(value)); }
+
+ private:
+  Target& target_;
+};
 
 }  // namespace ttt::weights

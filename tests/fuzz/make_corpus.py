@@ -2,12 +2,14 @@
 # SPDX-License-Identifier: Apache-2.0
 """Writes the seed corpus of the fuzz targets: small files, each named for what a reader must say of it.
 
-Run without arguments; it replaces corpus/gguf and corpus/safetensors beside it. Files that a fuzzer found are
+Run without arguments; it replaces the folders of corpus/ beside it. Files that a fuzzer found are
 added here by their content, so that the corpus can always be made again.
 """
 
+import io
 import json
 import struct
+import zipfile
 from pathlib import Path
 
 U64_MAX = 2**64 - 1
@@ -316,6 +318,239 @@ def safetensors_files():
     yield "refused-data-without-tensors", safetensors("{}", b"d")
 
 
+# --- PyTorch: the pickle --------------------------------------------------------------------------------------
+
+
+def unicode(s):
+    raw = s.encode()
+    return b"X" + struct.pack("<I", len(raw)) + raw
+
+
+def integer(n):
+    return b"\x8a\x08" + struct.pack("<q", n)
+
+
+def call(module, name, *arguments):
+    return f"c{module}\n{name}\n".encode() + pack(*arguments) + b"R"
+
+
+def pack(*items):
+    return b"(" + b"".join(items) + b"t"
+
+
+def numbers(values):
+    return pack(*map(integer, values))
+
+
+def torch_storage(kind="FloatStorage", key="0", elements=6):
+    return (
+        pack(unicode("storage"), f"ctorch\n{kind}\n".encode(), unicode(key), unicode("cpu"), integer(elements))
+        + b"Q"
+    )
+
+
+HOOKS = b"ccollections\nOrderedDict\n)R"
+
+
+def torch_tensor(storage=torch_storage(), offset=0, shape=(2, 3), strides=(3, 1)):
+    rebuilt = (storage, integer(offset), numbers(shape), numbers(strides), b"\x89", HOOKS)
+    return call("torch._utils", "_rebuild_tensor_v2", *rebuilt)
+
+
+def torch_parameter(tensor):
+    return call("torch._utils", "_rebuild_parameter", tensor, b"\x88", HOOKS)
+
+
+def mapping(items):
+    return b"}(" + b"".join(unicode(key) + value for key, value in items.items()) + b"u"
+
+
+def pickled(value, protocol=2):
+    return bytes([0x80, protocol]) + value + b"."
+
+
+def pickle_files():
+    state = mapping({"a": torch_tensor()})
+    bomb = b"(]q\0" + b"".join(b"]q%c(" % n + b"h%c" % (n - 1) * 10 + b"e" for n in range(1, 36)) + b"t"
+
+    yield "valid-none", pickled(b"N")
+    yield "valid-state-dict", pickled(state)
+    yield "valid-ordered-dict-with-attributes", pickled(HOOKS + b"(" + state[2:] + mapping({"_metadata": HOOKS}) + b"b")
+    yield "valid-parameter", pickled(mapping({"a": torch_parameter(torch_tensor())}))
+    yield "valid-wrapped", pickled(mapping({"epoch": b"K\3", "lr": b"G" + bytes(8), "state_dict": state}))
+    framed = b"}\x94\x8c\1a\x94Ns"
+    yield "valid-protocol-4", pickled(b"\x95" + u64(len(framed) + 1) + framed, 4)
+    yield "valid-stack-global", pickled(b"\x8c\x0bcollections\x8c\x0bOrderedDict\x93)R", 4)
+    yield "valid-nested-references", pickled(bomb)
+    yield "valid-holds-itself", pickled(b"]q\0h\0a")
+    yield "valid-deep", pickled(b")" + b"\x85" * 2000)
+    yield "valid-memo", pickled(b"(Nq\0r\1\0\0\0\x94h\0j\1\0\0\0h\2t")
+    yield "valid-numbers", pickled(b"(J\xff\xff\xff\xffK\1M\1\2\x8a\0\x8a\1\xff\x88\x89Nt")
+    yield "valid-lists", pickled(b"](K\1]eNa")
+
+    yield "refused-nothing", b""
+    yield "refused-protocol-1", pickled(b"N", 1)
+    yield "refused-protocol-6", pickled(b"N", 6)
+    yield "refused-no-stop", pickled(b"N")[:-1]
+    yield "refused-behind-the-end", pickled(b"N") + b"N"
+    yield "refused-two-values", pickled(b"NN")
+    yield "refused-no-value", pickled(b"")
+    yield "refused-open-mark", pickled(b"(N")
+    for name, opcodes in {
+        "inst": b"(ios\nsystem\n", "obj": b"(o", "newobj": b"))\x81", "newobj-ex": b")))\x92", "ext1": b"\x82\1",
+        "persid": b"P0\n", "pop": b"N0", "dup": b"N2", "int": b"I1\n", "long": b"L1L\n", "string": b"S'a'\n",
+        "binstring": b"T\1\0\0\0a", "binbytes": b"B\1\0\0\0a", "long4": b"\x8b\1\0\0\0\1", "put": b"Np0\n",
+        "get": b"g0\n", "dict": b"(d", "list": b"(l", "set": b"\x8f", "frozenset": b"(\x91", "buffer": b"\x97",
+        "second-proto": b"\x80\2N", "unknown": b"\xff",
+    }.items():  # fmt: skip
+        yield f"refused-opcode-{name}", pickled(opcodes)
+    for module, name in (("posix", "system"), ("builtins", "exec"), ("torch", "load"), ("numpy", "dtype")):
+        yield f"refused-global-{module}-{name}", pickled(call(module, name, unicode("id")))
+        yield f"refused-stack-global-{module}-{name}", pickled(unicode(module) + unicode(name) + b"\x93", 4)
+    yield "refused-global-without-end", pickled(b"cos")
+    for name, number in HOSTILE.items():
+        if number > 1:
+            yield f"refused-text-length-{name}", pickled(b"X" + u32(min(number, 2**32 - 1)) + b"a")
+            yield f"refused-frame-{name}", pickled(b"\x95" + u64(number) + b"N", 4)
+            yield f"refused-memo-slot-{name}", pickled(b"Nr" + u32(min(number, 2**32 - 1)))
+    yield "refused-long-of-9-bytes", pickled(b"\x8a\x09" + bytes(9))
+    yield "refused-empty-memo-slot", pickled(b"Nq\1h\0")
+    for opcode in b"tuesabRQ\x85\x86\x87\x93":
+        yield f"refused-empty-stack-{opcode:02x}", pickled(bytes([opcode]))
+    yield "refused-append-to-none", pickled(b"NNa")
+    yield "refused-key-without-value", pickled(b"}(Nu")
+    yield "refused-pop-through-mark", pickled(b"N(\x85")
+    yield "refused-call-of-storage", pickled(b"ctorch\nFloatStorage\n)R")
+    yield "refused-call-of-none", pickled(b"N)R")
+    yield "refused-tensor-without-parts", pickled(call("torch._utils", "_rebuild_tensor_v2"))
+    yield "refused-tensor-of-none", pickled(torch_tensor(b"N"))
+    yield "refused-negative-offset", pickled(torch_tensor(offset=-1))
+    yield "refused-negative-extent", pickled(torch_tensor(shape=(-2, 3)))
+    yield "refused-strides-missing", pickled(torch_tensor(strides=(1,)))
+    yield "refused-rank-9", pickled(torch_tensor(shape=(1,) * 9, strides=(1,) * 9))
+    yield "refused-negative-storage", pickled(torch_tensor(torch_storage(elements=-1)))
+    yield "refused-persistent-id-of-none", pickled(b"NQ")
+    yield "refused-storage-of-other-class", pickled(
+        pack(unicode("storage"), b"ccollections\nOrderedDict\n", unicode("0"), unicode("cpu"), integer(1)) + b"Q"
+    )
+    yield "refused-long-key", pickled(torch_storage(key="0" * 256))
+
+
+# --- PyTorch: the whole file ----------------------------------------------------------------------------------
+
+
+class Pipe(io.BytesIO):
+    """Sizes and checksums then follow the bytes, as in torch's own files."""
+
+    def seekable(self):
+        return False
+
+    def seek(self, *_):
+        raise OSError
+
+    def tell(self):
+        raise OSError
+
+
+def archive(members, method=zipfile.ZIP_STORED, raw=None):
+    raw = raw or io.BytesIO()
+    with zipfile.ZipFile(raw, "w", method) as file:
+        for name, content in members:
+            file.writestr(zipfile.ZipInfo(name), content, method)
+    return raw.getvalue()
+
+
+def with_zip64_end(plain, count=None):
+    """The archive with a ZIP64 end of its directory before the plain one."""
+    position = plain.rindex(b"PK\5\6")
+    entries, size, offset = struct.unpack_from("<HII", plain, position + 10)
+    numbers = (entries if count is None else count,) * 2 + (size, offset)
+    end = b"PK\6\6" + struct.pack("<QHHII", 44, 45, 45, 0, 0) + struct.pack("<QQQQ", *numbers)
+    return plain[:position] + end + b"PK\6\7" + struct.pack("<IQI", 0, position, 1) + plain[position:]
+
+
+def torch_file(pickle, storages=(bytes(24),), extra=()):
+    members = [("m/data.pkl", pickle), ("m/byteorder", b"little")]
+    members += [(f"m/data/{i}", storage) for i, storage in enumerate(storages)]
+    return archive(members + list(extra))
+
+
+def torch_files():
+    def one(**parts):
+        return pickled(mapping({"a": torch_tensor(**parts)}))
+
+    plain = torch_file(one())
+    yield "valid-dense", plain
+    yield "valid-transposed", torch_file(one(shape=(3, 2), strides=(1, 3)))
+    yield "valid-slice", torch_file(one(offset=1, shape=(2, 2)))
+    yield "valid-scalar", torch_file(one(offset=5, shape=(), strides=()))
+    yield "valid-no-elements", torch_file(one(offset=6, shape=(0, 9)))
+    yield "valid-parameter", torch_file(pickled(mapping({"a": torch_parameter(torch_tensor())})))
+    yield "valid-wrapped", torch_file(pickled(mapping({"state_dict": mapping({"a": torch_tensor()})})))
+    yield "valid-two-names-of-one-storage", torch_file(
+        pickled(mapping({"a": torch_tensor(), "b": torch_tensor(offset=3, shape=(3,), strides=(1,))}))
+    )
+    yield "valid-integers-left-out", torch_file(
+        pickled(mapping({"a": torch_tensor(), "i": torch_tensor(torch_storage("IntStorage"))}))
+    )
+    yield "valid-sizes-behind-the-bytes", archive([("m/data.pkl", one()), ("m/data/0", bytes(24))], raw=Pipe())
+    yield "valid-zip64-end", with_zip64_end(plain)
+    yield "valid-without-byteorder", archive([("m/data.pkl", one()), ("m/data/0", bytes(24))])
+    for kind, size in {"Double": 8, "Half": 2, "BFloat16": 2}.items():
+        yield f"valid-{kind.lower()}", torch_file(
+            one(storage=torch_storage(kind + "Storage")), (bytes(6 * size),)
+        )
+
+    yield "refused-nothing", b""
+    yield "refused-empty-archive", archive([])
+    for size in (1, 3, 30, len(plain) // 2, len(plain) - 23, len(plain) - 22, len(plain) - 1):
+        yield f"refused-cut-at-{size}", plain[:size]
+    yield "refused-compressed", archive(
+        [("m/data.pkl", one()), ("m/data/0", bytes(24))], zipfile.ZIP_DEFLATED
+    )
+    for name, path in {"up": "m/../../x", "root": "/x", "backslash": "m\\x", "elsewhere": "n/x"}.items():
+        yield f"refused-member-{name}", torch_file(one(), extra=[(path, b"x")])
+    yield "refused-member-twice", (
+        torch_file(one(), extra=[("m/data/1", bytes(24))]).replace(b"m/data/1", b"m/data/0")
+    )
+    yield "refused-big-endian", archive([("m/data.pkl", one()), ("m/data/0", bytes(24)), ("m/byteorder", b"big")])
+    yield "refused-checksum", torch_file(one(), (b"\1" * 24,)).replace(b"\1" * 24, b"\2" * 24)
+    yield "refused-no-pickle", archive([("m/data/0", bytes(24))])
+    yield "refused-no-folder", archive([("data.pkl", one())])
+    yield "refused-storage-missing", torch_file(one(), ())
+    yield "refused-storage-short", torch_file(one(), (bytes(23),))
+    yield "refused-storage-long", torch_file(one(), (bytes(25),))
+    yield "refused-not-a-dict", torch_file(pickled(b"]"))
+    yield "refused-empty-dict", torch_file(pickled(b"}"))
+    yield "refused-number-for-a-tensor", torch_file(pickled(mapping({"a": b"K\1"})))
+    yield "refused-integer-parameter", torch_file(
+        pickled(mapping({"a": torch_parameter(torch_tensor(torch_storage("IntStorage")))}))
+    )
+    yield "refused-name-twice", torch_file(pickled(b"}(" + (unicode("a") + torch_tensor()) * 2 + b"u"))
+    yield "refused-global", torch_file(pickled(call("posix", "system", unicode("id"))))
+    yield "refused-expanded", torch_file(one(strides=(0, 1)))
+    yield "refused-expanded-largest", torch_file(one(shape=(2**63 - 1,), strides=(0,)))
+    yield "refused-overlapping", torch_file(one(strides=(1, 1)))
+    yield "refused-outside", torch_file(one(offset=1))
+    yield "refused-far-outside", torch_file(one(strides=(2**63 - 1, 1)))
+    yield "refused-offset-wraps", torch_file(one(offset=2**63 - 1, strides=(2**63 - 1, 1)))
+    yield "refused-elements-wrap-before-zero", torch_file(
+        one(shape=(2**62, 2**62, 0), strides=(1, 1, 1))
+    )
+    position = plain.rindex(b"PK\5\6")
+    for name, number in (("more", 4), ("fewer", 2), ("most", 2**16 - 1)):
+        count = struct.pack("<H", number)
+        yield f"refused-count-{name}", plain[: position + 8] + count * 2 + plain[position + 12 :]
+    for name, number in HOSTILE.items():
+        yield f"refused-zip64-count-{name}", with_zip64_end(plain, number)
+    yield "refused-zip64-count-2e24", with_zip64_end(plain, 2**24)
+    entry_at = plain.rindex(b"PK\1\2")  # of the storage
+    for name, number in HOSTILE.items():
+        if number > 1 and number < 2**32:
+            yield f"refused-size-{name}", plain[: entry_at + 20] + u32(number) * 2 + plain[entry_at + 28 :]
+            yield f"refused-header-at-{name}", plain[: entry_at + 42] + u32(number) + plain[entry_at + 46 :]
+
+
 def write(name, files):
     folder = Path(__file__).parent / "corpus" / name
     folder.mkdir(parents=True, exist_ok=True)
@@ -332,3 +567,5 @@ def write(name, files):
 if __name__ == "__main__":
     write("gguf", gguf_files())
     write("safetensors", safetensors_files())
+    write("pickle", pickle_files())
+    write("torch", torch_files())

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Drives the tokenizer from another program, for python_oracle.py: requests on stdin, answers on stdout.
+// Drives the tokenizer from another program, for the oracles in Python: requests on stdin, answers on stdout.
 // Request: one character, uint32 size, that many bytes. 'e': text to encode, 'p': the same with control
 // pieces, 'd': int32 ids to decode. Answer: uint32 size and that many bytes (ids or text). Native byte order.
 #include <cstdint>
@@ -9,15 +9,25 @@
 #include <iostream>
 #include <iterator>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "tokenizer/tokenizer.h"
+#include "tokenizer/tokenizer_json.h"
+#include "weights/strict_json.h"
 
 namespace {
 
 using ttt::tokenizer::SpecialTokens;
 using ttt::tokenizer::TokenId;
 using ttt::tokenizer::Tokenizer;
+
+std::string from_json(const std::string& text, const std::string& path) {
+  ttt::tokenizer::TokenizerJson json(path);
+  ttt::weights::ForwardingListener listener(json);
+  ttt::weights::parse_strict_json(text, path, listener);
+  return json.sentencepiece_model();
+}
 
 std::string answer(const Tokenizer& tokenizer, char request, const std::string& payload) {
   if (request == 'd') {
@@ -45,11 +55,12 @@ void serve(const Tokenizer& tokenizer) {
 
 int main(int argc, char** argv) try {
   if (argc != 2) {
-    std::cerr << "usage: encode_lines TOKENIZER.MODEL < requests > answers\n";
+    std::cerr << "usage: encode_lines {TOKENIZER.MODEL | TOKENIZER.JSON} < requests > answers\n";
     return 2;
   }
   std::ifstream file(argv[1], std::ios::binary);
-  const std::string model{std::istreambuf_iterator<char>(file), {}};
+  std::string model{std::istreambuf_iterator<char>(file), {}};
+  if (std::string_view(argv[1]).ends_with(".json")) model = from_json(model, argv[1]);
   std::ios::sync_with_stdio(false);
   serve(Tokenizer::from_model(model, argv[1]));
   return 0;

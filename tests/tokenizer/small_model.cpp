@@ -13,7 +13,6 @@
 #include "tokenizer/utf8.h"
 
 namespace ttt::tokenizer {
-namespace {
 
 std::string read_file(const std::string& name) {
   std::ifstream file(std::string(TTT_TEST_DATA) + "/tokenizer/" + name, std::ios::binary);
@@ -35,7 +34,13 @@ std::string unescaped(std::string_view text) {
   return out;
 }
 
-}  // namespace
+std::vector<TokenId> parsed_ids(const std::string& text) {
+  std::vector<TokenId> ids;
+  std::istringstream numbers(text);
+  for (std::string number; text != "-" && std::getline(numbers, number, ',');)
+    ids.push_back(std::stoi(number));
+  return ids;
+}
 
 std::string read_model(std::string_view name) { return read_file(fmt::format("{}.model", name)); }
 
@@ -129,12 +134,7 @@ std::vector<GoldenLine> read_golden_lines() {
   std::vector<GoldenLine> lines;
   std::string model, kind, text, ids;
   while (file >> model >> kind >> text >> ids) {
-    GoldenLine line{model, kind == "d", unescaped(text), {}};
-    std::istringstream numbers(ids);
-    for (std::string number; ids != "-" && std::getline(numbers, number, ',');) {
-      line.ids.push_back(std::stoi(number));
-    }
-    lines.push_back(std::move(line));
+    lines.push_back({model, kind == "d", unescaped(text), parsed_ids(ids)});
   }
   return lines;
 }

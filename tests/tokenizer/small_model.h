@@ -22,6 +22,7 @@ namespace ttt::tokenizer {
 
 inline constexpr std::string_view kModelNames[] = {"demo", "unigram_nfkc", "bpe_bytes", "bpe_rules"};
 
+std::string read_file(const std::string& name);  // of this folder
 std::string read_model(std::string_view name);
 Tokenizer load_model(std::string_view name);
 
@@ -63,6 +64,9 @@ struct GoldenLine {
   std::vector<TokenId> ids;
 };
 std::vector<GoldenLine> read_golden_lines();
+// A text or ids as such a line has them.
+std::string unescaped(std::string_view text);
+std::vector<TokenId> parsed_ids(const std::string& text);
 
 // Ids as no encoder writes them: broken characters, control pieces between bytes, leading spaces.
 std::vector<TokenId> random_ids(const Tokenizer& tokenizer, std::mt19937& random);

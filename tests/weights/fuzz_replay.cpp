@@ -4,9 +4,13 @@
 #include <catch2/catch.hpp>
 
 #include "tests/weights/fixtures.h"
+#include "weights/pickle.h"
+#include "weights/torch_checkpoint.h"
 
 extern "C" int fuzz_gguf(const std::uint8_t* data, std::size_t size);
+extern "C" int fuzz_pickle(const std::uint8_t* data, std::size_t size);
 extern "C" int fuzz_safetensors(const std::uint8_t* data, std::size_t size);
+extern "C" int fuzz_torch(const std::uint8_t* data, std::size_t size);
 
 namespace ttt::weights {
 namespace {
@@ -44,6 +48,26 @@ TEST_CASE("fuzz replay: the corpus of safetensors files is judged as its names s
   const Counts counts = replay("safetensors", fuzz_safetensors, parse_safetensors);
   CHECK(counts.valid >= 15);
   CHECK(counts.refused >= 80);
+}
+
+TEST_CASE("fuzz replay: the corpus of pickles is judged as its names say") {
+  const Counts counts =
+      replay("pickle", fuzz_pickle, [](const std::string& bytes) { read_pickle(bytes, "test.bin"); });
+  CHECK(counts.valid >= 8);
+  CHECK(counts.refused >= 40);
+}
+
+TEST_CASE("fuzz replay: the corpus of PyTorch files is judged as its names say") {
+  const Counts counts = replay("torch", fuzz_torch, [](const std::string& bytes) {
+    const auto checkpoint = TorchCheckpoint::parse(bytes_of(bytes), "test.bin");
+    for (std::size_t i = 0; i < checkpoint->tensors().size(); ++i) {
+      const ArchivedTensor& tensor = checkpoint->tensors()[i];
+      std::vector<std::byte> values(*tensor_bytes(tensor.dtype, tensor.shape));
+      checkpoint->read(i, values);
+    }
+  });
+  CHECK(counts.valid >= 8);
+  CHECK(counts.refused >= 20);
 }
 
 }  // namespace
