@@ -263,14 +263,32 @@ void Commands::add_convert() {
            "Ctrl-C leaves nothing behind (a second one may leave a .ttt-*.tmp file).",
            [this] { return cli::convert(convert_); }});
   convert.text("SRC", convert_.source, "SRC",
-               "a Hugging Face folder (config.json, *.safetensors, tokenizer.model), "
-               "or a .gguf file");
+               "a Hugging Face folder (config.json, *.safetensors, tokenizer.model), a .gguf file, or a JAX "
+               "checkpoint (streaming_train_state, streaming_params) or the folder that holds it");
   convert.text("OUT", convert_.output, "OUT", "the file to write");
   convert.choice("--type", convert_.type, {"f32", "f16", "bf16"},
                  "type of the matrices; norms, rates, convolutions and initial fast weights stay f32");
+  Option& preset =
+      convert.optional_text("--preset", convert_.preset, "SIZE",
+                            "of a JAX checkpoint: the size it must have, 125m, 350m, 760m, 1.3b, or 125m-mlp "
+                            "and so on; its tensors "
+                            "tell the size anyway, this tells that training was the published one");
+  preset.suggestions = official_sizes();
+  no_environment(preset);
+  no_environment(convert.number("--base-lr", convert_.base_lr, 0.0, 1e6, "X",
+                                "of a JAX checkpoint: the inner base learning rate of training, which no "
+                                "tensor tells; 0: as config.json or --preset says, else 1 for TTT-Linear "
+                                "and 0.1 for TTT-MLP, with a warning"));
+  no_environment(
+      convert.optional_text("--tokenizer", convert_.tokenizer, "FILE",
+                            "the SentencePiece model to put in; else the folder's tokenizer.model"));
+  no_environment(convert.flag("--dry-run", convert_.dry_run, "say what SRC is, write nothing"));
   no_environment(convert.flag("--force", convert_.force, "replace an existing file"));
   add_verbose(convert);
   convert.example("ttt convert folder model.gguf --type bf16", "half the size, made once");
+  convert.example(
+      "ttt convert streaming_train_state model.gguf --preset 1.3b-mlp --tokenizer tokenizer.model",
+      "a published JAX checkpoint, as training wrote it");
 }
 
 void Commands::add_eval() {

@@ -3,17 +3,24 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <chrono>
 #include <filesystem>
 #include <system_error>
+#include <utility>
 
 #include "cli/exit_code.h"
+#include "cli/import_files.h"
+#include "cli/info.h"
 #include "cli/open_model.h"
 #include "cli/progress.h"
 #include "cli/readable.h"
 #include "cli/signals.h"
 #include "cli/standard_streams.h"
 #include "engine/convert.h"
+#include "engine/import.h"
+#include "engine/random_weights.h"
+#include "weights/import_source.h"
 
 namespace ttt::cli {
 namespace {
@@ -45,21 +52,70 @@ void check_free_space(const std::string& output, std::uint64_t wanted) {
                                        readable_bytes(space.available)));
 }
 
+// Says what was found, then writes it unless this is a dry run.
+void convert_model(const Model& model, const ModelInfo& info, const weights::GgufMetadata& metadata,
+                   const tokenizer::Tokenizer* tokenizer, const ConvertCommandOptions& options) {
+  const weights::DType type = *weights::dtype_from_name(options.type);
+  for (const std::string& warning : model.warnings) print_warning(warning);
+  if (tokenizer == nullptr) {
+    print_warning(
+        fmt::format("{} has no tokenizer.model: the new file will take and give token ids only; --tokenizer "
+                    "FILE adds one",
+                    options.source));
+  }
+  if (options.dry_run) {
+    print_notice(fmt::format("nothing written; the file would take about {}",
+                             readable_bytes(expected_bytes(model, tokenizer, type))));
+    return;
+  }
+  const bool is_widened = type == weights::DType::kF32 && model.token_embd.dtype == weights::DType::kBF16;
+  write_gguf(model, metadata, tokenizer, options.output, type);
+  if (is_widened) {
+    print_notice(fmt::format("the matrices of {} are BF16: --type bf16 keeps their values at half the size",
+                             info.path));
+  }
+}
+
+ImportOptions import_options(const ConvertCommandOptions& options) {
+  ImportOptions result;
+  if (options.preset) {
+    if (std::ranges::find(official_sizes(), *options.preset) == official_sizes().end()) {
+      throw UsageError(fmt::format("--preset: wanted one of {}, found '{}'",
+                                   fmt::join(official_sizes(), ", "), *options.preset));
+    }
+    result.size = *options.preset;
+  }
+  if (options.base_lr > 0.0) result.base_lr = static_cast<float>(options.base_lr);
+  return result;
+}
+
 }  // namespace
 
 int convert(const ConvertCommandOptions& options) {
   require_model(options.source);
-  if (options.output.empty()) throw UsageError("name the file to write: ttt convert SRC OUT.gguf");
-  check_output(options.output, options.force);
-  const weights::DType type = *weights::dtype_from_name(options.type);
-  const ModelFiles files(options.source);
-  for (const std::string& warning : files.model.warnings) print_warning(warning);
-  if (!files.tokenizer) {
-    print_warning(fmt::format("{} has no tokenizer.model: the new file will take and give token ids only",
-                              options.source));
+  if (!options.dry_run) {
+    if (options.output.empty()) throw UsageError("name the file to write: ttt convert SRC OUT.gguf");
+    check_output(options.output, options.force);
   }
-  write_gguf(files.model, files.checkpoint.metadata(), files.tokenizer ? &*files.tokenizer : nullptr,
-             options.output, type);
+  const ImportOptions importing = import_options(options);
+  if (auto source = weights::open_import_source(options.source)) {
+    const ImportFiles files(std::move(*source), importing, options.tokenizer.value_or(""));
+    const ModelInfo info = describe_import(files);
+    print_notice(recognised(info));
+    convert_model(files.model, info, {}, files.tokenizer ? &*files.tokenizer : nullptr, options);
+    return kOk;
+  }
+  const ModelFiles files(options.source);
+  if (!importing.size.empty() || importing.base_lr) {
+    throw UsageError(fmt::format(
+        "--preset and --base-lr are for JAX checkpoints; {} says these things itself", options.source));
+  }
+  const ModelInfo info = describe_model(files);
+  if (options.dry_run) print_notice(recognised(info));
+  std::optional<tokenizer::Tokenizer> given;
+  if (options.tokenizer) given = read_tokenizer(*options.tokenizer, files.model.config.vocab_size);
+  const std::optional<tokenizer::Tokenizer>& tokenizer = given ? given : files.tokenizer;
+  convert_model(files.model, info, files.checkpoint.metadata(), tokenizer ? &*tokenizer : nullptr, options);
   return kOk;
 }
 

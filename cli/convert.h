@@ -2,6 +2,7 @@
 // `ttt convert`: a checkpoint to one GGUF file.
 #pragma once
 
+#include <optional>
 #include <string>
 
 #include "engine/model.h"
@@ -12,9 +13,13 @@
 namespace ttt::cli {
 
 struct ConvertCommandOptions {
-  std::string source;  // a Hugging Face folder or a .gguf file
+  std::string source;  // a Hugging Face folder, a .gguf file, or a JAX checkpoint or its folder
   std::string output;
-  std::string type = "f32";  // of the matrices: f32, f16, bf16
+  std::string type = "f32";              // of the matrices: f32, f16, bf16
+  std::optional<std::string> preset;     // the official size that an import must have
+  double base_lr = 0.0;                  // of an import; 0: as the checkpoint, its folder or the preset says
+  std::optional<std::string> tokenizer;  // a tokenizer.model to put in; empty: the source's own
+  bool dry_run = false;                  // say what would be done, write nothing
   bool force = false;
 };
 

@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <cmath>
 #include <cstring>
+#include <utility>
 
 #include "cli/exit_code.h"
 #include "cli/json_output.h"
@@ -32,9 +33,10 @@ void add_tensor(ModelInfo& info, const weights::TensorView& view) {
   auto place = std::ranges::find(info.precision, type, &ModelInfo::Precision::type);
   if (place == info.precision.end()) place = info.precision.insert(place, {type, 0, 0});
   ++place->tensors;
-  place->bytes += view.bytes.size();
+  const std::uint64_t bytes = weights::tensor_bytes(view.dtype, view.shape).value_or(0);
+  place->bytes += bytes;
   info.parameters += weights::num_elements(view.shape).value_or(0);
-  info.tensors.push_back({view.name, type, view.shape, view.bytes.size()});
+  info.tensors.push_back({view.name, type, view.shape, bytes});
 }
 
 // The number of values that are NaN or infinite, and the index of the first.
@@ -43,11 +45,12 @@ struct NonFinite {
   std::uint64_t first = 0;
 };
 
-NonFinite find_non_finite(const weights::Checkpoint& checkpoint, const weights::TensorView& view) {
+NonFinite find_non_finite(const Model& model, const weights::TensorView& view) {
   NonFinite found;
+  std::vector<std::byte> fetched;
   std::uint64_t done = 0;
   std::vector<float> values;
-  for_each_piece_as(view, weights::DType::kF32,
+  for_each_piece_as(with_bytes(model, view, fetched), weights::DType::kF32,
                     [&](std::span<const std::byte> source, std::span<const std::byte> bytes) {
                       values.resize(bytes.size() / sizeof(float));
                       std::memcpy(values.data(), bytes.data(), bytes.size());
@@ -56,7 +59,7 @@ NonFinite find_non_finite(const weights::Checkpoint& checkpoint, const weights::
                         if (found.count++ == 0) found.first = done + i;
                       }
                       done += values.size();
-                      checkpoint.release(source);
+                      if (model.release) model.release(source);
                       check_interrupted();
                       return true;
                     });
@@ -71,6 +74,8 @@ void check_special_token(std::string_view name, std::optional<TokenId> config_id
 }
 
 std::string on_off(bool on) { return on ? "yes" : "no"; }
+
+std::string family(const ModelInfo& info) { return info.config.is_mlp() ? "TTT-MLP" : "TTT-Linear"; }
 
 std::string backbone(const ModelConfig& config) {
   const bool mamba = config.pre_conv && config.share_qk && config.use_gate;
@@ -107,7 +112,7 @@ std::string as_text(const ModelInfo& info, const InfoOptions& options) {
     text += fmt::format("  {:<16}{}\n", key, value);
   };
   if (!config.name.empty()) line("name", escaped(config.name));
-  line("family", config.is_mlp() ? "TTT-MLP" : "TTT-Linear");
+  line("family", family(info));
   line("parameters", readable_count(info.parameters));
   line("backbone", backbone(config));
   line("shape", fmt::format("{} layers of width {}, {} heads of {}, feed-forward {}",
@@ -139,36 +144,64 @@ std::string as_text(const ModelInfo& info, const InfoOptions& options) {
   return text;
 }
 
-}  // namespace
-
-ModelInfo describe_model(const ModelFiles& files) {
+// What does not depend on the format.
+ModelInfo describe(const Model& model, const std::optional<tokenizer::Tokenizer>& tokenizer) {
   ModelInfo info;
-  info.path = files.checkpoint.path();
-  info.format =
-      files.checkpoint.format() == weights::CheckpointFormat::kGguf ? "GGUF" : "Hugging Face folder";
-  info.config = files.model.config;
-  for (const NamedTensor& tensor : list_tensors(files.model)) add_tensor(info, tensor.view);
-  if (files.tokenizer) {
-    info.tokenizer = {.type = std::string(files.tokenizer->model_type()),
-                      .pieces = files.tokenizer->vocab_size(),
-                      .bos = files.bos_id(),
-                      .eos = files.eos_id(),
-                      .adds_bos = files.bos_id() && adds_bos(files.checkpoint)};
+  info.config = model.config;
+  for (const NamedTensor& tensor : list_tensors(model)) add_tensor(info, tensor.view);
+  if (tokenizer) {
+    info.tokenizer = {.type = std::string(tokenizer->model_type()),
+                      .pieces = tokenizer->vocab_size(),
+                      .bos = model.config.bos_token_id ? model.config.bos_token_id : tokenizer->bos_id(),
+                      .eos = model.config.eos_token_id ? model.config.eos_token_id : tokenizer->eos_id()};
+    info.tokenizer->adds_bos = info.tokenizer->bos.has_value();
   }
   info.fresh_state_bytes = state_bytes(info.config, 0);
   info.max_state_bytes = max_state_bytes(info.config);
-  info.file_bytes = files.checkpoint.file_bytes();
-  info.stored_hash = stored_hash(files.checkpoint);
-  info.warnings = files.model.warnings;
+  info.warnings = model.warnings;
   return info;
 }
 
+}  // namespace
+
+ModelInfo describe_model(const ModelFiles& files) {
+  ModelInfo info = describe(files.model, files.tokenizer);
+  info.path = files.checkpoint.path();
+  info.format =
+      files.checkpoint.format() == weights::CheckpointFormat::kGguf ? "GGUF" : "Hugging Face folder";
+  if (info.tokenizer) info.tokenizer->adds_bos = info.tokenizer->adds_bos && adds_bos(files.checkpoint);
+  info.file_bytes = files.checkpoint.file_bytes();
+  info.stored_hash = stored_hash(files.checkpoint);
+  return info;
+}
+
+ModelInfo describe_import(const ImportFiles& files) {
+  ModelInfo info = describe(files.model, files.tokenizer);
+  info.path = files.source.archive->path();
+  info.format = files.source.format;
+  info.file_bytes = files.source.file_bytes;
+  return info;
+}
+
+std::string recognised(const ModelInfo& info) {
+  const std::string_view size = official_size_of(info.config);
+  return fmt::format("{} of {}: {}{}{}, {} parameters, backbone {}, {}", info.format,
+                     readable_bytes(info.file_bytes), family(info), size.empty() ? "" : " ",
+                     size.substr(0, size.find('-')), readable_count(info.parameters), backbone(info.config),
+                     precision_text(info));
+}
+
 ModelInfo::Check check_model(const ModelFiles& files, const ModelInfo& info) {
+  return check_model(files.model, files.tokenizer ? &*files.tokenizer : nullptr, info);
+}
+
+ModelInfo::Check check_model(const Model& model, const tokenizer::Tokenizer* tokenizer,
+                             const ModelInfo& info) {
   ModelInfo::Check check;
   Progress progress("checking", Progress::Unit::kBytes);
   std::uint64_t total = 0;  // every byte is read twice
   for (const ModelInfo::Tensor& tensor : info.tensors) total += 2 * tensor.bytes;
-  check.weights_hash = weights_hash(files.checkpoint, files.model, [&](std::uint64_t hashed) {
+  check.weights_hash = weights_hash(model, [&](std::uint64_t hashed) {
     check_interrupted();
     progress.update(hashed, total);
   });
@@ -178,24 +211,35 @@ ModelInfo::Check check_model(const ModelFiles& files, const ModelInfo& info) {
         "convert it again");
   }
   std::uint64_t done = total / 2;
-  for (const NamedTensor& tensor : list_tensors(files.model)) {
-    const NonFinite found = find_non_finite(files.checkpoint, tensor.view);
-    progress.update(done += tensor.view.bytes.size(), total);
+  for (const NamedTensor& tensor : list_tensors(model)) {
+    const NonFinite found = find_non_finite(model, tensor.view);
+    done += weights::tensor_bytes(tensor.view.dtype, tensor.view.shape).value_or(0);
+    progress.update(done, total);
     if (found.count == 0) continue;
     check.problems.push_back(fmt::format("{}: {} values are NaN or infinite, the first is number {}",
                                          tensor.view.name, found.count, found.first));
   }
-  if (files.tokenizer) {
-    check_special_token("bos", info.config.bos_token_id, files.tokenizer->bos_id(), check.problems);
-    check_special_token("eos", info.config.eos_token_id, files.tokenizer->eos_id(), check.problems);
+  if (tokenizer != nullptr) {
+    check_special_token("bos", info.config.bos_token_id, tokenizer->bos_id(), check.problems);
+    check_special_token("eos", info.config.eos_token_id, tokenizer->eos_id(), check.problems);
   }
   return check;
 }
 
 int info(const InfoOptions& options) {
-  const ModelFiles files(options.model);
-  ModelInfo described = describe_model(files);
-  if (options.check) described.check = check_model(files, described);
+  require_model(options.model);
+  ModelInfo described;
+  if (auto source = weights::open_import_source(options.model)) {
+    const ImportFiles files(std::move(*source), {}, "");
+    described = describe_import(files);
+    if (options.check) {
+      described.check = check_model(files.model, files.tokenizer ? &*files.tokenizer : nullptr, described);
+    }
+  } else {
+    const ModelFiles files(options.model);
+    described = describe_model(files);
+    if (options.check) described.check = check_model(files, described);
+  }
   write_stdout(options.json ? to_json(described, options.tensors) : as_text(described, options));
   return described.check && !described.check->problems.empty() ? kInvalidModel : kOk;
 }

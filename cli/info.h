@@ -7,6 +7,7 @@
 #include <string>
 #include <vector>
 
+#include "cli/import_files.h"
 #include "cli/open_model.h"
 #include "engine/config.h"
 
@@ -43,7 +44,7 @@ struct ModelInfo {
   };
 
   std::string path;
-  std::string format;  // "GGUF", "Hugging Face folder"
+  std::string format;  // "GGUF", "Hugging Face folder", "JAX train state"
   ModelConfig config;
   std::uint64_t parameters = 0;
   std::vector<Precision> precision;
@@ -58,8 +59,13 @@ struct ModelInfo {
 };
 
 ModelInfo describe_model(const ModelFiles& files);
+ModelInfo describe_import(const ImportFiles& files);
+// One line for people: "JAX train state of 331 MB: TTT-Linear 125m, ...".
+std::string recognised(const ModelInfo& info);
 
-// Reads every weight: recomputes the hash, looks for values that are not finite.
+// Reads every weight: recomputes the hash, looks for values that are not finite. `tokenizer` may be null.
+ModelInfo::Check check_model(const Model& model, const tokenizer::Tokenizer* tokenizer,
+                             const ModelInfo& info);
 ModelInfo::Check check_model(const ModelFiles& files, const ModelInfo& info);
 
 // Returns kInvalidModel if a check found a problem.

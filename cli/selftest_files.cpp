@@ -210,7 +210,7 @@ Measured mean_loss(const ModelFiles& files, Backend& backend, std::size_t count)
 }
 
 Measured demo_weights_known(const std::string& kind, const ModelFiles& files) {
-  const std::string hash = weights_hash(files.checkpoint, files.model);
+  const std::string hash = weights_hash(files.model);
   const bool known = hash == facts_of(kind).weights_hash;
   return {.value = known ? 0.0 : 1.0,
           .unit = "of 1 hashes differ",

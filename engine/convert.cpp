@@ -114,6 +114,7 @@ ConvertResult convert(const Model& model, const GgufMetadata& source, const toke
                              infos);
   WeightsHash hash;
   std::uint64_t written = 0;
+  std::vector<std::byte> fetched;
   for (const NamedTensor& tensor : tensors) {
     const DType type = stored_type(tensor, options.matrix_type);
     hash.begin_tensor(tensor.view.name, type, tensor.view.shape);
@@ -125,7 +126,7 @@ ConvertResult convert(const Model& model, const GgufMetadata& source, const toke
       written += bytes.size();
       return !options.progress || options.progress(written, total);
     };
-    if (!for_each_piece_as(tensor.view, type, write_piece)) return {};
+    if (!for_each_piece_as(with_bytes(model, tensor.view, fetched), type, write_piece)) return {};
   }
   if (tokenizer != nullptr) writer.write(std::as_bytes(std::span(tokenizer->model_bytes())));
   ConvertResult result{.completed = true, .file_bytes = 0, .weights_hash = hash.hex()};

@@ -25,7 +25,8 @@ struct ConvertResult {
   std::string weights_hash;
 };
 
-// One pass, a few MiB of memory whatever the model's size. The file appears whole or not at all. Throws
+// One pass, a few MiB of memory whatever the model's size; besides, where weights are fetched, the largest of
+// them twice. The file appears whole or not at all. Throws
 // weights::CheckpointError, std::system_error (disk full ...). `tokenizer` may be null.
 // `source`: the metadata of the file that the model came from, if it was GGUF; what it says about itself goes
 // along.

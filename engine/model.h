@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // The architecture on one page: every weight of a TTT language model with its shape. Views into an opened
-// checkpoint, shapes checked once. A tensor that the configuration does not ask for has no bytes.
+// checkpoint, shapes checked once. A tensor that the configuration does not ask for has no bytes. How each
+// weight is called in which format: tensor_table.h.
 //
 // Symbols: V vocabulary, d width, m SwiGLU width, H heads, f = d/H head size, m' inner width (f for
 // TTT-Linear, 4f for TTT-MLP), K mini-batch size, c convolution width. Matrices are [out, in].
@@ -60,6 +61,9 @@ struct Model {
   // Says that nobody will read these bytes of a tensor again, so that their memory is free: those of a file
   // come back if they are read all the same, random weights do not. May be empty.
   std::function<void(std::span<const std::byte>)> release;
+  // Brings the bytes of a weight of list_tensors, for a model whose views have none because its weights are
+  // read one at a time (import.h). Empty for every other model.
+  std::function<std::vector<std::byte>(const weights::TensorView&)> fetch;
   weights::TensorView token_embd;     // [V, d]
   std::vector<LayerWeights> layers;   // [L]
   weights::TensorView output_norm;    // [d]
@@ -67,7 +71,7 @@ struct Model {
   std::vector<std::string> warnings;  // what a user should know about this checkpoint; one sentence each
 };
 
-// Reads the configuration and finds every tensor by the one name table (model.cpp). Throws
+// Reads the configuration and finds every tensor by the one name table. Throws
 // weights::CheckpointError: a tensor missing, of the wrong shape or type, or not asked for by the
 // configuration. The views borrow from `checkpoint`, which must outlive the model.
 Model load_model(const weights::Checkpoint& checkpoint);
@@ -78,6 +82,9 @@ Model load_model(const weights::Checkpoint& checkpoint);
 Model assemble_model(const ModelConfig& config,
                      const std::function<weights::TensorView(std::string name, weights::Shape shape,
                                                              bool is_matrix)>& provide);
+
+// What a user should know about such a configuration, one sentence each.
+std::vector<std::string> config_warnings(const ModelConfig& config);
 
 // A weight under the name and shape it has in a GGUF file.
 struct NamedTensor {

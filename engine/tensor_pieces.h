@@ -7,10 +7,22 @@
 #include <span>
 #include <vector>
 
+#include "engine/model.h"
 #include "weights/element_type.h"
 #include "weights/tensor.h"
 
 namespace ttt {
+
+// A weight of list_tensors(model) with its bytes; where the model has to fetch them, they lie in `buffer`.
+inline weights::TensorView with_bytes(const Model& model, const weights::TensorView& view,
+                                      std::vector<std::byte>& buffer) {
+  weights::TensorView whole = view;
+  if (model.fetch) {
+    buffer = model.fetch(view);
+    whole.bytes = buffer;
+  }
+  return whole;
+}
 
 // Calls fn(source_bytes, bytes_as_type) for consecutive pieces until it returns false; then returns false.
 // REQUIRES: both types are float types.

@@ -75,15 +75,20 @@ std::string_view model_bytes(const Checkpoint& checkpoint) {
 std::optional<Tokenizer> load_tokenizer(const Checkpoint& checkpoint, std::size_t vocab_size) {
   const std::string_view bytes = model_bytes(checkpoint);
   if (bytes.empty()) return std::nullopt;
-  Tokenizer tokenizer = Tokenizer::from_model(bytes, checkpoint.path());
+  Tokenizer tokenizer = make_tokenizer(bytes, checkpoint.path(), vocab_size);
+  if (checkpoint.format() == CheckpointFormat::kGguf) check_lists(checkpoint, tokenizer);
+  return tokenizer;
+}
+
+Tokenizer make_tokenizer(std::string_view model, const std::string& file, std::size_t vocab_size) {
+  Tokenizer tokenizer = Tokenizer::from_model(model, file);
   if (std::cmp_greater(tokenizer.vocab_size(), vocab_size)) {
-    weights::refuse({.file = checkpoint.path(),
+    weights::refuse({.file = file,
                      .where = "tokenizer",
                      .wanted = fmt::format("at most {} pieces, the model's vocabulary", vocab_size),
                      .found = fmt::format("{}", tokenizer.vocab_size()),
                      .remedy = "The tokenizer belongs to another model."});
   }
-  if (checkpoint.format() == CheckpointFormat::kGguf) check_lists(checkpoint, tokenizer);
   return tokenizer;
 }
 

@@ -5,6 +5,7 @@
 
 #include <cstddef>
 #include <optional>
+#include <string>
 #include <string_view>
 
 #include "tokenizer/tokenizer.h"
@@ -18,6 +19,9 @@ inline constexpr std::string_view kTokenizerTensor = "tokenizer.sentencepiece"; 
 // or the vocabulary is larger than the embedding, tokenizer::TokenizerError where the model is invalid.
 std::optional<tokenizer::Tokenizer> load_tokenizer(const weights::Checkpoint& checkpoint,
                                                    std::size_t vocab_size);
+
+// Of a tokenizer.model for a model of this vocabulary; `file` stands in messages. Throws like load_tokenizer.
+tokenizer::Tokenizer make_tokenizer(std::string_view model, const std::string& file, std::size_t vocab_size);
 
 // Whether a text prompt begins with bos, if there is one: what the file says, else yes.
 bool adds_bos(const weights::Checkpoint& checkpoint);

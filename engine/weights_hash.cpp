@@ -39,17 +39,17 @@ std::string WeightsHash::hex() const {
   return fmt::format("{:016x}{:016x}", hash.high64, hash.low64);
 }
 
-std::string weights_hash(const weights::Checkpoint& checkpoint, const Model& model,
-                         const std::function<void(std::uint64_t)>& progress) {
+std::string weights_hash(const Model& model, const std::function<void(std::uint64_t)>& progress) {
   WeightsHash hash;
+  std::vector<std::byte> fetched;
   std::uint64_t done = 0;
   for (const NamedTensor& tensor : list_tensors(model)) {
     const weights::DType type = tensor.is_matrix ? tensor.view.dtype : weights::DType::kF32;
     hash.begin_tensor(tensor.view.name, type, tensor.view.shape);
-    for_each_piece_as(tensor.view, type,
+    for_each_piece_as(with_bytes(model, tensor.view, fetched), type,
                       [&](std::span<const std::byte> source, std::span<const std::byte> bytes) {
                         hash.update(bytes);
-                        checkpoint.release(source);
+                        if (model.release) model.release(source);
                         done += source.size();
                         if (progress) progress(done);
                         return true;

@@ -27,8 +27,7 @@ class WeightsHash {
   std::unique_ptr<State> state_;
 };
 
-// Reads every byte once; `progress` is told the bytes read so far.
-std::string weights_hash(const weights::Checkpoint& checkpoint, const Model& model,
-                         const std::function<void(std::uint64_t)>& progress = {});
+// Reads every byte once and releases it; `progress` is told the bytes read so far.
+std::string weights_hash(const Model& model, const std::function<void(std::uint64_t)>& progress = {});
 
 }  // namespace ttt

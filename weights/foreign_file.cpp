@@ -1,7 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "weights/foreign_file.h"
 
+#include <fmt/format.h>
+
 #include "weights/checkpoint_error.h"
+#include "weights/jax_checkpoint.h"
 
 namespace ttt::weights {
 namespace {
@@ -17,15 +20,11 @@ bool is_pickle(std::string_view prefix) {
   return byte_at(prefix, 0) == 0x80 && byte_at(prefix, 1) >= 2 && byte_at(prefix, 1) <= 5;
 }
 
-// JAX writes a stream of pairs [path, payload], or one map of strings.
-bool is_msgpack(std::string_view prefix) {
+// What Flax itself writes: one map of strings.
+bool is_flax_map(std::string_view prefix) {
   const unsigned first = byte_at(prefix, 0);
   const unsigned second = byte_at(prefix, 1);
-  const bool pair_with_path =
-      first == 0x92 && ((second >= 0x90 && second <= 0x9f) || second == 0xdc || second == 0xdd);
-  const bool map_with_name =
-      first >= 0x81 && first <= 0x8f && ((second >= 0xa1 && second <= 0xbf) || second == 0xd9);
-  return pair_with_path || map_with_name;
+  return first >= 0x81 && first <= 0x8f && ((second >= 0xa1 && second <= 0xbf) || second == 0xd9);
 }
 
 bool is_safetensors(std::string_view prefix) {
@@ -69,11 +68,17 @@ void refuse_foreign_file(const std::string& path, std::string_view prefix) {
                                    "code when it is loaded)",
          .remedy = "Load it in Python where you trust it, and write it with safetensors.torch.save_file."});
   }
-  if (is_msgpack(prefix)) {
+  if (is_jax_stream(prefix)) {
     refuse({.file = path,
             .wanted = kWanted,
-            .found = "a JAX file (msgpack)",
-            .remedy = "Convert it to a Hugging Face folder with the conversion script of ttt-lm-pytorch."});
+            .found = "a JAX file (a training checkpoint)",
+            .remedy = fmt::format("Convert it once: ttt convert {} model.gguf", path)});
+  }
+  if (is_flax_map(prefix)) {
+    refuse({.file = path,
+            .wanted = kWanted,
+            .found = "a JAX file of another form (one map; only streams of pairs are read)",
+            .remedy = "Take the file that training wrote, streaming_train_state or streaming_params."});
   }
   if (is_safetensors(prefix)) {
     refuse({.file = path,

@@ -13,7 +13,7 @@ using weights::DType;
 namespace {
 
 std::string hash_of(const weights::Checkpoint& checkpoint) {
-  return weights_hash(checkpoint, load_model(checkpoint));
+  return weights_hash(load_model(checkpoint));
 }
 
 }  // namespace
@@ -43,7 +43,7 @@ TEST_CASE("progress counts every byte of the source once") {
   std::uint64_t total = 0;
   for (const weights::TensorView& tensor : checkpoint.tensors()) total += tensor.bytes.size();
   std::uint64_t last = 0;
-  weights_hash(checkpoint, load_model(checkpoint), [&](std::uint64_t done) {
+  weights_hash(load_model(checkpoint), [&](std::uint64_t done) {
     CHECK(done > last);
     last = done;
   });

@@ -183,6 +183,129 @@ def gguf_files():
     yield "refused-zip", b"PK\3\4" + bytes(60)
 
 
+# --- JAX ------------------------------------------------------------------------------------------------------
+
+
+def sized(raw, leads):
+    for lead, form in zip(leads, ("B", ">H", ">I")):
+        if len(raw) < 2 ** (8 * struct.calcsize(form)):
+            return bytes([lead]) + struct.pack(form, len(raw))
+    raise ValueError("too long")
+
+
+def binary(raw):
+    return sized(raw, (0xC4, 0xC5, 0xC6)) + raw
+
+
+def extension(kind, raw):
+    return sized(raw, (0xC7, 0xC8, 0xC9)) + struct.pack("b", kind) + raw
+
+
+def string(s):
+    raw = s if isinstance(s, bytes) else s.encode()
+    return (bytes([0xA0 | len(raw)]) if len(raw) < 32 else sized(raw, (0xD9, 0xDA, 0xDB))) + raw
+
+
+def unsigned(n):
+    return bytes([n]) if n < 128 else b"\xcf" + struct.pack(">Q", n)
+
+
+def sequence(*values):
+    return bytes([0x90 | len(values)]) + b"".join(values)
+
+
+def mapping(*pairs):
+    return bytes([0x80 | len(pairs)]) + b"".join(string(key) + value for key, value in pairs)
+
+
+def jax_array(shape=(1,), dtype="int8", data=b"a", kind=1):
+    return extension(kind, sequence(sequence(*map(unsigned, shape)), string(dtype), binary(data)))
+
+
+def record(path=("w",), payload=None):
+    return sequence(sequence(*map(string, path)), binary(jax_array() if payload is None else payload))
+
+
+def chunked(*chunks, shape=(2,), marker=b"\xc3"):
+    extents = mapping(*((str(i), unsigned(n)) for i, n in enumerate(shape)))
+    return mapping(("__msgpack_chunked_array__", marker), ("shape", extents), ("chunks", mapping(*chunks)))
+
+
+def jax_files():
+    step = record(("step",), jax_array((), "int32", u32(4800)))
+    moments = record(("opt_state", "1", "0", "mu", "params", "w"))
+    state = step + record(("params", "params", "model", "ttt_norm/scale"), jax_array((2, 2), "bfloat16", b"abcdefgh"))
+
+    yield "valid-parameter", record()
+    yield "valid-train-state", state + moments
+    yield "valid-plain-step", record(("step",), b"\x01") + record()
+    yield "valid-moments-first", moments + record()
+    yield "valid-one-params-prefix", record(("params", "w"))
+    yield "valid-empty-array", record(payload=jax_array((0, 3), "float32", b""))
+    yield "valid-scalar-extension", record(payload=jax_array((), "float64", bytes(8), kind=3))
+    yield "valid-string-payload", sequence(sequence(string("w")), string(jax_array()))
+    yield "valid-chunks", record(payload=chunked(("0", jax_array()), ("1", jax_array())))
+    yield "valid-chunks-in-another-order", record(payload=chunked(("1", jax_array()), ("0", jax_array())))
+    yield "valid-16-bit-sizes", record(payload=jax_array((300,), "uint8", bytes(300)))
+    yield "valid-32-bit-path", b"\x92\xdd\0\0\0\x01" + string("w") + binary(jax_array())
+    for dtype, size in {"float16": 2, "float32": 4, "float64": 8, "int64": 8, "int16": 2, "bool": 1}.items():
+        yield f"valid-{dtype}", record(payload=jax_array((2,), dtype, bytes(2 * size)))
+
+    sample = state + moments
+    for cut in (1, 2, 3, 8, 12, 20, 30, 31, 40, 60, 70, 80, len(state) + 5, len(sample) - 1):
+        yield f"refused-cut-at-{cut}", sample[:cut]
+    yield "refused-nothing", b""
+    yield "refused-no-parameters", step
+    yield "refused-triple", b"\x93\x91\xa1w\xc0\xc0"
+    yield "refused-map", mapping(("w", jax_array()))
+    yield "refused-deep-arrays", b"\x91" * 1000
+    yield "refused-deep-skipped-value", b"\x92\x91" + string("step") + b"\x91" * 1000
+    yield "refused-byte-behind", record() + b"\n"
+    yield "refused-c1", b"\x92\x91" + string("w") + b"\xc1"
+    yield "refused-nil-payload", sequence(sequence(string("w")), b"\xc0")
+    yield "refused-number-payload", record(payload=b"\x01")
+    yield "refused-byte-in-payload", record(payload=jax_array() + b"x")
+    triple = sequence(sequence(unsigned(1)), string("int8"), binary(b"a"))
+    yield "refused-byte-in-extension", record(payload=extension(1, triple + b"x"))
+    yield "refused-complex", record(payload=extension(2, sequence(b"\x01", b"\x02")))
+    yield "refused-extension-4", record(payload=jax_array(kind=4))
+    yield "refused-object", record(payload=jax_array(dtype="object"))
+    yield "refused-void", record(payload=jax_array(dtype="|V2"))
+    triple = sequence(sequence(b"\xff"), string("int8"), binary(b"a"))
+    yield "refused-negative-extent", record(payload=extension(1, triple))
+    yield "refused-rank-9", record(payload=jax_array((1,) * 9))
+    yield "refused-too-few-bytes", record(payload=jax_array((2,)))
+    yield "refused-too-many-bytes", record(payload=jax_array((1,), data=b"ab"))
+    yield "refused-elements-wrap", record(payload=jax_array((2**32, 2**32), data=b""))
+    yield "refused-bytes-wrap", record(payload=jax_array((2**62,), "float32", b""))
+    yield "refused-twice", record() + record()
+    yield "refused-twice-by-slash", record(("a", "b")) + record(("a/b",))
+    yield "refused-empty-path", sequence(sequence(), binary(jax_array()))
+    yield "refused-empty-component", record(("",))
+    yield "refused-broken-utf8", record((b"\xff",))
+    yield "refused-long-name", record(("n" * 257,))
+    yield "refused-number-in-path", sequence(sequence(b"\x01"), binary(jax_array()))
+    for name, lie in {
+        "bin8": b"\xc4\xff",
+        "bin16": b"\xc5\xff\xff",
+        "bin32": b"\xc6\xff\xff\xff\xff",
+        "str32": b"\xdb\xff\xff\xff\xff",
+        "array16": b"\xdc\xff\xff",
+        "array32": b"\xdd\xff\xff\xff\xff",
+        "map32": b"\xdf\xff\xff\xff\xff",
+        "ext32": b"\xc9\xff\xff\xff\xff\x01",
+    }.items():
+        yield f"refused-{name}-lie-in-step", b"\x92\x91" + string("step") + lie + b"x"
+        yield f"refused-{name}-lie-in-payload", b"\x92\x91" + string("w") + binary(lie + b"x")
+    yield "refused-chunk-missing", record(payload=chunked(("0", jax_array()), shape=(2,)))
+    yield "refused-chunk-0-2", record(payload=chunked(("0", jax_array()), ("2", jax_array())))
+    yield "refused-chunk-01", record(payload=chunked(("0", jax_array()), ("01", jax_array())))
+    yield "refused-no-chunks", record(payload=chunked(shape=(0,)))
+    yield "refused-chunks-of-two-types", record(payload=chunked(("0", jax_array()), ("1", jax_array((1,), "uint8"))))
+    yield "refused-chunk-marker-false", record(payload=chunked(("0", jax_array()), shape=(1,), marker=b"\xc2"))
+    yield "refused-other-map", record(payload=mapping(("a", b"\x01")))
+
+
 # --- safetensors ----------------------------------------------------------------------------------------------
 
 
@@ -566,6 +689,7 @@ def write(name, files):
 
 if __name__ == "__main__":
     write("gguf", gguf_files())
+    write("jax", jax_files())
     write("safetensors", safetensors_files())
     write("pickle", pickle_files())
     write("torch", torch_files())

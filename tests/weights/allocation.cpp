@@ -8,7 +8,9 @@
 #include <cstdlib>
 #include <new>
 
+#include "tests/jax_bytes.h"
 #include "tests/weights/fixtures.h"
+#include "weights/jax_checkpoint.h"
 #include "weights/limits.h"
 #include "weights/shard_index.h"
 
@@ -123,6 +125,23 @@ TEST_CASE("memory: no safetensors header asks for more than the file and a mebib
   for (const std::string& bytes : files) {
     INFO("file of " << bytes.size() << " bytes: " << bytes.substr(8, 40));
     CHECK(safetensors_request(bytes) <= bytes.size() + kAllowance);
+  }
+}
+
+TEST_CASE("memory: no length in a JAX stream asks for more than the file and a mebibyte") {
+  const std::string sample = test::sample_jax_stream();
+  std::vector<std::string> files = {"\x92\x91\xa4step\xc6\xff\xff\xff\xff",
+                                    "\x92\xdd\xff\xff\xff\xff\xa1w\xc4\x01x", std::string(1'000'000, '\x91')};
+  for (std::size_t i = 0; i + 5 < sample.size(); ++i) {  // the largest length and count at any place
+    for (const char lead : {'\xc6', '\xc9', '\xdb', '\xdd', '\xdf'}) {
+      std::string changed = sample;
+      changed.replace(i, 5, std::string(1, lead) + "\xff\xff\xff\xff");
+      files.push_back(std::move(changed));
+    }
+  }
+  for (const std::string& bytes : files) {
+    CHECK(largest_request_of([&] { JaxCheckpoint::parse(bytes_of(bytes), "test"); }) <=
+          bytes.size() + kAllowance);
   }
 }
 

@@ -21,7 +21,8 @@ TEST_CASE("foreign file: files of other tools are named, with the way to a check
   CHECK(contains(advice("\x80\x04\x95"), "a PyTorch file"));
   CHECK(contains(advice("\x92\x95\xa6params\xa6params"), "a JAX file"));
   CHECK(contains(advice("\x92\x91\xa4step\xc4"), "a JAX file"));
-  CHECK(contains(advice("\x81\xa6params\x83"), "a JAX file"));
+  CHECK(contains(advice("\x92\x91\xa4step\xc4"), "ttt convert file model.gguf"));
+  CHECK(contains(advice("\x81\xa6params\x83"), "a JAX file of another form"));
   CHECK(contains(advice("\x10\0\0\0\0\0\0\0{\"a\""sv), "Give the folder that holds it"));
   CHECK(contains(advice("version https://git-lfs.github.com/spec/v1\noid sha256:0"), "git lfs pull"));
   CHECK(contains(advice("<!DOCTYPE html>"), "a web page"));

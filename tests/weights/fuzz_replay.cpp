@@ -4,11 +4,13 @@
 #include <catch2/catch.hpp>
 
 #include "tests/weights/fixtures.h"
+#include "weights/jax_checkpoint.h"
 #include "weights/pickle.h"
 #include "weights/torch_checkpoint.h"
 
 extern "C" int fuzz_gguf(const std::uint8_t* data, std::size_t size);
 extern "C" int fuzz_pickle(const std::uint8_t* data, std::size_t size);
+extern "C" int fuzz_jax(const std::uint8_t* data, std::size_t size);
 extern "C" int fuzz_safetensors(const std::uint8_t* data, std::size_t size);
 extern "C" int fuzz_torch(const std::uint8_t* data, std::size_t size);
 
@@ -68,6 +70,13 @@ TEST_CASE("fuzz replay: the corpus of PyTorch files is judged as its names say")
   });
   CHECK(counts.valid >= 8);
   CHECK(counts.refused >= 20);
+}
+
+TEST_CASE("fuzz replay: the corpus of JAX streams is judged as its names say") {
+  const Counts counts = replay(
+      "jax", fuzz_jax, [](const std::string& bytes) { JaxCheckpoint::parse(bytes_of(bytes), "test"); });
+  CHECK(counts.valid >= 15);
+  CHECK(counts.refused >= 50);
 }
 
 }  // namespace

@@ -1,0 +1,40 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "cli/import_files.h"
+
+#include <utility>
+
+#include "engine/tokenizer_metadata.h"
+#include "weights/foreign_file.h"
+#include "weights/limits.h"
+#include "weights/mapped_file.h"
+
+namespace ttt::cli {
+namespace {
+
+Model import_from(const weights::ImportSource& source, ImportOptions options) {
+  options.config_json = source.config_json;
+  options.config_path = source.config_path;
+  return import_model(*source.archive, options);
+}
+
+std::optional<tokenizer::Tokenizer> tokenizer_of(const weights::ImportSource& source, const std::string& file,
+                                                 std::size_t vocab_size) {
+  if (!file.empty()) return read_tokenizer(file, vocab_size);
+  if (source.tokenizer_model.empty()) return std::nullopt;
+  return make_tokenizer(source.tokenizer_model, source.tokenizer_path, vocab_size);
+}
+
+}  // namespace
+
+ImportFiles::ImportFiles(weights::ImportSource from, ImportOptions options, const std::string& tokenizer_file)
+    : source(std::move(from)),
+      model(import_from(source, std::move(options))),
+      tokenizer(tokenizer_of(source, tokenizer_file, model.config.vocab_size)) {}
+
+tokenizer::Tokenizer read_tokenizer(const std::string& path, std::size_t vocab_size) {
+  const std::string bytes = weights::read_small_file(path, weights::limits::kMaxTokenizerBytes);
+  weights::refuse_stand_in(path, bytes);
+  return make_tokenizer(bytes, path, vocab_size);
+}
+
+}  // namespace ttt::cli

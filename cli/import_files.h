@@ -1,0 +1,32 @@
+// SPDX-License-Identifier: Apache-2.0
+// A checkpoint in a training format with what belongs to it, ready to be described or converted. Nothing
+// computes with it.
+#pragma once
+
+#include <optional>
+#include <string>
+
+#include "engine/import.h"
+#include "engine/model.h"
+#include "tokenizer/tokenizer.h"
+#include "weights/import_source.h"
+
+namespace ttt::cli {
+
+// Neither copied nor moved: the model borrows from the source.
+struct ImportFiles {
+  // The options' config_json and config_path come from the source. `tokenizer_file` wins over the source's
+  // tokenizer.model; empty: none. Throws as import_model and read_tokenizer do.
+  ImportFiles(weights::ImportSource from, ImportOptions options, const std::string& tokenizer_file);
+  ImportFiles(const ImportFiles&) = delete;
+  ImportFiles& operator=(const ImportFiles&) = delete;
+
+  weights::ImportSource source;
+  Model model;
+  std::optional<tokenizer::Tokenizer> tokenizer;
+};
+
+// A tokenizer.model for a model of this vocabulary. Throws CheckpointError, TokenizerError.
+tokenizer::Tokenizer read_tokenizer(const std::string& path, std::size_t vocab_size);
+
+}  // namespace ttt::cli

@@ -1,0 +1,85 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "weights/import_source.h"
+
+#include <fmt/format.h>
+
+#include <filesystem>
+#include <set>
+#include <system_error>
+#include <utility>
+
+#include "weights/checkpoint_error.h"
+#include "weights/foreign_file.h"
+#include "weights/jax_checkpoint.h"
+#include "weights/limits.h"
+#include "weights/mapped_file.h"
+
+namespace ttt::weights {
+namespace {
+
+namespace fs = std::filesystem;
+
+constexpr std::size_t kMaxListedNames = 1024;
+
+// Each format that is imported has its place here.
+std::optional<ImportSource> open_file(const std::string& path) {
+  const std::string prefix = read_prefix(path, kForeignPrefixBytes);
+  ImportSource source;
+  if (is_jax_stream(prefix)) {
+    auto archive = std::make_unique<JaxCheckpoint>(JaxCheckpoint::open(path));
+    source.format = archive->is_train_state() ? "JAX train state" : "JAX parameters";
+    source.file_bytes = archive->file_bytes();
+    source.archive = std::move(archive);
+    return source;
+  }
+  return std::nullopt;
+}
+
+// A companion's text; empty if there is none.
+std::string read_companion(const fs::path& path, std::uint64_t max_bytes) {
+  std::error_code error;
+  if (!fs::exists(path, error)) return {};
+  std::string text = read_small_file(path.string(), static_cast<std::size_t>(max_bytes));
+  refuse_stand_in(path.string(), text);
+  return text;
+}
+
+// The one file of a folder whose name says that it is a checkpoint of this kind; empty if there is none.
+std::string find_checkpoint(const std::string& folder) {
+  std::set<std::string> names;
+  std::error_code error;
+  std::size_t listed = 0;
+  for (fs::directory_iterator it(folder, error), end; !error && it != end && listed < kMaxListedNames;
+       it.increment(error), ++listed) {
+    std::string name = it->path().filename().string();
+    if (name == "model.safetensors" || name == "model.safetensors.index.json") return {};  // such a folder opens directly
+    if (name.starts_with("streaming_train_state") || name.starts_with("streaming_params")) {
+      names.insert(std::move(name));
+    }
+  }
+  if (names.empty()) return {};
+  if (names.size() > 1) {
+    refuse({.file = folder,
+            .wanted = "one checkpoint",
+            .found = fmt::format("{} and {}", *names.begin(), *std::next(names.begin())),
+            .remedy = "Name the file itself."});
+  }
+  return (fs::path(folder) / *names.begin()).string();
+}
+
+}  // namespace
+
+std::optional<ImportSource> open_import_source(const std::string& path) {
+  std::error_code error;
+  if (!fs::is_directory(path, error)) return open_file(path);
+  const std::string file = find_checkpoint(path);
+  std::optional<ImportSource> source = file.empty() ? std::nullopt : open_file(file);
+  if (!source) return std::nullopt;
+  source->config_path = (fs::path(path) / "config.json").string();
+  source->config_json = read_companion(source->config_path, limits::kMaxConfigBytes);
+  source->tokenizer_path = (fs::path(path) / "tokenizer.model").string();
+  source->tokenizer_model = read_companion(source->tokenizer_path, limits::kMaxTokenizerBytes);
+  return source;
+}
+
+}  // namespace ttt::weights
