@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // Each kernel checked, then timed beside the machine's limit in the same program: a plain read of as many
-// bytes by the same threads, or a loop of fused multiply-adds in registers. Limit and kernel take turns, and
-// the best of many rounds counts, so that other programs on the machine disturb both alike.
-// usage: kernels_benchmark [THREADS [TARGET]]
+// bytes by the same threads, or a loop of fused multiply-adds (of 8-bit products) in registers. Limit and
+// kernel take turns, and the best of many rounds counts, so that other programs on the machine disturb both
+// alike. usage: kernels_benchmark [THREADS [TARGET]]
 #include <fmt/format.h>
 
 #include <algorithm>
@@ -15,6 +15,7 @@
 #include <vector>
 
 #include "cpu/aligned_floats.h"
+#include "cpu/block_gemm.h"
 #include "cpu/dispatch.h"
 #include "cpu/gemm.h"
 #include "cpu/inner_loop.h"
@@ -76,7 +77,8 @@ class Benchmark {
       std::size_t outputs, inputs;
     };
     for (const Shape shape : {Shape{768, 768}, Shape{2048, 5504}, Shape{32000, 768}}) {
-      for (const auto dtype : {weights::DType::kF32, weights::DType::kBF16, weights::DType::kF16}) {
+      for (const auto dtype : {weights::DType::kF32, weights::DType::kBF16, weights::DType::kF16,
+                               weights::DType::kQ8_0, weights::DType::kQ4_0}) {
         product(dtype, shape.outputs, shape.inputs);
       }
     }
@@ -90,10 +92,11 @@ class Benchmark {
   // As many copies as make 256 MiB, so that one row finds its weights in memory and not in a cache.
   void product(weights::DType dtype, std::size_t outputs, std::size_t inputs) {
     const std::vector<float> values = some_floats(outputs * inputs);
-    std::vector<std::byte> stored(values.size() * weights::dtype_info(dtype).block_bytes);
+    const weights::Shape shape = {outputs, inputs};
+    std::vector<std::byte> stored(*weights::tensor_bytes(dtype, shape));
     weights::from_floats(dtype, values, stored);
-    const weights::TensorView tensor{
-        .name = "w", .dtype = dtype, .shape = {outputs, inputs}, .bytes = stored};
+    const weights::TensorView tensor{.name = "w", .dtype = dtype, .shape = shape, .bytes = stored};
+    const bool quantised = weights::is_block_type(dtype);
     std::vector<PackedMatrix> copies;
     const std::size_t count = std::max<std::size_t>(1, (std::size_t{256} << 20) / stored.size());
     for (std::size_t i = 0; i < count; ++i) copies.emplace_back(tensor, pool_);
@@ -118,7 +121,7 @@ class Benchmark {
       double peak_work = 0.0;
       const std::size_t num_products = std::min(copies.size(), kManyRows / rows * 4);
       const Best many =
-          interleave([&] { peak_work = compute_plainly(); },
+          interleave([&] { peak_work = compute_plainly(quantised); },
                      [&] {
                        for (std::size_t i = 0; i < num_products; ++i) {
                          gemm(pool_, copies[next++ % count], x.data(), rows, y.data(), scratch.data());
@@ -126,18 +129,22 @@ class Benchmark {
                      });
       check(tensor, x, y);
       const double work = 2.0 * static_cast<double>(rows * num_products) * static_cast<double>(values.size());
-      fmt::print(" | {} rows {:6.1f} GFLOP/s of {:6.1f}: {:3.0f} %", rows, work / many.kernel / 1e9,
-                 peak_work / many.limit / 1e9, 100.0 * work / many.kernel / (peak_work / many.limit));
+      fmt::print(" | {} rows {:6.1f} {} of {:6.1f}: {:3.0f} %", rows, work / many.kernel / 1e9,
+                 quantised ? "GOP/s" : "GFLOP/s", peak_work / many.limit / 1e9,
+                 100.0 * work / many.kernel / (peak_work / many.limit));
     }
     fmt::print("\n");
   }
 
-  // The first row's products, in double.
-  static void check(const weights::TensorView& tensor, const std::vector<float>& x, const AlignedFloats& y) {
+  // The first row's products, in double, of x as the kernel sees it.
+  static void check(const weights::TensorView& tensor, const std::vector<float>& all_x,
+                    const AlignedFloats& y) {
     const std::size_t inputs = tensor.shape[1];
+    std::vector<float> x(all_x.begin(), all_x.begin() + static_cast<std::ptrdiff_t>(inputs));
+    if (weights::is_block_type(tensor.dtype)) round_inputs(x);
     std::vector<float> row(inputs);
     for (std::size_t output = 0; output < tensor.shape[0]; output += 97) {
-      const std::size_t bytes = inputs * weights::dtype_info(tensor.dtype).block_bytes;
+      const std::size_t bytes = tensor.bytes.size() / tensor.shape[0];
       weights::to_floats(tensor.dtype, tensor.bytes.subspan(output * bytes, bytes), row);
       double sum = 0.0, magnitude = 0.0;
       for (std::size_t i = 0; i < inputs; ++i) {
@@ -150,6 +157,17 @@ class Benchmark {
     }
   }
 
+  static void round_inputs(std::vector<float>& x) {
+    for (std::size_t first = 0; first < x.size(); first += kBlockInputs) {
+      QuantisedInputs quantised;
+      const std::size_t count = std::min(kBlockInputs, x.size() - first);
+      quantise_inputs(x.data() + first, count, quantised);
+      for (std::size_t i = 0; i < count; ++i) {
+        x[first + i] = quantised.scales[i / weights::kBlockWeights] * static_cast<float>(quantised.values[i]);
+      }
+    }
+  }
+
   void read_plainly(const PackedMatrix& w) {
     pool_.for_ranges(w.num_panels(), kAlways, [&](std::size_t begin, std::size_t end, std::size_t thread) {
       const std::size_t floats = (end - begin) * (w.bytes() / w.num_panels()) / sizeof(float);
@@ -158,10 +176,11 @@ class Benchmark {
     });
   }
 
-  double compute_plainly() {
+  double compute_plainly(bool int8 = false) {
     std::vector<double> work(pool_.num_threads());
     pool_.for_ranges(pool_.num_threads(), kAlways, [&](std::size_t, std::size_t, std::size_t thread) {
-      work[thread] = multiply_add_plainly(1'000'000, &sinks_[thread * kSinkStride]);
+      float* const sink = &sinks_[thread * kSinkStride];
+      work[thread] = int8 ? multiply_int8_plainly(1'000'000, sink) : multiply_add_plainly(1'000'000, sink);
     });
     double sum = 0.0;
     for (const double part : work) sum += part;

@@ -30,6 +30,7 @@
 #include "cpu/machine_probe.h"
 #include "engine/random_weights.h"
 #include "engine/state_layout.h"
+#include "weights/block_types.h"
 
 namespace ttt::cli {
 namespace {
@@ -210,6 +211,7 @@ class Bench {
       BenchRow& row = rows[tokens];
       row = {.kind = BenchRow::Kind::kPrefill, .tokens = tokens};
       row.flops = static_cast<double>(tokens) * report_.token_flops.sum() + report_.head_flops;
+      row.product_ops = static_cast<double>(tokens) * report_.token_flops.products + report_.head_flops;
     }
     if (!marks.empty()) driver_.prefill({&marks.front(), 1}, [](std::size_t, double) {});  // warm-up
     driver_.on_read = [this](std::size_t tokens) { show(tokens); };
@@ -243,6 +245,7 @@ class Bench {
       rows.back().bytes =
           steps * (static_cast<double>(report_.matrix_bytes) + sequences * report_.state_traffic_bytes);
       rows.back().flops = steps * sequences * (report_.token_flops.sum() + report_.head_flops);
+      rows.back().product_ops = steps * sequences * (report_.token_flops.products + report_.head_flops);
     }
     for (std::size_t repetition = 0; repetition <= plan_.repetitions; ++repetition) {
       for (std::size_t i = 0; i < rows.size(); ++i) {
@@ -263,6 +266,7 @@ class Bench {
   void probe() {
     report_.read_bytes_per_second = std::max(report_.read_bytes_per_second, probe_.read_bytes_per_second());
     report_.flops_per_second = std::max(report_.flops_per_second, probe_.flops_per_second());
+    report_.int8_ops_per_second = std::max(report_.int8_ops_per_second, probe_.int8_ops_per_second());
   }
 
   void show(std::size_t tokens) {
@@ -295,6 +299,7 @@ void run_rows(const Plan& plan, const Model& model, Backend& backend, BenchRepor
     report.parameters += *weights::num_elements(tensor.view.shape);
   }
   report.precision = weights::dtype_info(model.layers.front().attn_q.dtype).name;
+  report.quantised = weights::is_block_type(model.layers.front().attn_q.dtype);
   report.matrix_bytes = matrix_bytes(model);
   report.state_traffic_bytes = state_traffic_bytes(config);
   report.token_flops = token_flops(config);
@@ -336,7 +341,7 @@ int bench(const BenchOptions& options) {
     if (options.write) check_output(*options.write, options.force);
     const RandomWeights random(config, type, /*seed=*/1);
     if (options.write) {
-      write_gguf(random.model(), {}, nullptr, *options.write, type);
+      write_gguf(random.model(), {}, nullptr, *options.write, {.matrices = type});
       return kOk;
     }
     const std::unique_ptr<Backend> backend = make_backend(random.model(), options.model, limits);
@@ -355,8 +360,10 @@ int bench(const BenchOptions& options) {
 }
 
 double BenchReport::share_of_limit(const BenchRow& row) const {
-  const double seconds = std::max(row.bytes / read_bytes_per_second, row.flops / flops_per_second);
-  return seconds / row.mean_seconds();
+  const double product_rate = quantised ? int8_ops_per_second : flops_per_second;
+  const double compute_seconds =
+      (row.flops - row.product_ops) / flops_per_second + row.product_ops / product_rate;
+  return std::max(row.bytes / read_bytes_per_second, compute_seconds) / row.mean_seconds();
 }
 
 std::string to_markdown(const BenchReport& report) {
@@ -364,13 +371,15 @@ std::string to_markdown(const BenchReport& report) {
   std::string text = fmt::format(
       "model    {}: {}, {} parameters, {}; ready after {}\n"
       "machine  {}, {} threads on {} processors, kernels for {}\n"
-      "limits   read {:.1f} GB/s, {:.1f} GFLOP/s fp32, by the same threads between the rows (best)\n"
+      "limits   read {:.1f} GB/s, {:.1f} GFLOP/s fp32, {:.1f} GOP/s int8, by the same threads between the "
+      "rows (best)\n"
       "memory   weights {}, state {} per sequence, workspace {}, whole process {} at most\n\n",
       report.model, report.family, readable_count(report.parameters), report.precision,
       readable_seconds(report.load_seconds), backend.device_name, backend.num_threads, report.processors,
       backend.dispatch_target, report.read_bytes_per_second * 1e-9, report.flops_per_second * 1e-9,
-      readable_bytes(backend.weights_bytes), readable_bytes(backend.slot_bytes),
-      readable_bytes(backend.workspace_bytes), readable_bytes(report.peak_memory_bytes));
+      report.int8_ops_per_second * 1e-9, readable_bytes(backend.weights_bytes),
+      readable_bytes(backend.slot_bytes), readable_bytes(backend.workspace_bytes),
+      readable_bytes(report.peak_memory_bytes));
   text +=
       "| test | depth | batch | tokens/s | sd | ms/step | p50 | p90 | p99 | first token | of limit | others "
       "|\n"

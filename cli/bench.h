@@ -41,6 +41,7 @@ struct BenchRow {
   std::vector<double> seconds = {};       // of each repetition
   std::vector<double> step_seconds = {};  // decode: of every step of all repetitions
   double bytes = 0.0, flops = 0.0;        // of a repetition, at least
+  double product_ops = 0.0;               // those of flops that are in products with matrices
   double others = 0.0;                    // share of the processors that other programs took meanwhile
 
   double mean_seconds() const;
@@ -61,6 +62,8 @@ struct BenchReport {
   std::size_t processors = 0;          // of the machine
   double read_bytes_per_second = 0.0;  // the best of many readings between the repetitions
   double flops_per_second = 0.0;       // likewise
+  double int8_ops_per_second = 0.0;    // likewise
+  bool quantised = false;              // products are of 8-bit integers
   std::uint64_t matrix_bytes = 0;
   double state_traffic_bytes = 0.0;
   TokenFlops token_flops;

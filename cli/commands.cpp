@@ -38,6 +38,7 @@ Commands::Commands() {
   add_info();
   add_tokenize();
   add_convert();
+  add_quantize();
   add_eval();
   add_bench();
   add_selftest();
@@ -264,10 +265,12 @@ void Commands::add_convert() {
            [this] { return cli::convert(convert_); }});
   convert.text("SRC", convert_.source, "SRC",
                "a Hugging Face folder (config.json, *.safetensors, tokenizer.model), a .gguf file, or a JAX "
-               "checkpoint (streaming_train_state, streaming_params) or the folder that holds it");
+               "checkpoint (streaming_train_state, streaming_params) or a PyTorch one (*.bin), or the folder "
+               "that holds it");
   convert.text("OUT", convert_.output, "OUT", "the file to write");
-  convert.choice("--type", convert_.type, {"f32", "f16", "bf16"},
-                 "type of the matrices; norms, rates, convolutions and initial fast weights stay f32");
+  convert.choice("--type", convert_.type, {"f32", "f16", "bf16", "q8_0", "q4_0"},
+                 "type of the matrices; norms, rates, convolutions and initial fast weights stay f32; `ttt "
+                 "quantize` has more to say on q8_0 and q4_0");
   Option& preset =
       convert.optional_text("--preset", convert_.preset, "SIZE",
                             "of a JAX checkpoint: the size it must have, 125m, 350m, 760m, 1.3b, or 125m-mlp "
@@ -289,6 +292,36 @@ void Commands::add_convert() {
   convert.example(
       "ttt convert streaming_train_state model.gguf --preset 1.3b-mlp --tokenizer tokenizer.model",
       "a published JAX checkpoint, as training wrote it");
+}
+
+void Commands::add_quantize() {
+  Command& quantize =
+      add({"quantize", "IN OUT.gguf [options]", "a model with its matrices in fewer bits",
+           "Writes a model again with its matrices in another type: q8_0 takes 8.5 bits a weight, q4_0 takes "
+           "4.5. "
+           "The embedding and the output head stay q8_0 where the others are q4_0, unless --keep says "
+           "otherwise: an embedding's error enters the model as it is, a head's goes straight into the "
+           "probabilities, and no later layer can make up for it. A matrix whose rows are no whole number of "
+           "blocks of 32 becomes f16; norms, rates, convolutions and initial fast weights stay f32.",
+           [this] { return cli::quantize(quantize_); }});
+  quantize.text("IN", quantize_.source, "SRC", "a .gguf file or a Hugging Face folder");
+  quantize.text("OUT", quantize_.output, "OUT", "the file to write");
+  quantize.choice("--type", quantize_.type, {"q8_0", "q4_0", "f16", "bf16"}, "type of the matrices");
+  no_environment(quantize.list(
+      "--keep", quantize_.keep, "PATTERN=TYPE",
+      "another type for the matrices whose names match, as in 'blk.0.*=f16' or 'output*=q4_0'; the "
+      "first that matches counts"));
+  no_environment(quantize.flag("--requantize", quantize_.requantize,
+                               "take a model that is quantised already, and round it a second time"));
+  no_environment(quantize.flag("--report", quantize_.report,
+                               "print the mix of types, bytes and the relative rms error of every matrix"));
+  no_environment(quantize.choice("-o,--output", quantize_.format, {"md", "json"},
+                                 "of --report: tables for people, or JSON"));
+  no_environment(quantize.flag("--force", quantize_.force, "replace an existing file"));
+  add_verbose(quantize);
+  quantize.example("ttt quantize model.gguf model-q8.gguf", "a quarter of the size, almost no loss");
+  quantize.example("ttt quantize model.gguf model-q4.gguf --type q4_0 --keep 'blk.0.*=q8_0' --report",
+                   "an eighth of the size; what does it cost?");
 }
 
 void Commands::add_eval() {
@@ -333,7 +366,8 @@ void Commands::add_bench() {
                                        "or 125m-mlp and so on");
   random.suggestions = official_sizes();
   no_environment(random);
-  bench.choice("--type", bench_.type, {"f32", "f16", "bf16"}, "type of the matrices of --random");
+  bench.choice("--type", bench_.type, {"f32", "f16", "bf16", "q8_0", "q4_0"},
+               "type of the matrices of --random");
   no_environment(bench.optional_text("--write", bench_.write, "FILE",
                                      "write the random model to a .gguf file and stop"));
   no_environment(bench.flag("--force", bench_.force, "replace an existing file"));

@@ -17,6 +17,7 @@
 #include "cli/help.h"
 #include "cli/info.h"
 #include "cli/options.h"
+#include "cli/quantize.h"
 #include "cli/run.h"
 #include "cli/selftest.h"
 #include "cli/serve.h"
@@ -46,6 +47,7 @@ class Commands {
   void add_info();
   void add_tokenize();
   void add_convert();
+  void add_quantize();
   void add_eval();
   void add_bench();
   void add_selftest();
@@ -63,6 +65,7 @@ class Commands {
   TokenizeOptions tokenize_;
   DetokenizeOptions detokenize_;
   ConvertCommandOptions convert_;
+  QuantizeOptions quantize_;
   PplOptions ppl_;
   LogitsOptions logits_;
   BenchOptions bench_;

@@ -20,6 +20,7 @@
 #include "engine/convert.h"
 #include "engine/import.h"
 #include "engine/random_weights.h"
+#include "weights/block_types.h"
 #include "weights/import_source.h"
 
 namespace ttt::cli {
@@ -31,11 +32,10 @@ namespace fs = std::filesystem;
 constexpr std::uint64_t kHeaderAllowance = 1U << 20;
 
 std::uint64_t expected_bytes(const Model& model, const tokenizer::Tokenizer* tokenizer,
-                             weights::DType matrix_type) {
+                             const TensorTypes& types) {
   std::uint64_t bytes = kHeaderAllowance;
   for (const NamedTensor& tensor : list_tensors(model)) {
-    const weights::DType type = tensor.is_matrix ? matrix_type : weights::DType::kF32;
-    bytes += weights::tensor_bytes(type, tensor.view.shape).value_or(0);
+    bytes += weights::tensor_bytes(stored_type(types, tensor), tensor.view.shape).value_or(0);
   }
   // The SentencePiece model, and its pieces once more as lists.
   if (tokenizer != nullptr) bytes += 3 * tokenizer->model_bytes().size();
@@ -56,6 +56,8 @@ void check_free_space(const std::string& output, std::uint64_t wanted) {
 void convert_model(const Model& model, const ModelInfo& info, const weights::GgufMetadata& metadata,
                    const tokenizer::Tokenizer* tokenizer, const ConvertCommandOptions& options) {
   const weights::DType type = *weights::dtype_from_name(options.type);
+  const TensorTypes types{.matrices = type};
+  if (weights::is_block_type(type)) refuse_quantised(model);
   for (const std::string& warning : model.warnings) print_warning(warning);
   if (tokenizer == nullptr) {
     print_warning(
@@ -65,11 +67,11 @@ void convert_model(const Model& model, const ModelInfo& info, const weights::Ggu
   }
   if (options.dry_run) {
     print_notice(fmt::format("nothing written; the file would take about {}",
-                             readable_bytes(expected_bytes(model, tokenizer, type))));
+                             readable_bytes(expected_bytes(model, tokenizer, types))));
     return;
   }
   const bool is_widened = type == weights::DType::kF32 && model.token_embd.dtype == weights::DType::kBF16;
-  write_gguf(model, metadata, tokenizer, options.output, type);
+  write_gguf(model, metadata, tokenizer, options.output, types);
   if (is_widened) {
     print_notice(fmt::format("the matrices of {} are BF16: --type bf16 keeps their values at half the size",
                              info.path));
@@ -119,23 +121,34 @@ int convert(const ConvertCommandOptions& options) {
   return kOk;
 }
 
-void write_gguf(const Model& model, const weights::GgufMetadata& source,
-                const tokenizer::Tokenizer* tokenizer, const std::string& output, weights::DType type) {
-  check_free_space(output, expected_bytes(model, tokenizer, type));
+void refuse_quantised(const Model& model) {
+  if (!is_quantised(model)) return;
+  throw UsageError(
+      fmt::format("{} is quantised already: start from the original, whose weights were rounded less, or use "
+                  "`ttt quantize --requantize`",
+                  model.source));
+}
+
+ConvertResult write_gguf(const Model& model, const weights::GgufMetadata& source,
+                         const tokenizer::Tokenizer* tokenizer, const std::string& output,
+                         const TensorTypes& types) {
+  check_free_space(output, expected_bytes(model, tokenizer, types));
   const auto begin = std::chrono::steady_clock::now();
   Progress progress("converting", Progress::Unit::kBytes);
   ConvertOptions options;
-  options.matrix_type = type;
+  options.matrix_type = types.matrices;
+  options.kept = types.kept;
   options.progress = [&](std::uint64_t written, std::uint64_t total) {
     progress.update(written, total);
     return !interrupted();
   };
-  const ConvertResult result = ttt::convert(model, source, tokenizer, output, options);
+  ConvertResult result = ttt::convert(model, source, tokenizer, output, options);
   progress.clear();
   if (!result.completed) throw Interrupted();
   const double seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
   print_notice(fmt::format("{}: {} in {}, weights hash {}", output, readable_bytes(result.file_bytes),
                            readable_seconds(seconds), result.weights_hash));
+  return result;
 }
 
 }  // namespace ttt::cli

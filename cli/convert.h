@@ -5,6 +5,7 @@
 #include <optional>
 #include <string>
 
+#include "engine/convert.h"
 #include "engine/model.h"
 #include "tokenizer/tokenizer.h"
 #include "weights/gguf.h"
@@ -15,7 +16,7 @@ namespace ttt::cli {
 struct ConvertCommandOptions {
   std::string source;  // a Hugging Face folder, a .gguf file, or a JAX checkpoint or its folder
   std::string output;
-  std::string type = "f32";              // of the matrices: f32, f16, bf16
+  std::string type = "f32";              // of the matrices: f32, f16, bf16, q8_0, q4_0
   std::optional<std::string> preset;     // the official size that an import must have
   double base_lr = 0.0;                  // of an import; 0: as the checkpoint, its folder or the preset says
   std::optional<std::string> tokenizer;  // a tokenizer.model to put in; empty: the source's own
@@ -27,7 +28,11 @@ int convert(const ConvertCommandOptions& options);
 
 // Writes any model as `ttt convert` does: room on the disk is checked first, progress is shown, a signal
 // gives up and leaves nothing (Interrupted). `tokenizer` may be null.
-void write_gguf(const Model& model, const weights::GgufMetadata& source,
-                const tokenizer::Tokenizer* tokenizer, const std::string& output, weights::DType type);
+ConvertResult write_gguf(const Model& model, const weights::GgufMetadata& source,
+                         const tokenizer::Tokenizer* tokenizer, const std::string& output,
+                         const TensorTypes& types);
+
+// Weights that are rounded twice are worse than those rounded once from the original. Throws UsageError.
+void refuse_quantised(const Model& model);
 
 }  // namespace ttt::cli

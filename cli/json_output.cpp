@@ -211,6 +211,7 @@ std::string to_json(const BenchReport& report) {
                    {"processors_taken_by_others", row.others},
                    {"bytes", row.bytes},
                    {"flops", row.flops},
+                   {"product_ops", row.product_ops},
                    {"seconds", row.seconds}};
     if (decodes) {
       object["step_seconds"] = {{"mean", row.time_per_token()},
@@ -244,7 +245,8 @@ std::string to_json(const BenchReport& report) {
                    {"threads", backend.num_threads},
                    {"processors", report.processors},
                    {"read_bytes_per_second", report.read_bytes_per_second},
-                   {"flops_per_second", report.flops_per_second}}},
+                   {"flops_per_second", report.flops_per_second},
+                   {"int8_ops_per_second", report.int8_ops_per_second}}},
                  {"memory",
                   {{"weights_bytes", backend.weights_bytes},
                    {"slot_bytes", backend.slot_bytes},
@@ -270,6 +272,24 @@ std::string to_json_line(const BatchKey& key, const RequestError& error) {
   Json object = record_json(key);
   object["error"] = {{"parameter", or_null(error.parameter)}, {"message", error.what()}};
   return finish_line(object);
+}
+
+std::string to_json(const QuantizeReport& report) {
+  Json tensors = Json::array();
+  for (const ConvertedTensor& tensor : report.tensors) {
+    tensors.push_back({{"name", tensor.name},
+                       {"shape", tensor.shape},
+                       {"from", weights::dtype_info(tensor.from).name},
+                       {"to", weights::dtype_info(tensor.to).name},
+                       {"bytes", tensor.bytes},
+                       {"relative_error", tensor.relative_error}});
+  }
+  return finish({{"schema", kSchemaVersion},
+                 {"source", report.source},
+                 {"output", report.output},
+                 {"file_bytes", report.file_bytes},
+                 {"weights_hash", report.weights_hash},
+                 {"tensors", tensors}});
 }
 
 std::string to_json(const TokenizeResult& result) {

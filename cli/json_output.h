@@ -5,11 +5,12 @@
 
 #include <string>
 
-#include "cli/bench.h"
 #include "cli/batch.h"
+#include "cli/bench.h"
 #include "cli/doctor.h"
 #include "cli/eval_ppl.h"
 #include "cli/info.h"
+#include "cli/quantize.h"
 #include "cli/run.h"
 #include "cli/selftest.h"
 #include "cli/tokenize.h"
@@ -20,6 +21,7 @@ namespace ttt::cli {
 // `tokenizer` names the tokens of log-probabilities; null: ids alone.
 std::string to_json(const RunResult& result, const tokenizer::Tokenizer* tokenizer);
 std::string to_json(const BenchReport& report);
+std::string to_json(const QuantizeReport& report);
 std::string to_json(const TokenizeResult& result);
 std::string to_json(const PplResult& result);
 std::string to_json(const ModelInfo& info, bool with_tensors);

@@ -135,7 +135,7 @@ void subtract_outer(Vector& matrix, double scale, View column, View row) {
 
 bool is_float_model(const Model& model) {
   return std::ranges::all_of(list_tensors(model), [](const NamedTensor& tensor) {
-    return weights::is_float_type(tensor.view.dtype);
+    return weights::dtype_info(tensor.view.dtype).block_elements == 1;
   });
 }
 

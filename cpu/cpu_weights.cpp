@@ -144,7 +144,7 @@ std::uint64_t CpuWeights::planned_bytes(const Model& model) {
 void CpuWeights::read_embedding(TokenId id, float* to) const {
   const auto row = static_cast<std::size_t>(id);
   if (token_embd_.bytes.empty()) return output.read_output(row, to);
-  const std::size_t row_bytes = config.hidden_size * weights::dtype_info(token_embd_.dtype).block_bytes;
+  const std::size_t row_bytes = token_embd_.bytes.size() / config.vocab_size;
   weights::to_floats(token_embd_.dtype, token_embd_.bytes.subspan(row * row_bytes, row_bytes),
                      {to, config.hidden_size});
 }

@@ -8,7 +8,9 @@
 #include <type_traits>
 #include <utility>
 
+#include "cpu/block_gemm.h"
 #include "cpu/simd_targets.h"
+#include "weights/block_types.h"
 
 #undef HWY_TARGET_INCLUDE
 #define HWY_TARGET_INCLUDE "cpu/gemm.cpp"
@@ -46,24 +48,7 @@ struct BF16 {
 
 struct F16 {
   using Stored = std::uint16_t;
-#if HWY_TARGET == HWY_AVX2 || HWY_TARGET == HWY_AVX3
-  static HWY_INLINE V load(const std::uint16_t* from) {
-    const hn::Rebind<hwy::float16_t, D> halves;
-    return hn::PromoteTo(D(), hn::BitCast(halves, hn::LoadU(hn::Rebind<std::uint16_t, D>(), from)));
-  }
-#else
-  static HWY_INLINE V load(const std::uint16_t* from) {
-    const hn::Rebind<std::uint32_t, D> words;
-    const auto bits = hn::PromoteTo(words, hn::LoadU(hn::Rebind<std::uint16_t, D>(), from));
-    const auto magnitude = hn::ShiftLeft<13>(hn::And(bits, hn::Set(words, 0x7FFF)));
-    const auto sign = hn::ShiftLeft<16>(hn::And(bits, hn::Set(words, 0x8000)));
-    // The exponent's bias grows by 112: a product with 2^112, exact for subnormal numbers too.
-    const V scaled = hn::Mul(hn::BitCast(D(), magnitude), set(0x1p112F));
-    const auto special = hn::Ge(hn::BitCast(D(), magnitude), hn::BitCast(D(), hn::Set(words, 0x0F800000)));
-    const V infinite = hn::IfThenElseZero(special, hn::BitCast(D(), hn::Set(words, 0x7F800000)));
-    return hn::Or(hn::Or(scaled, infinite), hn::BitCast(D(), sign));
-  }
-#endif
+  static HWY_INLINE V load(const std::uint16_t* from) { return load_f16(from); }
 };
 
 // Panels `panel_stride` elements apart, from one input on.
@@ -86,7 +71,8 @@ struct Ahead {
 
 // accumulate() over all inputs, with `ahead` fetched evenly on the way: at once it would fill the queue of
 // misses, and the loads behind it would wait. Four inputs to a turn: beside 20 instructions of its own, one
-// input's turn needs 3 more for the loop. Together, 8 rows rose from 67 to 90 GFLOP/s, 32 rows from 108 to 130.
+// input's turn needs 3 more for the loop. Together, 8 rows rose from 67 to 90 GFLOP/s, 32 rows from 108 to
+// 130.
 template <std::size_t kRows, std::size_t kVectors, class Columns>
 HWY_INLINE void accumulate(const Rows& x, const Columns& w, std::size_t num_inputs, const Ahead& ahead,
                            V (&sums)[kRows][kVectors]) {
@@ -350,7 +336,11 @@ HWY_EXPORT(gemm_panels);
 
 void gemm_panels(const PackedMatrix& w, std::size_t begin, std::size_t end, const float* x,
                  std::size_t num_rows, float* y, float* scratch) {
-  HWY_DYNAMIC_DISPATCH(gemm_panels)(w, begin, end, x, num_rows, y, scratch);
+  if (weights::is_block_type(w.dtype())) {
+    block_gemm_panels(w, begin, end, x, num_rows, y, scratch);
+  } else {
+    HWY_DYNAMIC_DISPATCH(gemm_panels)(w, begin, end, x, num_rows, y, scratch);
+  }
 }
 
 void gemm(ThreadPool& pool, const PackedMatrix& w, const float* x, std::size_t num_rows, float* y,

@@ -11,7 +11,7 @@
 #define HWY_TARGET_INCLUDE "cpu/machine_probe.cpp"
 #include <hwy/foreach_target.h>
 
-#include "cpu/simd-inl.h"
+#include "cpu/pairs-inl.h"
 
 HWY_BEFORE_NAMESPACE();
 namespace ttt::cpu::HWY_NAMESPACE {
@@ -30,6 +30,46 @@ double multiply_add_plainly(std::size_t rounds, float* sink) {
   const V sums = hn::Add(hn::Add(hn::Add(a, b), hn::Add(c, d)), hn::Add(hn::Add(e, f), hn::Add(g, h)));
   *sink = sum_of_lanes(hn::Add(sums, hn::Add(hn::Add(i, j), hn::Add(k, l))));
   return static_cast<double>(rounds) * 12.0 * 2.0 * static_cast<double>(kLanes);
+}
+
+// 2 or 4 products to a lane of 32 bits. Each chain goes through its sum, so that none can be computed once.
+#if HWY_TARGET == HWY_AVX3
+constexpr std::size_t kLaneProducts = 4;
+HWY_INLINE Sums multiply_int8(Sums sums) {
+  const __m512i pairs = _mm512_maddubs_epi16(sums.raw, _mm512_set1_epi8(3));
+  return {_mm512_add_epi32(sums.raw, _mm512_madd_epi16(pairs, _mm512_set1_epi16(1)))};
+}
+#elif HWY_TARGET == HWY_AVX2
+constexpr std::size_t kLaneProducts = 4;
+HWY_INLINE Sums multiply_int8(Sums sums) {
+  const __m256i pairs = _mm256_maddubs_epi16(sums.raw, _mm256_set1_epi8(3));
+  return {_mm256_add_epi32(sums.raw, _mm256_madd_epi16(pairs, _mm256_set1_epi16(1)))};
+}
+#elif HWY_TARGET == HWY_SCALAR
+constexpr std::size_t kLaneProducts = 2;
+HWY_INLINE Sums multiply_int8(Sums sums) {
+  const auto unsigned_sums = static_cast<std::uint32_t>(sums);
+  return static_cast<Sums>(unsigned_sums + (unsigned_sums & 0xFF) * 3U + (unsigned_sums >> 8 & 0xFF) * 3U);
+}
+#else
+constexpr std::size_t kLaneProducts = 2;
+HWY_INLINE Sums multiply_int8(Sums sums) {
+  return multiply_add(hn::BitCast(I16(), sums), hn::Set(I16(), 3), sums);
+}
+#endif
+
+double multiply_int8_plainly(std::size_t rounds, float* sink) {
+  Sums a = set_sums(1), b = set_sums(2), c = set_sums(3), d = set_sums(4), e = set_sums(5);
+  Sums f = set_sums(6), g = set_sums(7), h = set_sums(8), i = set_sums(9), j = set_sums(10);
+  for (std::size_t round = 0; round < rounds; ++round) {
+    a = multiply_int8(a), b = multiply_int8(b), c = multiply_int8(c), d = multiply_int8(d);
+    e = multiply_int8(e), f = multiply_int8(f), g = multiply_int8(g), h = multiply_int8(h);
+    i = multiply_int8(i), j = multiply_int8(j);
+  }
+  V total = set(0.0F);
+  for (const Sums sums : {a, b, c, d, e, f, g, h, i, j}) total = hn::Add(total, to_floats(sums));
+  *sink = sum_of_lanes(total);
+  return static_cast<double>(rounds * kLaneProducts * kLanes) * 10.0 * 2.0;
 }
 
 void read_plainly(const float* from, std::size_t count, float* sink) {
@@ -66,6 +106,7 @@ double seconds_since(Clock::time_point begin) {
 
 HWY_EXPORT(read_plainly);
 HWY_EXPORT(multiply_add_plainly);
+HWY_EXPORT(multiply_int8_plainly);
 
 void read_plainly(const float* from, std::size_t count, float* sink) {
   HWY_DYNAMIC_DISPATCH(read_plainly)(from, count, sink);
@@ -73,6 +114,10 @@ void read_plainly(const float* from, std::size_t count, float* sink) {
 
 double multiply_add_plainly(std::size_t rounds, float* sink) {
   return HWY_DYNAMIC_DISPATCH(multiply_add_plainly)(rounds, sink);
+}
+
+double multiply_int8_plainly(std::size_t rounds, float* sink) {
+  return HWY_DYNAMIC_DISPATCH(multiply_int8_plainly)(rounds, sink);
 }
 
 MachineProbe::MachineProbe(std::size_t num_threads, std::size_t read_bytes)
@@ -93,14 +138,18 @@ double MachineProbe::read_bytes_per_second() {
   return static_cast<double>(num_floats_ * sizeof(float)) / seconds_since(begin);
 }
 
-double MachineProbe::flops_per_second() {
-  std::vector<double> flops(pool_.num_threads());
+double MachineProbe::rate_of(double (*compute)(std::size_t rounds, float* sink), std::size_t rounds) {
+  std::vector<double> operations(pool_.num_threads());
   const Clock::time_point begin = Clock::now();
-  pool_.for_ranges(flops.size(), kAlways, [&](std::size_t, std::size_t, std::size_t thread) {
-    flops[thread] = multiply_add_plainly(kRounds, &sinks_[thread * kSinkStride]);
+  pool_.for_ranges(operations.size(), kAlways, [&](std::size_t, std::size_t, std::size_t thread) {
+    operations[thread] = compute(rounds, &sinks_[thread * kSinkStride]);
   });
-  return std::accumulate(flops.begin(), flops.end(), 0.0) / seconds_since(begin);
+  return std::accumulate(operations.begin(), operations.end(), 0.0) / seconds_since(begin);
 }
+
+double MachineProbe::flops_per_second() { return rate_of(cpu::multiply_add_plainly, kRounds); }
+
+double MachineProbe::int8_ops_per_second() { return rate_of(cpu::multiply_int8_plainly, kRounds); }
 
 }  // namespace ttt::cpu
 #endif  // HWY_ONCE

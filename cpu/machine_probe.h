@@ -19,6 +19,10 @@ void read_plainly(const float* from, std::size_t count, float* sink);
 // floating-point operations: a multiply-add of one lane is two.
 double multiply_add_plainly(std::size_t rounds, float* sink);
 
+// Ten chains of products of 8-bit integers, added to 32 bits, by the best instructions that the target is
+// compiled for. Returns the operations: a product and its addition are two.
+double multiply_int8_plainly(std::size_t rounds, float* sink);
+
 class MachineProbe {
  public:
   // Holds a buffer of `read_bytes`, of which each thread touches its part first, as it does with weights.
@@ -27,9 +31,12 @@ class MachineProbe {
 
   // One reading each, of the kernels' target (cpu/dispatch.h). Reads the whole buffer once.
   double read_bytes_per_second();
-  double flops_per_second();  // fp32; some ten milliseconds
+  double flops_per_second();     // fp32; some ten milliseconds
+  double int8_ops_per_second();  // likewise
 
  private:
+  double rate_of(double (*compute)(std::size_t rounds, float* sink), std::size_t rounds);
+
   ThreadPool pool_;
   std::size_t num_floats_;
   std::unique_ptr<float[]> buffer_;

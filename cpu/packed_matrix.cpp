@@ -10,6 +10,7 @@
 #include <span>
 
 #include "weights/element_type.h"
+#include "weights/float16.h"
 
 namespace ttt::cpu {
 namespace {
@@ -44,40 +45,104 @@ void pack_panel(const std::byte* rows, std::size_t num_outputs, std::size_t num_
   }
 }
 
+void set_quant(PanelBlockQ8_0& block, std::size_t output, std::size_t input, int quant) {
+  block.quants[input / 2][output][input % 2] = static_cast<std::int8_t>(quant);
+}
+
+void set_quant(PanelBlockQ4_0& block, std::size_t output, std::size_t input, int quant) {
+  std::uint16_t& word = block.quants[input / 8][output][input % 2];
+  word = static_cast<std::uint16_t>(word | (quant + 8) << (input % 8 / 2 * 4));
+}
+
+int quant_of(const PanelBlockQ8_0& block, std::size_t output, std::size_t input) {
+  return block.quants[input / 2][output][input % 2];
+}
+
+int quant_of(const PanelBlockQ4_0& block, std::size_t output, std::size_t input) {
+  return (block.quants[input / 8][output][input % 2] >> (input % 8 / 2 * 4) & 0xF) - 8;
+}
+
+// Turns rows of blocks, at any alignment, into a panel of blocks. An output that does not exist has scales of
+// 0.
+template <typename Block, typename PanelBlock>
+void pack_blocks(const std::byte* rows, std::size_t num_outputs, std::size_t num_blocks, std::byte* panel) {
+  for (std::size_t b = 0; b < num_blocks; ++b, panel += sizeof(PanelBlock)) {
+    PanelBlock packed{};
+    for (std::size_t output = 0; output < num_outputs; ++output) {
+      Block block;
+      std::memcpy(&block, rows + (output * num_blocks + b) * sizeof(Block), sizeof(Block));
+      packed.scales[output] = block.scale;
+      for (std::size_t i = 0; i < weights::kBlockWeights; ++i) {
+        set_quant(packed, output, i, weights::quant(block, i));
+      }
+    }
+    std::memcpy(panel, &packed, sizeof(packed));
+  }
+}
+
+template <typename PanelBlock>
+void read_blocks(const std::byte* panel, std::size_t output, std::size_t num_blocks, float* to) {
+  for (std::size_t b = 0; b < num_blocks; ++b) {
+    PanelBlock block;
+    std::memcpy(&block, panel + b * sizeof(PanelBlock), sizeof(PanelBlock));
+    const float scale = weights::f16_to_float(block.scales[output]);
+    for (std::size_t i = 0; i < weights::kBlockWeights; ++i) {
+      *to++ = scale * static_cast<float>(quant_of(block, output, i));
+    }
+  }
+}
+
 }  // namespace
 
 PackedMatrix::PackedMatrix(const weights::TensorView& tensor, ThreadPool& pool)
     : dtype_(tensor.dtype),
-      element_bytes_(weights::dtype_info(tensor.dtype).block_bytes),
+      block_inputs_(weights::dtype_info(tensor.dtype).block_elements),
+      block_bytes_(weights::dtype_info(tensor.dtype).block_bytes),
       num_outputs_(static_cast<std::size_t>(tensor.shape.front())),
       num_inputs_(static_cast<std::size_t>(tensor.shape.back())),
       data_(allocate(bytes())) {
   pool.for_ranges(num_panels(), kPanelOutputs * num_inputs_,
-                  [&](std::size_t begin, std::size_t end, std::size_t) {
-                    for (std::size_t index = begin; index < end; ++index) {
-                      const std::size_t first = index * kPanelOutputs;
-                      const std::size_t count = std::min(kPanelOutputs, num_outputs_ - first);
-                      const std::byte* rows = tensor.bytes.data() + first * num_inputs_ * element_bytes_;
-                      std::byte* to = data_.get() + index * panel_bytes();
-                      if (element_bytes_ == sizeof(float)) {
-                        pack_panel<std::uint32_t>(rows, count, num_inputs_, to);
-                      } else {
-                        pack_panel<std::uint16_t>(rows, count, num_inputs_, to);
-                      }
-                    }
-                  });
+                  [&](std::size_t begin, std::size_t end, std::size_t) { pack_panels(tensor, begin, end); });
+}
+
+void PackedMatrix::pack_panels(const weights::TensorView& tensor, std::size_t begin, std::size_t end) {
+  const std::size_t num_blocks = num_inputs_ / block_inputs_;
+  for (std::size_t index = begin; index < end; ++index) {
+    const std::size_t first = index * kPanelOutputs;
+    const std::size_t count = std::min(kPanelOutputs, num_outputs_ - first);
+    const std::byte* rows = tensor.bytes.data() + first * num_blocks * block_bytes_;
+    std::byte* to = data_.get() + index * panel_bytes();
+    if (dtype_ == weights::DType::kQ8_0) {
+      pack_blocks<weights::BlockQ8_0, PanelBlockQ8_0>(rows, count, num_blocks, to);
+    } else if (dtype_ == weights::DType::kQ4_0) {
+      pack_blocks<weights::BlockQ4_0, PanelBlockQ4_0>(rows, count, num_blocks, to);
+    } else if (dtype_ == weights::DType::kF32) {
+      pack_panel<std::uint32_t>(rows, count, num_inputs_, to);
+    } else {
+      pack_panel<std::uint16_t>(rows, count, num_inputs_, to);
+    }
+  }
 }
 
 std::uint64_t PackedMatrix::planned_bytes(const weights::TensorView& tensor) {
+  const weights::DTypeInfo& info = weights::dtype_info(tensor.dtype);
   const std::uint64_t panels = (tensor.shape.front() + kPanelOutputs - 1) / kPanelOutputs;
-  return panels * kPanelOutputs * tensor.shape.back() * weights::dtype_info(tensor.dtype).block_bytes;
+  return panels * kPanelOutputs * (tensor.shape.back() / info.block_elements) * info.block_bytes;
 }
 
 void PackedMatrix::read_output(std::size_t output, float* to) const {
-  const std::byte* at = panel(output / kPanelOutputs) + output % kPanelOutputs * element_bytes_;
+  const std::byte* at = panel(output / kPanelOutputs);
+  const std::size_t column = output % kPanelOutputs;
+  if (dtype_ == weights::DType::kQ8_0) {
+    return read_blocks<PanelBlockQ8_0>(at, column, num_inputs_ / block_inputs_, to);
+  }
+  if (dtype_ == weights::DType::kQ4_0) {
+    return read_blocks<PanelBlockQ4_0>(at, column, num_inputs_ / block_inputs_, to);
+  }
+  at += column * block_bytes_;
   for (std::size_t input = 0; input < num_inputs_; ++input) {
-    weights::to_floats(dtype_, {at, element_bytes_}, {to + input, 1});
-    at += kPanelOutputs * element_bytes_;
+    weights::to_floats(dtype_, {at, block_bytes_}, {to + input, 1});
+    at += kPanelOutputs * block_bytes_;
   }
 }
 

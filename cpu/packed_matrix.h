@@ -7,7 +7,7 @@
 // and a panel is read from end to end.
 //
 // Inputs are summed in blocks of 256: the sum of a block starts from zero, and the blocks' sums are added in
-// order. That is where the scale of a block will be applied when weights are quantised.
+// order. Quantised weights keep their blocks of 32 inputs inside of those: docs/decisions/0010.
 #pragma once
 
 #include <cstddef>
@@ -16,6 +16,7 @@
 #include <memory>
 
 #include "cpu/thread_pool.h"
+#include "weights/block_types.h"
 #include "weights/tensor.h"
 
 namespace ttt::cpu {
@@ -23,11 +24,25 @@ namespace ttt::cpu {
 inline constexpr std::size_t kPanelOutputs = 16;
 inline constexpr std::size_t kBlockInputs = 256;
 
+// 32 inputs of a panel, in pairs of neighbouring inputs: a vector holds pairs of consecutive outputs.
+struct PanelBlockQ8_0 {
+  std::uint16_t scales[kPanelOutputs];  // F16
+  std::int8_t quants[weights::kBlockWeights / 2][kPanelOutputs][2];
+};
+struct PanelBlockQ4_0 {
+  std::uint16_t scales[kPanelOutputs];
+  // Eight inputs, four pairs, share a vector: bits 4j to 4j + 3 are the quant + 8 of pair j.
+  std::uint16_t quants[weights::kBlockWeights / 8][kPanelOutputs][2];
+};
+static_assert(sizeof(PanelBlockQ8_0) == kPanelOutputs * sizeof(weights::BlockQ8_0));
+static_assert(sizeof(PanelBlockQ4_0) == kPanelOutputs * sizeof(weights::BlockQ4_0));
+
 class PackedMatrix {
  public:
   PackedMatrix() = default;  // absent: no outputs
   // Each thread writes, and so places in its own memory, the panels that it will compute with.
-  // REQUIRES: extents [out, in], with ones between; F32, F16 or BF16. Throws std::bad_alloc.
+  // REQUIRES: extents [out, in], with ones between; a type of weights (element_type.h). Throws
+  // std::bad_alloc.
   PackedMatrix(const weights::TensorView& tensor, ThreadPool& pool);
 
   // Of such a matrix, without making it.
@@ -38,21 +53,24 @@ class PackedMatrix {
   std::size_t num_inputs() const { return num_inputs_; }
   std::size_t num_panels() const { return (num_outputs_ + kPanelOutputs - 1) / kPanelOutputs; }
   std::size_t bytes() const { return num_panels() * panel_bytes(); }
-  // [num_inputs][16] weights, aligned to 32 bytes (F16, BF16) or 64 (F32).
+  // [num_inputs][16] weights, aligned to 32 bytes (F16, BF16) or 64 (F32); or [num_inputs / 32] blocks,
+  // aligned to 32.
   const std::byte* panel(std::size_t index) const { return data_.get() + index * panel_bytes(); }
 
   // The weights of one output, [num_inputs] floats.
   void read_output(std::size_t output, float* to) const;
 
  private:
-  std::size_t panel_bytes() const { return num_inputs_ * kPanelOutputs * element_bytes_; }
+  std::size_t panel_bytes() const { return num_inputs_ / block_inputs_ * kPanelOutputs * block_bytes_; }
+  void pack_panels(const weights::TensorView& tensor, std::size_t begin, std::size_t end);
 
   struct Free {
     void operator()(std::byte* bytes) const { std::free(bytes); }
   };
 
   weights::DType dtype_ = weights::DType::kF32;
-  std::size_t element_bytes_ = 0;
+  std::size_t block_inputs_ = 1;  // as dtype_info() says
+  std::size_t block_bytes_ = 0;
   std::size_t num_outputs_ = 0;
   std::size_t num_inputs_ = 0;
   std::unique_ptr<std::byte[], Free> data_;

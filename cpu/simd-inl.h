@@ -51,6 +51,24 @@ HWY_INLINE V load(const float* from, std::size_t count) {
   return hn::Load(D(), lanes);
 }
 
+// kLanes halves, exactly.
+HWY_INLINE V load_f16(const std::uint16_t* from) {
+#if HWY_TARGET == HWY_AVX2 || HWY_TARGET == HWY_AVX3
+  const hn::Rebind<hwy::float16_t, D> halves;
+  return hn::PromoteTo(D(), hn::BitCast(halves, hn::LoadU(hn::Rebind<std::uint16_t, D>(), from)));
+#else
+  const hn::Rebind<std::uint32_t, D> words;
+  const auto bits = hn::PromoteTo(words, hn::LoadU(hn::Rebind<std::uint16_t, D>(), from));
+  const auto magnitude = hn::ShiftLeft<13>(hn::And(bits, hn::Set(words, 0x7FFF)));
+  const auto sign = hn::ShiftLeft<16>(hn::And(bits, hn::Set(words, 0x8000)));
+  // The exponent's bias grows by 112: a product with 2^112, exact for subnormal numbers too.
+  const V scaled = hn::Mul(hn::BitCast(D(), magnitude), hn::Set(D(), 0x1p112F));
+  const auto special = hn::Ge(hn::BitCast(D(), magnitude), hn::BitCast(D(), hn::Set(words, 0x0F800000)));
+  const V infinite = hn::IfThenElseZero(special, hn::BitCast(D(), hn::Set(words, 0x7F800000)));
+  return hn::Or(hn::Or(scaled, infinite), hn::BitCast(D(), sign));
+#endif
+}
+
 HWY_INLINE void store(V v, float* to, std::size_t count) {
   if (count == kLanes) {
     hn::StoreU(v, D(), to);

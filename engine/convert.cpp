@@ -11,6 +11,7 @@
 #include "engine/tensor_pieces.h"
 #include "engine/tokenizer_metadata.h"
 #include "engine/weights_hash.h"
+#include "weights/block_types.h"
 #include "weights/checkpoint_error.h"
 #include "weights/gguf.h"
 
@@ -22,10 +23,6 @@ using weights::GgufMetadata;
 
 constexpr std::string_view kHashKey = "ttt.weights_hash";
 
-DType stored_type(const NamedTensor& tensor, DType matrix_type) {
-  return tensor.is_matrix ? matrix_type : DType::kF32;
-}
-
 // The numbers of general.file_type as other readers know them.
 std::uint32_t file_type(DType matrix_type) {
   switch (matrix_type) {
@@ -33,6 +30,10 @@ std::uint32_t file_type(DType matrix_type) {
       return 1;
     case DType::kBF16:
       return 32;
+    case DType::kQ8_0:
+      return 7;
+    case DType::kQ4_0:
+      return 2;
     default:
       return 0;
   }
@@ -71,55 +72,82 @@ GgufMetadata make_metadata(const Model& model, const GgufMetadata& source,
 
 std::vector<weights::GgufTensorInfo> make_tensor_infos(const std::vector<NamedTensor>& tensors,
                                                        const tokenizer::Tokenizer* tokenizer,
-                                                       DType matrix_type) {
+                                                       const TensorTypes& types) {
   std::vector<weights::GgufTensorInfo> infos;
   for (const NamedTensor& tensor : tensors) {
-    infos.push_back({tensor.view.name, stored_type(tensor, matrix_type), tensor.view.shape});
+    infos.push_back({tensor.view.name, stored_type(types, tensor), tensor.view.shape});
   }
   if (tokenizer != nullptr)
     infos.push_back({std::string(kTokenizerTensor), DType::kI8, {tokenizer->model_bytes().size()}});
   return infos;
 }
 
-// F16 ends at 65504, BF16 a little below F32: a larger weight would silently become infinite.
-void check_range(const Model& model, const weights::TensorView& tensor, DType type,
-                 std::span<const std::byte> source, std::span<const std::byte> converted) {
-  if (type == DType::kF32 || tensor.dtype == type) return;
-  const std::size_t count = converted.size() / 2;
-  std::vector<float> before(count);
-  std::vector<float> after(count);
-  weights::to_floats(tensor.dtype, source, before);
-  weights::to_floats(type, converted, after);
-  for (std::size_t i = 0; i < count; ++i) {
-    if (std::isinf(after[i]) && std::isfinite(before[i])) {
-      weights::refuse({.file = model.source,
-                       .where = tensor.name,
-                       .wanted = fmt::format("weights in the range of {}", weights::dtype_info(type).name),
-                       .found = fmt::format("{}", before[i]),
-                       .remedy = "Use --type f32, or --type bf16 in place of f16."});
+// Compares what is written of a tensor with what it was.
+class Comparison {
+ public:
+  Comparison(const Model& model, const weights::TensorView& tensor, DType type)
+      : model_(model), tensor_(tensor), type_(type) {}
+
+  // F16 ends at 65504, BF16 a little below F32, and a scale is F16: a larger weight would silently become
+  // infinite.
+  void add(std::span<const std::byte> source, std::span<const std::byte> converted) {
+    if (tensor_.dtype == type_) return;
+    const weights::DTypeInfo& info = weights::dtype_info(tensor_.dtype);
+    before_.resize(source.size() / info.block_bytes * info.block_elements);
+    after_.resize(before_.size());
+    weights::to_floats(tensor_.dtype, source, before_);
+    weights::to_floats(type_, converted, after_);
+    for (std::size_t i = 0; i < before_.size(); ++i) {
+      if (!std::isfinite(after_[i]) && std::isfinite(before_[i])) refuse(before_[i]);
+      if (!std::isfinite(before_[i]) && weights::is_block_type(type_)) refuse(before_[i]);
+      const double value = static_cast<double>(before_[i]);
+      const double lost = static_cast<double>(after_[i]) - value;
+      squares_ += value * value;
+      lost_squares_ += lost * lost;
     }
   }
-}
+
+  double relative_error() const { return lost_squares_ == 0.0 ? 0.0 : std::sqrt(lost_squares_ / squares_); }
+
+ private:
+  [[noreturn]] void refuse(float value) const {
+    weights::refuse({.file = model_.source,
+                     .where = tensor_.name,
+                     .wanted = fmt::format("weights in the range of {}", weights::dtype_info(type_).name),
+                     .found = fmt::format("{}", value),
+                     .remedy = std::isfinite(value) ? "Use --type f32, or --type bf16 in place of f16."
+                                                    : "The model is damaged: get its original again."});
+  }
+
+  const Model& model_;
+  const weights::TensorView& tensor_;
+  DType type_;
+  std::vector<float> before_, after_;
+  double squares_ = 0.0, lost_squares_ = 0.0;
+};
 
 }  // namespace
 
 ConvertResult convert(const Model& model, const GgufMetadata& source, const tokenizer::Tokenizer* tokenizer,
                       const std::string& output, const ConvertOptions& options) {
   const std::vector<NamedTensor> tensors = list_tensors(model);
-  const auto infos = make_tensor_infos(tensors, tokenizer, options.matrix_type);
+  const TensorTypes types{options.matrix_type, options.kept};
+  const auto infos = make_tensor_infos(tensors, tokenizer, types);
   std::uint64_t total = 0;
   for (const auto& info : infos) total += *weights::tensor_bytes(info.dtype, info.shape);
 
   weights::GgufWriter writer(output, make_metadata(model, source, tensors, tokenizer, options.matrix_type),
                              infos);
   WeightsHash hash;
+  ConvertResult result;
   std::uint64_t written = 0;
   std::vector<std::byte> fetched;
   for (const NamedTensor& tensor : tensors) {
-    const DType type = stored_type(tensor, options.matrix_type);
+    const DType type = stored_type(types, tensor);
     hash.begin_tensor(tensor.view.name, type, tensor.view.shape);
+    Comparison comparison(model, tensor.view, type);
     const auto write_piece = [&](std::span<const std::byte> part, std::span<const std::byte> bytes) {
-      check_range(model, tensor.view, type, part, bytes);
+      comparison.add(part, bytes);
       hash.update(bytes);
       writer.write(bytes);
       if (model.release) model.release(part);
@@ -127,11 +155,18 @@ ConvertResult convert(const Model& model, const GgufMetadata& source, const toke
       return !options.progress || options.progress(written, total);
     };
     if (!for_each_piece_as(with_bytes(model, tensor.view, fetched), type, write_piece)) return {};
+    result.tensors.push_back({.name = tensor.view.name,
+                              .shape = tensor.view.shape,
+                              .from = tensor.view.dtype,
+                              .to = type,
+                              .bytes = *weights::tensor_bytes(type, tensor.view.shape),
+                              .relative_error = comparison.relative_error()});
   }
   if (tokenizer != nullptr) writer.write(std::as_bytes(std::span(tokenizer->model_bytes())));
-  ConvertResult result{.completed = true, .file_bytes = 0, .weights_hash = hash.hex()};
+  result.weights_hash = hash.hex();
   writer.patch_string(kHashKey, result.weights_hash);
   writer.commit();
+  result.completed = true;
   result.file_bytes = writer.file_bytes();
   return result;
 }

@@ -5,31 +5,44 @@
 #include <cstdint>
 #include <functional>
 #include <string>
+#include <vector>
 
 #include "engine/model.h"
+#include "engine/tensor_types.h"
 #include "tokenizer/tokenizer.h"
 #include "weights/gguf.h"
 
 namespace ttt {
 
 struct ConvertOptions {
-  weights::DType matrix_type = weights::DType::kF32;  // F32, F16 or BF16; small tensors stay F32
+  weights::DType matrix_type = weights::DType::kF32;  // a type of weights; small tensors stay F32
+  std::vector<KeptType> kept = {};                    // matrices of another type (tensor_types.h)
   // Called after each piece with the bytes written and the bytes in all; return false to give up: then
   // nothing is left behind.
   std::function<bool(std::uint64_t written, std::uint64_t total)> progress;
+};
+
+struct ConvertedTensor {
+  std::string name;
+  weights::Shape shape;
+  weights::DType from = weights::DType::kF32, to = weights::DType::kF32;
+  std::uint64_t bytes = 0;
+  double relative_error = 0.0;  // rms of what was lost over the rms of the weights
 };
 
 struct ConvertResult {
   bool completed = false;  // false: progress() gave up
   std::uint64_t file_bytes = 0;
   std::string weights_hash;
+  std::vector<ConvertedTensor> tensors;  // in the file's order
 };
 
-// One pass, a few MiB of memory whatever the model's size; besides, where weights are fetched, the largest of
-// them twice. The file appears whole or not at all. Throws
-// weights::CheckpointError, std::system_error (disk full ...). `tokenizer` may be null.
-// `source`: the metadata of the file that the model came from, if it was GGUF; what it says about itself goes
-// along.
+// Types are those of stored_type() (tensor_types.h). A weight that the new type cannot hold, or that is not
+// finite where it would be quantised, is refused. One pass, a few MiB of memory whatever the model's size;
+// besides, where weights are fetched, the largest of them twice.
+// The file appears whole or not at all. Throws weights::CheckpointError, std::system_error (disk full ...).
+// `tokenizer` may be null. `source`: the metadata of the file that the model came from, if it was GGUF; what
+// it says about itself goes along.
 ConvertResult convert(const Model& model, const weights::GgufMetadata& source,
                       const tokenizer::Tokenizer* tokenizer, const std::string& output,
                       const ConvertOptions& options);

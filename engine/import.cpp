@@ -16,6 +16,7 @@
 #include "engine/tensor_table.h"
 #include "engine/weights_hash.h"
 #include "weights/checked.h"
+#include "weights/block_types.h"
 #include "weights/checkpoint_error.h"
 #include "weights/element_type.h"
 
@@ -296,7 +297,7 @@ class Importer {
       fail(place.name, weights::to_string(place.shape), weights::to_string(tensor.shape),
            "Its layers contradict each other: write or download the checkpoint again.");
     }
-    if (!weights::is_float_type(tensor.dtype)) {
+    if (!weights::is_weight_type(tensor.dtype) || weights::is_block_type(tensor.dtype)) {
       fail(place.name, "type F32, F16 or BF16", weights::dtype_info(tensor.dtype).name,
            "Save the checkpoint in one of these types.");
     }

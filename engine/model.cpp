@@ -9,6 +9,7 @@
 #include "engine/tensor_table.h"
 #include "engine/tokenizer_metadata.h"
 #include "weights/checkpoint_error.h"
+#include "weights/element_type.h"
 
 namespace ttt {
 namespace {
@@ -71,13 +72,17 @@ class Loader {
                        .found = weights::to_string(tensor.shape),
                        .remedy = "The configuration and the weights belong to different models."});
     }
-    const bool is_float =
-        tensor.dtype == DType::kF32 || tensor.dtype == DType::kF16 || tensor.dtype == DType::kBF16;
+    const bool is_plain = weights::dtype_info(tensor.dtype).block_elements == 1;
     // A folder may hold everything in 16 bits; our own files keep small tensors in F32.
-    if (is_float && (is_matrix || !is_gguf_ || tensor.dtype == DType::kF32)) return;
+    if (weights::is_weight_type(tensor.dtype) &&
+        (is_matrix || (is_plain && !is_gguf_) || tensor.dtype == DType::kF32)) {
+      return;
+    }
     weights::refuse({.file = checkpoint_.file_of(tensor),
                      .where = tensor.name,
-                     .wanted = is_gguf_ && !is_matrix ? "type F32" : "type F32, F16 or BF16",
+                     .wanted = is_gguf_ && !is_matrix ? "type F32"
+                               : is_gguf_             ? "type F32, F16, BF16, Q8_0 or Q4_0"
+                                                      : "type F32, F16 or BF16",
                      .found = weights::dtype_info(tensor.dtype).name,
                      .remedy = "Convert the original checkpoint again."});
   }

@@ -12,6 +12,7 @@
 #include <stdexcept>
 #include <utility>
 
+#include "engine/tensor_types.h"
 #include "weights/element_type.h"
 
 namespace ttt {
@@ -61,8 +62,6 @@ void discard_pages(std::span<const std::byte> part) {
   if (begin < end) madvise(reinterpret_cast<void*>(begin), end - begin, MADV_DONTNEED);
 }
 
-DType stored_type(bool is_matrix, DType matrix_type) { return is_matrix ? matrix_type : DType::kF32; }
-
 }  // namespace
 
 const std::vector<std::string>& official_sizes() {
@@ -100,10 +99,9 @@ ModelConfig official_config(std::string_view name) {
 
 Model RandomWeights::without_bytes(const ModelConfig& config, DType matrix_type) {
   return assemble_model(config, [&](std::string name, weights::Shape shape, bool is_matrix) {
-    return weights::TensorView{.name = std::move(name),
-                               .dtype = stored_type(is_matrix, matrix_type),
-                               .shape = std::move(shape),
-                               .bytes = {}};
+    const DType type = stored_type({.matrices = matrix_type}, name, shape, is_matrix);
+    return weights::TensorView{
+        .name = std::move(name), .dtype = type, .shape = std::move(shape), .bytes = {}};
   });
 }
 
@@ -127,17 +125,18 @@ void RandomWeights::Unmap::operator()(std::byte* memory) const { munmap(memory, 
 
 // Gains are 1, biases and slot corrections 0, everything else is random.
 weights::TensorView RandomWeights::fill(std::string name, weights::Shape shape, bool is_matrix) {
-  const DType type = stored_type(is_matrix, matrix_type_);
+  const DType type = stored_type({.matrices = matrix_type_}, name, shape, is_matrix);
   const std::size_t size = *weights::tensor_bytes(type, shape);
   const std::span<std::byte> bytes(memory_.get() + used_, size);
   used_ += aligned(size);
   const bool is_gain = name.ends_with("norm.weight");
   const bool is_zero = name.ends_with("bias") || name.ends_with("token_idx.weight");
-  const std::size_t element = weights::dtype_info(type).block_bytes;
+  const weights::DTypeInfo& info = weights::dtype_info(type);
   std::vector<float> values(kPieceElements, is_gain ? 1.0F : 0.0F);
   for (std::size_t done = 0; done < size;) {
-    const std::size_t piece = std::min(size - done, kPieceElements * element);
-    const std::span<float> piece_values = std::span(values).first(piece / element);
+    const std::size_t piece = std::min(size - done, kPieceElements / info.block_elements * info.block_bytes);
+    const std::span<float> piece_values =
+        std::span(values).first(piece / info.block_bytes * info.block_elements);
     if (!is_gain && !is_zero) fill_random(piece_values, state_);
     weights::from_floats(type, piece_values, bytes.subspan(done, piece));
     done += piece;

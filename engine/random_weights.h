@@ -24,7 +24,7 @@ ModelConfig official_config(std::string_view size);
 
 class RandomWeights {
  public:
-  // Matrices in `matrix_type` (F32, F16, BF16), all else in F32. Throws std::bad_alloc.
+  // Types as stored_type() of tensor_types.h gives them for `matrix_type`. Throws std::bad_alloc.
   RandomWeights(const ModelConfig& config, weights::DType matrix_type, std::uint64_t seed);
   RandomWeights(const RandomWeights&) = delete;  // the model refers to the memory
   RandomWeights& operator=(const RandomWeights&) = delete;

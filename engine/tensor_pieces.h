@@ -25,22 +25,25 @@ inline weights::TensorView with_bytes(const Model& model, const weights::TensorV
 }
 
 // Calls fn(source_bytes, bytes_as_type) for consecutive pieces until it returns false; then returns false.
-// REQUIRES: both types are float types.
+// REQUIRES: both are types of weights (element_type.h), and divide the tensor's rows into whole blocks.
 template <typename Fn>
 bool for_each_piece_as(const weights::TensorView& tensor, weights::DType type, Fn&& fn) {
   constexpr std::size_t kPieceElements = 1U << 20;
-  const std::size_t source_size = weights::dtype_info(tensor.dtype).block_bytes;
+  const weights::DTypeInfo& from = weights::dtype_info(tensor.dtype);
+  const weights::DTypeInfo& to = weights::dtype_info(type);
+  static_assert(kPieceElements % 256 == 0);  // whole blocks of every type
   std::vector<float> values;
   std::vector<std::byte> converted;
   for (auto rest = tensor.bytes; !rest.empty();) {
-    const auto source = rest.first(std::min(rest.size(), kPieceElements * source_size));
+    const auto source =
+        rest.first(std::min(rest.size(), kPieceElements / from.block_elements * from.block_bytes));
     rest = rest.subspan(source.size());
     if (type == tensor.dtype) {
       if (!fn(source, source)) return false;
       continue;
     }
-    values.resize(source.size() / source_size);
-    converted.resize(values.size() * weights::dtype_info(type).block_bytes);
+    values.resize(source.size() / from.block_bytes * from.block_elements);
+    converted.resize(values.size() / to.block_elements * to.block_bytes);
     weights::to_floats(tensor.dtype, source, values);
     weights::from_floats(type, values, converted);
     if (!fn(source, std::span<const std::byte>(converted))) return false;

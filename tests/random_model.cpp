@@ -11,6 +11,7 @@
 #include <fstream>
 #include <span>
 
+#include "engine/convert.h"
 #include "tests/golden.h"
 #include "weights/float16.h"
 #include "weights/safetensors.h"
@@ -124,6 +125,14 @@ weights::Checkpoint write_and_open(const ModelConfig& config, const naive::Tenso
   return weights::Checkpoint::open(folder.path(), weights::FileAccess::kRead);
 }
 
+weights::Checkpoint convert_and_open(const Model& source, weights::DType matrix_type) {
+  const TemporaryFolder folder;
+  ConvertOptions options;
+  options.matrix_type = matrix_type;
+  convert(source, {}, nullptr, folder.file("model.gguf"), options);
+  return weights::Checkpoint::open(folder.file("model.gguf"), weights::FileAccess::kRead);
+}
+
 }  // namespace
 
 std::vector<std::pair<std::string, weights::Shape>> hugging_face_shapes(const ModelConfig& config) {
@@ -190,5 +199,8 @@ RandomModel::RandomModel(const ModelConfig& config, std::uint64_t seed, weights:
       model(load_model(checkpoint)) {
   tensors = read_tensors(checkpoint);
 }
+
+ConvertedModel::ConvertedModel(const Model& source, weights::DType matrix_type)
+    : checkpoint(convert_and_open(source, matrix_type)), model(load_model(checkpoint)) {}
 
 }  // namespace ttt::test

@@ -33,4 +33,12 @@ struct RandomModel {
   Model model;
 };
 
+// A model written to a GGUF file with its matrices in another type, opened, and the file gone.
+struct ConvertedModel {
+  ConvertedModel(const Model& source, weights::DType matrix_type);
+
+  weights::Checkpoint checkpoint;
+  Model model;
+};
+
 }  // namespace ttt::test

@@ -5,6 +5,7 @@
 #include <cstring>
 #include <stdexcept>
 
+#include "weights/block_types.h"
 #include "weights/float16.h"
 
 namespace ttt::weights {
@@ -28,15 +29,17 @@ void narrow(std::span<const float> values, std::span<std::byte> out, Convert con
 }
 
 void check_size(DType dtype, std::size_t num_bytes, std::size_t num_values) {
-  if (!is_float_type(dtype) || num_bytes != num_values * dtype_info(dtype).block_bytes) {
-    throw std::logic_error("element_type: not a float type, or the sizes differ");
+  const DTypeInfo& info = dtype_info(dtype);
+  if (!is_weight_type(dtype) || num_values % info.block_elements != 0 ||
+      num_bytes != num_values / info.block_elements * info.block_bytes) {
+    throw std::logic_error("element_type: not a type of weights, or the sizes differ");
   }
 }
 
 }  // namespace
 
-bool is_float_type(DType dtype) {
-  return dtype == DType::kF32 || dtype == DType::kF16 || dtype == DType::kBF16;
+bool is_weight_type(DType dtype) {
+  return dtype == DType::kF32 || dtype == DType::kF16 || dtype == DType::kBF16 || is_block_type(dtype);
 }
 
 void to_floats(DType dtype, std::span<const std::byte> bytes, std::span<float> out) {
@@ -46,6 +49,8 @@ void to_floats(DType dtype, std::span<const std::byte> bytes, std::span<float> o
     widen(bytes, out, f16_to_float);
   } else if (dtype == DType::kBF16) {
     widen(bytes, out, bf16_to_float);
+  } else if (is_block_type(dtype)) {
+    dequantise(dtype, bytes, out);
   } else {
     std::memcpy(out.data(), bytes.data(), bytes.size());
   }
@@ -58,6 +63,8 @@ void from_floats(DType dtype, std::span<const float> values, std::span<std::byte
     narrow(values, out, float_to_f16);
   } else if (dtype == DType::kBF16) {
     narrow(values, out, float_to_bf16);
+  } else if (is_block_type(dtype)) {
+    quantise(dtype, values, out);
   } else {
     std::memcpy(out.data(), values.data(), out.size());
   }

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Values of a tensor as fp32, and back: F32, F16 and BF16, from bytes at any alignment.
+// Values of a tensor as fp32, and back: F32, F16, BF16, Q8_0 and Q4_0, from bytes at any alignment.
 #pragma once
 
 #include <cstddef>
@@ -9,13 +9,13 @@
 
 namespace ttt::weights {
 
-// True for the types that to_floats and from_floats know.
-bool is_float_type(DType dtype);
+// True for the types that to_floats and from_floats know: those that weights may have.
+bool is_weight_type(DType dtype);
 
-// REQUIRES: is_float_type(dtype); bytes hold exactly out.size() elements.
+// REQUIRES: is_weight_type(dtype); bytes hold exactly out.size() elements, whole blocks of them.
 void to_floats(DType dtype, std::span<const std::byte> bytes, std::span<float> out);
 
-// Rounds to nearest even. REQUIRES: as above.
+// 16-bit types round to nearest even, block types as block_types.h says. REQUIRES: as above.
 void from_floats(DType dtype, std::span<const float> values, std::span<std::byte> out);
 
 }  // namespace ttt::weights

@@ -59,13 +59,20 @@ void refuse_stand_in(const std::string& path, std::string_view prefix) {
 
 void refuse_foreign_file(const std::string& path, std::string_view prefix) {
   refuse_stand_in(path, prefix);
-  if (is_zip(prefix) || is_pickle(prefix)) {
+  if (is_zip(prefix)) {
+    refuse({.file = path,
+            .wanted = kWanted,
+            .found = "a PyTorch file",
+            .remedy = fmt::format("Convert it once, or the folder that holds it and its config.json: ttt "
+                                  "convert {} model.gguf",
+                                  path)});
+  }
+  if (is_pickle(prefix)) {
     refuse(
         {.file = path,
          .wanted = kWanted,
-         .found = is_zip(prefix) ? "a PyTorch file (pickle, which can run code when it is loaded)"
-                                 : "a PyTorch file of the form before version 1.6 (pickle, which can run "
-                                   "code when it is loaded)",
+         .found =
+             "a PyTorch file of the form before version 1.6 (pickle, which can run code when it is loaded)",
          .remedy = "Load it in Python where you trust it, and write it with safetensors.torch.save_file."});
   }
   if (is_jax_stream(prefix)) {

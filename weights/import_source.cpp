@@ -5,6 +5,7 @@
 
 #include <filesystem>
 #include <set>
+#include <string_view>
 #include <system_error>
 #include <utility>
 
@@ -13,6 +14,7 @@
 #include "weights/jax_checkpoint.h"
 #include "weights/limits.h"
 #include "weights/mapped_file.h"
+#include "weights/torch_checkpoint.h"
 
 namespace ttt::weights {
 namespace {
@@ -20,6 +22,19 @@ namespace {
 namespace fs = std::filesystem;
 
 constexpr std::size_t kMaxListedNames = 1024;
+constexpr std::string_view kTorchFile = "pytorch_model.bin";
+constexpr std::string_view kTorchIndex = "pytorch_model.bin.index.json";
+
+// `path`: a file, or the index of several.
+ImportSource open_torch(const std::string& path) {
+  ImportSource source;
+  source.format = "PyTorch state dict";
+  source.archive = TorchCheckpoint::open(path);
+  for (const ArchivedTensor& tensor : source.archive->tensors()) {
+    source.file_bytes += tensor_bytes(tensor.dtype, tensor.shape).value_or(0);
+  }
+  return source;
+}
 
 // Each format that is imported has its place here.
 std::optional<ImportSource> open_file(const std::string& path) {
@@ -32,6 +47,7 @@ std::optional<ImportSource> open_file(const std::string& path) {
     source.archive = std::move(archive);
     return source;
   }
+  if (is_zip(prefix) || path.ends_with(kTorchIndex)) return open_torch(path);
   return std::nullopt;
 }
 
@@ -52,8 +68,10 @@ std::string find_checkpoint(const std::string& folder) {
   for (fs::directory_iterator it(folder, error), end; !error && it != end && listed < kMaxListedNames;
        it.increment(error), ++listed) {
     std::string name = it->path().filename().string();
-    if (name == "model.safetensors" || name == "model.safetensors.index.json") return {};  // such a folder opens directly
-    if (name.starts_with("streaming_train_state") || name.starts_with("streaming_params")) {
+    // Such a folder opens directly.
+    if (name == "model.safetensors" || name == "model.safetensors.index.json") return {};
+    if (name.starts_with("streaming_train_state") || name.starts_with("streaming_params") ||
+        name == kTorchFile || name == kTorchIndex) {
       names.insert(std::move(name));
     }
   }

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Finds a checkpoint in a format that is converted before it is used (JAX), as a file of its own or in a
+// Finds a checkpoint in a format that is converted before it is used (JAX, PyTorch), as a file of its own or in a
 // folder with what belongs to it. Files that open directly are checkpoint.h's.
 #pragma once
 

@@ -132,6 +132,13 @@ TEST_CASE("rates, spread and percentiles of a row") {
   row.bytes = 100.0;
   row.flops = 500.0;
   CHECK(report.share_of_limit(row) == 0.5);  // a second to read, half a second to compute
+  row.flops = 2500.0;
+  row.product_ops = 2000.0;
+  CHECK(report.share_of_limit(row) == 1.25);  // half a second and two
+  report.int8_ops_per_second = 2000.0;
+  CHECK(report.share_of_limit(row) == 1.25);
+  report.quantised = true;
+  CHECK(report.share_of_limit(row) == 0.75);  // half a second and one
 }
 
 }  // namespace

@@ -86,6 +86,17 @@ TEST_CASE("the CPU backend keeps the contract with 16-bit weights") {
   check_all(test::RandomModel(odd_config(LayerType::kTttMlp), 4, weights::DType::kBF16).model);
 }
 
+TEST_CASE("the CPU backend keeps the contract with quantised weights") {
+  ModelConfig config = odd_config(LayerType::kTttMlp);
+  config.hidden_size = 64;
+  config.intermediate_size = 96;
+  const weights::DType type = GENERATE(weights::DType::kQ8_0, weights::DType::kQ4_0);
+  const test::RandomModel original(config, 5, weights::DType::kF32, tie_two_ids);
+  const test::ConvertedModel quantised(original.model, type);
+  REQUIRE(quantised.model.layers[0].ffn_down.dtype == type);
+  check_all(quantised.model);
+}
+
 TEST_CASE("the CPU backend keeps the contract on a golden model") {
   const test::GoldenCase golden("linear-mamba");
   const Model model = load_model(golden.checkpoint);

@@ -19,6 +19,7 @@
 #include "engine/state_layout.h"
 #include "tests/golden.h"
 #include "tests/random.h"
+#include "tests/random_model.h"
 
 namespace ttt {
 namespace {
@@ -106,10 +107,12 @@ std::string read_together(Backend& backend, const ModelConfig& config,
   return "";
 }
 
-void check_case(const std::string& name, const std::string& target, int num_seeds) {
+void check_case(const std::string& name, weights::DType dtype, const std::string& target, int num_seeds) {
   INFO(target);
   const test::GoldenCase golden(name);
-  const Model model = load_model(golden.checkpoint);
+  const Model original = load_model(golden.checkpoint);
+  const test::ConvertedModel converted(original, dtype);
+  const Model& model = converted.model;
   const std::unique_ptr<Backend> backends[] = {make_backend(model, 1, target),
                                                make_backend(model, 2, target)};
   // Prefixes of the prompt around the ends of mini-batches of 8 and 16, and strangers.
@@ -134,10 +137,10 @@ void check_case(const std::string& name, const std::string& target, int num_seed
   }
 }
 
-void check_case(const std::string& name) {
+void check_case(const std::string& name, weights::DType dtype = weights::DType::kF32) {
   const std::vector<std::string> targets = cpu::cpu_targets();
   for (const std::string& target : targets) {
-    check_case(name, target, target == targets.front() ? kSeeds : kSeeds / 3);
+    check_case(name, dtype, target, target == targets.front() ? kSeeds : kSeeds / 3);
   }
 }
 
@@ -148,6 +151,10 @@ TEST_CASE("chunks, batch, slot and threads do not change a bit with TTT-Linear")
 }
 
 TEST_CASE("chunks, batch, slot and threads do not change a bit with TTT-MLP") { check_case("mlp-mamba"); }
+
+TEST_CASE("chunks, batch, slot and threads do not change a bit with quantised weights") {
+  check_case("linear-mamba", weights::DType::kQ8_0);
+}
 
 TEST_CASE("chunks, batch, slot and threads do not change a bit with mini-batches of 8") {
   check_case("linear-untied-minibatch8");

@@ -14,6 +14,7 @@
 #include "engine/mini_batch.h"
 #include "engine/model.h"
 #include "tests/error_metric.h"
+#include "tests/random_model.h"
 #include "tests/saved_state.h"
 
 namespace ttt {
@@ -21,8 +22,9 @@ namespace {
 
 constexpr double kLogitsTolerance = 1e-5;  // max over rms
 constexpr double kStateTolerance = 1e-5;   // fast weights: max over rms, and L2 relative to what was learned
-constexpr double kGradientTolerance = 3e-5;  // summed over the open mini-batch, max over rms
-constexpr double kConvTolerance = 1e-5;      // convolution inputs, max over rms
+constexpr double kGradientTolerance = 3e-5;                // summed over the open mini-batch, max over rms
+constexpr double kConvTolerance = 1e-5;                    // convolution inputs, max over rms
+constexpr double kQ8Tolerance = 0.06, kQ4Tolerance = 0.5;  // logits, relative L2
 
 // The largest error of each kind over the layers of one case.
 struct GoldenErrors {
@@ -121,6 +123,21 @@ GoldenErrors measure(const std::string& name, const std::string& target) {
   return errors;
 }
 
+std::vector<double> logits_of(const Model& model, std::span<const TokenId> tokens,
+                              const std::string& target) {
+  const auto backend = cpu::make_cpu_backend(model, {.num_slots = 1,
+                                                     .max_batch_tokens = tokens.size(),
+                                                     .max_logits_rows = tokens.size(),
+                                                     .num_threads = 1,
+                                                     .cpu_target = target});
+  backend->reset(0);
+  Segment segment;
+  segment.tokens = tokens;
+  segment.wanted.logits = Rows::kAll;
+  backend->submit({&segment, 1});
+  return test::to_doubles(backend->wait()[0].logits);
+}
+
 }  // namespace
 
 TEST_CASE("logits and states agree with the official implementation in every golden case") {
@@ -133,6 +150,25 @@ TEST_CASE("logits and states agree with the official implementation in every gol
     CHECK(errors.learned_beyond_storage <= kStateTolerance);
     CHECK(errors.gradient <= kGradientTolerance);
     CHECK(errors.conv_inputs <= kConvTolerance);
+  }
+}
+
+// Loose: the inner loop learns from keys and values that are rounded to 8 bits, and the models are random. A
+// wrong layout, scale or sign gives 1 and more.
+TEST_CASE("quantised weights stay near the official implementation's logits") {
+  const std::string target = GENERATE(from_range(cpu::cpu_targets()));
+  for (const std::string name : test::kGoldenCases) {
+    INFO(name << " " << target);
+    const test::GoldenCase golden(name);
+    const Model original = load_model(golden.checkpoint);
+    const auto error_of = [&](weights::DType dtype) {
+      const test::ConvertedModel quantised(original, dtype);
+      const std::vector<double> wanted = golden.values("logits");
+      const std::vector<double> zeros(wanted.size(), 0.0);
+      return test::relative_l2(logits_of(quantised.model, golden.input_ids, target), wanted, zeros);
+    };
+    CHECK(error_of(weights::DType::kQ8_0) <= kQ8Tolerance);
+    CHECK(error_of(weights::DType::kQ4_0) <= kQ4Tolerance);
   }
 }
 

@@ -23,8 +23,9 @@ inline std::vector<float> random_floats(Random& random, std::size_t count, doubl
 struct StoredMatrix {
   StoredMatrix(Random& random, weights::DType dtype, std::size_t rows, std::size_t cols, std::size_t shift)
       : storage(rows * cols * 4 + shift), values(random_floats(random, rows * cols)) {
-    const std::span<std::byte> bytes(storage.data() + shift,
-                                     values.size() * weights::dtype_info(dtype).block_bytes);
+    const std::span<std::byte> bytes(
+        storage.data() + shift,
+        values.size() / weights::dtype_info(dtype).block_elements * weights::dtype_info(dtype).block_bytes);
     weights::from_floats(dtype, values, bytes);
     weights::to_floats(dtype, bytes, values);
     tensor = {.name = "w", .dtype = dtype, .shape = {rows, cols}, .bytes = bytes};

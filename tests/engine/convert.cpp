@@ -59,6 +59,63 @@ TEST_CASE("a converted folder has the same configuration and the same weights") 
         result.weights_hash);
 }
 
+TEST_CASE("a quantised conversion tells what each matrix became and lost") {
+  ModelConfig config = test::small_config();
+  config.hidden_size = 32;
+  config.intermediate_size = 48;  // ffn_down has no whole blocks
+  CheckpointFolder folder(config);
+  const weights::Checkpoint source = folder.open();
+  const Model model = load_model(source);
+  const DType type = GENERATE(DType::kQ8_0, DType::kQ4_0);
+  ConvertOptions options;
+  options.matrix_type = type;
+  options.kept = {{"blk.1.ffn_up.weight", DType::kF32}};
+  const ConvertResult result = convert(model, source.metadata(), nullptr, folder.path("out.gguf"), options);
+  const weights::Checkpoint converted = weights::Checkpoint::open(folder.path("out.gguf"));
+  const Model again = load_model(converted);
+  CHECK(weights_hash(converted, again) == result.weights_hash);
+  const auto before = list_tensors(model);
+  const auto after = list_tensors(again);
+  REQUIRE(result.tensors.size() == after.size());
+  for (std::size_t i = 0; i < after.size(); ++i) {
+    const ConvertedTensor& tensor = result.tensors[i];
+    CAPTURE(tensor.name);
+    CHECK(tensor.name == after[i].view.name);
+    CHECK(tensor.to == after[i].view.dtype);
+    CHECK(tensor.bytes == after[i].view.bytes.size());
+    double squares = 0.0, lost = 0.0;
+    const std::vector<float> old_values = values_of(before[i].view), new_values = values_of(after[i].view);
+    for (std::size_t k = 0; k < old_values.size(); ++k) {
+      const double value = static_cast<double>(old_values[k]);
+      squares += value * value;
+      lost += (static_cast<double>(new_values[k]) - value) * (static_cast<double>(new_values[k]) - value);
+    }
+    CHECK(tensor.relative_error == Approx(lost == 0.0 ? 0.0 : std::sqrt(lost / squares)));
+    const bool kept = !before[i].is_matrix || tensor.name == "blk.1.ffn_up.weight";
+    const bool is_end = tensor.name == "token_embd.weight";
+    CHECK(tensor.to == (kept                                       ? DType::kF32
+                        : tensor.name.ends_with("ffn_down.weight") ? DType::kF16
+                        : is_end                                   ? DType::kQ8_0
+                                                                   : type));
+  }
+  CHECK(std::get<std::uint32_t>(*weights::find(converted.metadata(), "general.file_type")) ==
+        (type == DType::kQ8_0 ? 7U : 2U));
+}
+
+TEST_CASE("weights that no scale can hold, and those that are not finite, are not quantised") {
+  ModelConfig config = test::small_config();
+  config.hidden_size = 32;
+  const float bad = GENERATE(1e9F, std::numeric_limits<float>::infinity(), std::nanf(""));
+  CheckpointFolder folder(config);
+  folder.tensors["model.layers.0.mlp.up_proj.weight"][7] = bad;
+  const weights::Checkpoint source = folder.open();
+  ConvertOptions options;
+  options.matrix_type = DType::kQ8_0;
+  CHECK_THROWS_WITH(convert(load_model(source), source.metadata(), nullptr, folder.path("a.gguf"), options),
+                    Contains("blk.0.ffn_up.weight") && Contains("Q8_0"));
+  CHECK_FALSE(std::filesystem::exists(folder.path("a.gguf")));
+}
+
 TEST_CASE("a conversion that gives up leaves nothing behind") {
   CheckpointFolder folder(test::small_config());
   const weights::Checkpoint source = folder.open();

@@ -1,0 +1,388 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "cpu/block_gemm.h"
+
+#include <algorithm>
+#include <array>
+#include <limits>
+#include <new>
+#include <utility>
+
+#include "cpu/gemm.h"
+#include "cpu/simd_targets.h"
+
+#undef HWY_TARGET_INCLUDE
+#define HWY_TARGET_INCLUDE "cpu/block_gemm.cpp"
+#include <hwy/foreach_target.h>
+
+#include "cpu/pairs-inl.h"
+
+HWY_BEFORE_NAMESPACE();
+namespace ttt::cpu::HWY_NAMESPACE {
+namespace {
+
+constexpr std::size_t kPanelVectors = kPanelOutputs / kLanes;
+constexpr std::size_t kMaxPanels = 4;  // read side by side for one row: as many streams from memory
+// A product needs a register of its own before it is added, beside those that kMaxSums leaves.
+constexpr std::size_t kTileRows = std::clamp<std::size_t>((kMaxSums - 2) / kPanelVectors, 1, 12);
+constexpr std::size_t kFewRows = at_most(kTileRows, 6);
+constexpr std::size_t kRowBlock = 128;  // rows of x, 72 KB for 256 inputs, stay in the second-level cache
+constexpr std::size_t kCacheLine = 64;
+constexpr std::size_t kBlocks = QuantisedInputs::kBlocks;
+constexpr std::size_t kPairs = 2 * kPanelOutputs;  // numbers of a panel's pair of inputs
+
+// 256 inputs of a panel widened once for many rows.
+struct WideInputs {
+  std::int16_t quants[kBlockInputs / 2][kPanelOutputs][2];
+  float scales[kBlocks][kPanelOutputs];
+};
+
+static_assert(kRowBlock * sizeof(QuantisedInputs) <= kRowBlock * kBlockInputs * sizeof(float) &&
+              sizeof(WideInputs) <= 2 * kBlockInputs * kPanelOutputs * sizeof(float));
+
+// The weights of a block of 32 inputs: pair<j>(group, v) is pair 4 * group + j of the outputs of vector v,
+// minus kOffset; scale(v) their scales.
+struct Q8Block {
+  static constexpr std::int32_t kOffset = 0;
+  using Stored = PanelBlockQ8_0;
+  const PanelBlockQ8_0* at;
+  template <int j>
+  HWY_INLINE Pairs pair(std::size_t group, std::size_t v) const {
+    return load_pairs(&at->quants[4 * group + j][v * kLanes][0]);
+  }
+  HWY_INLINE V scale(std::size_t v) const { return load_f16(at->scales + v * kLanes); }
+};
+
+struct Q4Block {
+  static constexpr std::int32_t kOffset = -8;
+  using Stored = PanelBlockQ4_0;
+  const PanelBlockQ4_0* at;
+  template <int j>
+  HWY_INLINE Pairs pair(std::size_t group, std::size_t v) const {
+    return load_nibbles<4 * j>(&at->quants[group][v * kLanes][0]);
+  }
+  HWY_INLINE V scale(std::size_t v) const { return load_f16(at->scales + v * kLanes); }
+};
+
+struct WideBlock {
+  static constexpr std::int32_t kOffset = 0;
+  const std::int16_t* quants;
+  const float* scales;
+  template <int j>
+  HWY_INLINE Pairs pair(std::size_t group, std::size_t v) const {
+    return load_pairs(quants + (4 * group + j) * kPairs + v * 2 * kLanes);
+  }
+  HWY_INLINE V scale(std::size_t v) const { return hn::LoadU(D(), scales + v * kLanes); }
+};
+
+template <int j, std::size_t kRows, class Block>
+HWY_INLINE void add_pair(const QuantisedInputs* x, std::size_t first_input, const Block& w, std::size_t group,
+                         Sums (&sums)[kRows][kPanelVectors]) {
+  Pairs weights[kPanelVectors];
+  TTT_UNROLL
+  for (std::size_t v = 0; v < kPanelVectors; ++v) weights[v] = w.template pair<j>(group, v);
+  TTT_UNROLL
+  for (std::size_t r = 0; r < kRows; ++r) {
+    const Pairs value = same_pair(x[r].values + first_input + 8 * group + 2 * j);
+    TTT_UNROLL
+    for (std::size_t v = 0; v < kPanelVectors; ++v) sums[r][v] = multiply_add(weights[v], value, sums[r][v]);
+  }
+}
+
+// totals += scale of x * scale of w * sum of the block's products, for block `b` of x.
+template <std::size_t kRows, class Block>
+HWY_INLINE void add_block(const QuantisedInputs* x, std::size_t b, const Block& w,
+                          V (&totals)[kRows][kPanelVectors]) {
+  Sums sums[kRows][kPanelVectors];
+  TTT_UNROLL
+  for (std::size_t r = 0; r < kRows; ++r) {
+    TTT_UNROLL
+    for (std::size_t v = 0; v < kPanelVectors; ++v) {
+      sums[r][v] = set_sums(Block::kOffset == 0 ? 0 : Block::kOffset * x[r].sums[b]);
+    }
+  }
+  for (std::size_t group = 0; group < weights::kBlockWeights / 8; ++group) {
+    add_pair<0>(x, b * weights::kBlockWeights, w, group, sums);
+    add_pair<1>(x, b * weights::kBlockWeights, w, group, sums);
+    add_pair<2>(x, b * weights::kBlockWeights, w, group, sums);
+    add_pair<3>(x, b * weights::kBlockWeights, w, group, sums);
+  }
+  TTT_UNROLL
+  for (std::size_t v = 0; v < kPanelVectors; ++v) {
+    const V scale = w.scale(v);
+    TTT_UNROLL
+    for (std::size_t r = 0; r < kRows; ++r) {
+      const V product = hn::Mul(to_floats(sums[r][v]), hn::Mul(scale, set(x[r].scales[b])));
+      totals[r][v] = hn::Add(totals[r][v], product);
+    }
+  }
+}
+
+// y = totals, or y += totals where the panel's inputs before these are in it. Outputs that do not exist go
+// nowhere.
+template <std::size_t kRows>
+HWY_INLINE void store_totals(const V (&totals)[kRows][kPanelVectors], bool first, std::size_t num_outputs,
+                             float* y, std::size_t y_stride) {
+  TTT_UNROLL
+  for (std::size_t r = 0; r < kRows; ++r) {
+    TTT_UNROLL
+    for (std::size_t v = 0; v < kPanelVectors; ++v) {
+      if (v * kLanes >= num_outputs) break;
+      const std::size_t count = at_most(num_outputs - v * kLanes, kLanes);
+      float* const to = y + r * y_stride + v * kLanes;
+      store(first ? totals[r][v] : hn::Add(load(to, count), totals[r][v]), to, count);
+    }
+  }
+}
+
+struct Job {
+  const PackedMatrix& w;
+  std::size_t begin, end;  // panels
+  const float* x;
+  std::size_t num_rows;
+  float* y;
+  float* scratch;
+
+  std::size_t num_outputs_of(std::size_t panel) const {
+    return at_most(w.num_outputs() - panel * kPanelOutputs, kPanelOutputs);
+  }
+};
+
+void quantise(const float* x, std::size_t num_inputs, QuantisedInputs& to) {
+  const hn::RebindToSigned<D> integers;
+  const V rounder = set(12582912.0F);  // 1.5 * 2^23: adding it rounds to an integer, halves to even
+  for (std::size_t b = 0; b * weights::kBlockWeights < num_inputs; ++b) {
+    const float* const from = x + b * weights::kBlockWeights;
+    auto magnitudes = hn::Zero(integers);  // as integers they are in order, with NaN above infinity
+    for (std::size_t i = 0; i < weights::kBlockWeights; i += kLanes) {
+      const auto bits = hn::BitCast(integers, hn::LoadU(D(), from + i));
+      magnitudes = hn::Max(magnitudes, hn::And(bits, hn::Set(integers, 0x7FFFFFFF)));
+    }
+    const std::int32_t bits = hn::GetLane(hn::MaxOfLanes(integers, magnitudes));
+    float largest;
+    std::memcpy(&largest, &bits, sizeof(largest));
+    const bool is_finite = bits < 0x7F800000;
+    const bool is_zero = !is_finite || largest < 1e-30F;
+    to.scales[b] = !is_finite ? std::numeric_limits<float>::quiet_NaN() : is_zero ? 0.0F : largest / 127.0F;
+    const V factor = set(is_zero ? 0.0F : 127.0F / largest);
+    auto sums = hn::Zero(integers);
+    for (std::size_t i = 0; i < weights::kBlockWeights; i += kLanes) {
+      const V scaled = is_finite ? hn::Mul(hn::LoadU(D(), from + i), factor) : set(0.0F);
+      const auto value = hn::ConvertTo(integers, hn::Sub(hn::Add(scaled, rounder), rounder));
+      sums = hn::Add(sums, value);
+      const hn::Rebind<std::int16_t, D> halves;
+      hn::StoreU(hn::DemoteTo(halves, value), halves, to.values + b * weights::kBlockWeights + i);
+    }
+    to.sums[b] = hn::GetLane(hn::SumOfLanes(integers, sums));
+  }
+}
+
+// Rows and inputs whose x was quantised together, into [blocks of 256 inputs][num_rows].
+struct Chunk {
+  const QuantisedInputs* x;
+  std::size_t first_row, num_rows;
+  std::size_t first_input, num_inputs;
+};
+
+// Inputs that a chunk has room for: the fewer rows, the longer a panel is read without a jump.
+std::size_t chunk_inputs(std::size_t num_rows) { return kRowBlock / num_rows * kBlockInputs; }
+
+Chunk quantise_chunk(const Job& job, std::size_t first_row, std::size_t num_rows, std::size_t first_input,
+                     QuantisedInputs* to) {
+  const std::size_t row_inputs = job.w.num_inputs();
+  const Chunk chunk{to, first_row, num_rows, first_input,
+                    at_most(row_inputs - first_input, chunk_inputs(num_rows))};
+  for (std::size_t first = 0; first < chunk.num_inputs; first += kBlockInputs) {
+    const std::size_t count = at_most(chunk.num_inputs - first, kBlockInputs);
+    for (std::size_t r = 0; r < num_rows; ++r) {
+      quantise(job.x + (first_row + r) * row_inputs + first_input + first, count, *to++);
+    }
+  }
+  return chunk;
+}
+
+template <class Block>
+const typename Block::Stored* blocks_of(const PackedMatrix& w, std::size_t panel, std::size_t first_input) {
+  return reinterpret_cast<const typename Block::Stored*>(w.panel(panel)) +
+         first_input / weights::kBlockWeights;
+}
+
+// The processor looks little more than one block ahead, so that reading would wait for
+// computing: what comes 2 KB later is fetched.
+template <class Stored>
+HWY_INLINE void fetch_ahead(const Stored* block) {
+  constexpr std::size_t kDistance = 2048;
+  const auto* const at = reinterpret_cast<const char*>(block) + kDistance;
+  TTT_UNROLL
+  for (std::size_t i = 0; i < sizeof(Stored); i += kCacheLine) __builtin_prefetch(at + i);
+}
+
+// kPanels panels side by side, each weight unpacked in registers.
+template <class Block, std::size_t kRows, std::size_t kPanels>
+HWY_INLINE void read_panels(const Job& job, const Chunk& chunk, std::size_t panel) {
+  for (std::size_t first = 0; first < chunk.num_inputs; first += kBlockInputs) {
+    const QuantisedInputs* const x = chunk.x + first / kBlockInputs * kRows;
+    const std::size_t num_blocks = at_most(chunk.num_inputs - first, kBlockInputs) / weights::kBlockWeights;
+    const typename Block::Stored* at[kPanels];
+    V totals[kPanels][kRows][kPanelVectors];
+    TTT_UNROLL
+    for (std::size_t p = 0; p < kPanels; ++p) {
+      at[p] = blocks_of<Block>(job.w, panel + p, chunk.first_input + first);
+      set_zero(totals[p]);
+    }
+    for (std::size_t b = 0; b < num_blocks; ++b) {
+      TTT_UNROLL
+      for (std::size_t p = 0; p < kPanels; ++p) {
+        fetch_ahead(at[p] + b);
+        add_block(x, b, Block{at[p] + b}, totals[p]);
+      }
+    }
+    TTT_UNROLL
+    for (std::size_t p = 0; p < kPanels; ++p) {
+      store_totals(totals[p], chunk.first_input + first == 0, job.num_outputs_of(panel + p),
+                   job.y + (panel + p) * kPanelOutputs, job.w.num_outputs());
+    }
+  }
+}
+
+// Up to kFewRows rows: every weight is read once.
+template <class Block, std::size_t kRows>
+void few_rows(const Job& job) {
+  constexpr std::size_t kPanels = std::clamp<std::size_t>(kMaxSums / (kRows * kPanelVectors), 1, kMaxPanels);
+  auto* const x = ::new (job.scratch) QuantisedInputs[kRowBlock];
+  for (std::size_t first = 0; first < job.w.num_inputs(); first += chunk_inputs(kRows)) {
+    const Chunk chunk = quantise_chunk(job, 0, kRows, first, x);
+    std::size_t panel = job.begin;
+    for (; panel + kPanels <= job.end; panel += kPanels)
+      read_panels<Block, kRows, kPanels>(job, chunk, panel);
+    for (; panel < job.end; ++panel) read_panels<Block, kRows, 1>(job, chunk, panel);
+  }
+}
+
+template <class Block>
+void widen(const typename Block::Stored* from, std::size_t num_blocks, WideInputs& to) {
+  for (std::size_t b = 0; b < num_blocks; ++b) {
+    const Block block{from + b};
+    for (std::size_t v = 0; v < kPanelVectors; ++v) {
+      hn::StoreU(block.scale(v), D(), to.scales[b] + v * kLanes);
+      for (std::size_t group = 0; group < weights::kBlockWeights / 8; ++group) {
+        std::int16_t* const pairs = &to.quants[b * weights::kBlockWeights / 2 + 4 * group][v * kLanes][0];
+        store_pairs(subtract(block.template pair<0>(group, v), -Block::kOffset), pairs);
+        store_pairs(subtract(block.template pair<1>(group, v), -Block::kOffset), pairs + kPairs);
+        store_pairs(subtract(block.template pair<2>(group, v), -Block::kOffset), pairs + 2 * kPairs);
+        store_pairs(subtract(block.template pair<3>(group, v), -Block::kOffset), pairs + 3 * kPairs);
+      }
+    }
+  }
+}
+
+template <std::size_t kRows>
+void tile(const QuantisedInputs* x, const WideInputs& w, std::size_t num_blocks, bool first,
+          std::size_t num_outputs, float* y, std::size_t y_stride) {
+  V totals[kRows][kPanelVectors];
+  set_zero(totals);
+  for (std::size_t r = 0; r < kRows; ++r) __builtin_prefetch(y + r * y_stride, 1);
+  for (std::size_t b = 0; b < num_blocks; ++b) {
+    const WideBlock block{&w.quants[b * weights::kBlockWeights / 2][0][0], w.scales[b]};
+    add_block(x, b, block, totals);
+  }
+  store_totals(totals, first, num_outputs, y, y_stride);
+}
+
+template <std::size_t... kIndices>
+constexpr auto tile_table(std::index_sequence<kIndices...>) {
+  return std::array{&tile<kIndices + 1>...};
+}
+
+// 256 inputs, from `first` of the chunk on, of a panel. On the way the weights that follow are fetched
+// evenly: the same panel's next inputs, or the next panel's.
+template <class Block>
+void all_tiles(const Job& job, const Chunk& chunk, std::size_t panel, std::size_t first, WideInputs& w) {
+  static constexpr auto kTiles = tile_table(std::make_index_sequence<kTileRows>());
+  const std::size_t num_blocks = at_most(chunk.num_inputs - first, kBlockInputs) / weights::kBlockWeights;
+  const std::size_t first_input = chunk.first_input + first;
+  widen<Block>(blocks_of<Block>(job.w, panel, first_input), num_blocks, w);
+  const bool last = first + kBlockInputs >= chunk.num_inputs;
+  const auto* ahead = reinterpret_cast<const char*>(
+      last ? blocks_of<Block>(job.w, at_most(panel + 1, job.end - 1), chunk.first_input)
+           : blocks_of<Block>(job.w, panel, first_input + kBlockInputs));
+  const std::size_t num_lines = num_blocks * sizeof(typename Block::Stored) / kCacheLine;
+  const QuantisedInputs* const x = chunk.x + first / kBlockInputs * chunk.num_rows;
+  const std::size_t y_stride = job.w.num_outputs();
+  float* const y = job.y + chunk.first_row * y_stride + panel * kPanelOutputs;
+  const std::size_t num_tiles = (chunk.num_rows + kTileRows - 1) / kTileRows;
+  std::size_t line = 0;
+  for (std::size_t t = 0; t < num_tiles; ++t) {  // of nearly equal height
+    for (; line < num_lines * (t + 1) / num_tiles; ++line) __builtin_prefetch(ahead + line * kCacheLine);
+    const std::size_t begin = chunk.num_rows * t / num_tiles;
+    const std::size_t end = chunk.num_rows * (t + 1) / num_tiles;
+    kTiles[end - begin - 1](x + begin, w, num_blocks, first_input == 0, job.num_outputs_of(panel),
+                            y + begin * y_stride, y_stride);
+  }
+}
+
+template <class Block>
+void many_rows(const Job& job) {
+  auto* const x = ::new (job.scratch) QuantisedInputs[kRowBlock];
+  auto* const w = ::new (job.scratch + kRowBlock * kBlockInputs) WideInputs;
+  const std::size_t num_row_blocks = (job.num_rows + kRowBlock - 1) / kRowBlock;
+  for (std::size_t block = 0; block < num_row_blocks; ++block) {
+    const std::size_t first_row = job.num_rows * block / num_row_blocks;
+    const std::size_t num_rows = job.num_rows * (block + 1) / num_row_blocks - first_row;
+    for (std::size_t input = 0; input < job.w.num_inputs(); input += chunk_inputs(num_rows)) {
+      const Chunk chunk = quantise_chunk(job, first_row, num_rows, input, x);
+      for (std::size_t panel = job.begin; panel < job.end; ++panel) {
+        for (std::size_t first = 0; first < chunk.num_inputs; first += kBlockInputs) {
+          all_tiles<Block>(job, chunk, panel, first, *w);
+        }
+      }
+    }
+  }
+}
+
+template <class Block, std::size_t... kIndices>
+constexpr auto few_rows_table(std::index_sequence<kIndices...>) {
+  return std::array{&few_rows<Block, kIndices + 1>...};
+}
+
+template <class Block>
+void run(const Job& job) {
+  static constexpr auto kTable = few_rows_table<Block>(std::make_index_sequence<kFewRows>());
+  if (job.num_rows <= kFewRows) {
+    kTable[job.num_rows - 1](job);
+  } else {
+    many_rows<Block>(job);
+  }
+}
+
+void block_gemm_panels(const PackedMatrix& w, std::size_t begin, std::size_t end, const float* x,
+                       std::size_t num_rows, float* y, float* scratch) {
+  const Job job{w, begin, end, x, num_rows, y, scratch};
+  if (num_rows == 0) return;
+  if (w.dtype() == weights::DType::kQ8_0) {
+    run<Q8Block>(job);
+  } else {
+    run<Q4Block>(job);
+  }
+}
+
+}  // namespace
+}  // namespace ttt::cpu::HWY_NAMESPACE
+HWY_AFTER_NAMESPACE();
+
+#if HWY_ONCE
+namespace ttt::cpu {
+
+HWY_EXPORT(quantise);
+HWY_EXPORT(block_gemm_panels);
+
+void quantise_inputs(const float* x, std::size_t num_inputs, QuantisedInputs& to) {
+  HWY_DYNAMIC_DISPATCH(quantise)(x, num_inputs, to);
+}
+
+void block_gemm_panels(const PackedMatrix& w, std::size_t begin, std::size_t end, const float* x,
+                       std::size_t num_rows, float* y, float* scratch) {
+  HWY_DYNAMIC_DISPATCH(block_gemm_panels)(w, begin, end, x, num_rows, y, scratch);
+}
+
+}  // namespace ttt::cpu
+#endif  // HWY_ONCE

@@ -1,0 +1,33 @@
+// SPDX-License-Identifier: Apache-2.0
+// The part of gemm.h for weights in blocks (Q8_0, Q4_0). x is quantised on the way: 32 consecutive inputs of
+// a row become integers from -127 to 127 with an fp32 scale of their own, so a row's result does not depend
+// on its neighbours. The sum of a block is an exact integer; it is multiplied by the product of both scales
+// and added in fp32, without fused steps: the same bits on every target.
+// docs/decisions/0010-quantised-products.md
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+
+#include "cpu/packed_matrix.h"
+
+namespace ttt::cpu {
+
+// 256 inputs of a row, eight blocks.
+struct QuantisedInputs {
+  static constexpr std::size_t kBlocks = kBlockInputs / weights::kBlockWeights;
+  std::int16_t values[kBlockInputs];  // -127 to 127
+  float scales[kBlocks];
+  std::int32_t sums[kBlocks];  // of the values
+};
+
+// x is nearest(value * (127 / largest magnitude)), halves to even, with scale magnitude / 127. Magnitudes
+// below 1e-30 become zeros; a block with a NaN or an infinity gets the scale NaN. REQUIRES: num_inputs is a
+// multiple of 32, at most 256.
+void quantise_inputs(const float* x, std::size_t num_inputs, QuantisedInputs& to);
+
+// gemm_panels() of gemm.h, with the same scratch. REQUIRES: is_block_type(w.dtype()).
+void block_gemm_panels(const PackedMatrix& w, std::size_t begin, std::size_t end, const float* x,
+                       std::size_t num_rows, float* y, float* scratch);
+
+}  // namespace ttt::cpu

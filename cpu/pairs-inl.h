@@ -1,0 +1,107 @@
+// SPDX-License-Identifier: Apache-2.0
+// Products of 8-bit integers, exact on every target: vectors of pairs of inputs in 16 bits, multiplied and
+// added to 32 bits. Two products of 8-bit integers are at most 2 * 128 * 127 = 32,512 in magnitude and the
+// sum of a block of 32 inputs at most 520,192: nothing can saturate or wrap. Compiled once per target.
+#if defined(TTT_CPU_PAIRS_INL_H_) == defined(HWY_TARGET_TOGGLE)
+#ifdef TTT_CPU_PAIRS_INL_H_
+#undef TTT_CPU_PAIRS_INL_H_
+#else
+#define TTT_CPU_PAIRS_INL_H_
+#endif
+
+#include <cstddef>
+#include <cstdint>
+#include <cstring>
+
+#include "cpu/simd-inl.h"
+
+HWY_BEFORE_NAMESPACE();
+namespace ttt::cpu::HWY_NAMESPACE {
+
+// A vector has one lane of 32 bits for each of kLanes outputs: a sum, or a pair of inputs' weights.
+#if HWY_TARGET == HWY_SCALAR
+
+struct Pairs {
+  std::int16_t first, second;
+};
+using Sums = std::int32_t;
+
+HWY_INLINE Sums set_sums(std::int32_t value) { return value; }
+
+HWY_INLINE Pairs load_pairs(const std::int16_t* from) { return {from[0], from[1]}; }
+HWY_INLINE Pairs load_pairs(const std::int8_t* from) { return {from[0], from[1]}; }
+HWY_INLINE Pairs same_pair(const std::int16_t* from) { return {from[0], from[1]}; }
+HWY_INLINE void store_pairs(Pairs pairs, std::int16_t* to) { to[0] = pairs.first, to[1] = pairs.second; }
+
+// Of every 16 bits the four at kShift.
+template <int kShift>
+HWY_INLINE Pairs load_nibbles(const std::uint16_t* from) {
+  const auto nibble = [&](std::size_t i) { return static_cast<std::int16_t>(from[i] >> kShift & 0xF); };
+  return {nibble(0), nibble(1)};
+}
+
+HWY_INLINE Pairs subtract(Pairs pairs, std::int16_t value) {
+  return {static_cast<std::int16_t>(pairs.first - value), static_cast<std::int16_t>(pairs.second - value)};
+}
+
+HWY_INLINE Sums multiply_add(Pairs a, Pairs b, Sums sums) {
+  return sums + a.first * b.first + a.second * b.second;
+}
+
+HWY_INLINE V to_floats(Sums sums) { return set(static_cast<float>(sums)); }
+
+#else
+
+using I32 = hn::RebindToSigned<D>;
+using I16 = hn::Repartition<std::int16_t, D>;
+using Pairs = hn::Vec<I16>;
+using Sums = hn::Vec<I32>;
+
+HWY_INLINE Sums set_sums(std::int32_t value) { return hn::Set(I32(), value); }
+
+HWY_INLINE Pairs load_pairs(const std::int16_t* from) { return hn::LoadU(I16(), from); }
+HWY_INLINE Pairs load_pairs(const std::int8_t* from) {
+  return hn::PromoteTo(I16(), hn::LoadU(hn::Rebind<std::int8_t, I16>(), from));
+}
+HWY_INLINE Pairs same_pair(const std::int16_t* from) {
+  std::int32_t pair;
+  std::memcpy(&pair, from, sizeof(pair));
+  return hn::BitCast(I16(), hn::Set(I32(), pair));
+}
+HWY_INLINE void store_pairs(Pairs pairs, std::int16_t* to) { hn::StoreU(pairs, I16(), to); }
+
+// Of every 16 bits the four at kShift.
+template <int kShift>
+HWY_INLINE Pairs load_nibbles(const std::uint16_t* from) {
+  const hn::RebindToUnsigned<I16> words;
+  auto bits = hn::LoadU(words, from);
+  if constexpr (kShift > 0) bits = hn::ShiftRight<kShift>(bits);
+  if constexpr (kShift < 12) bits = hn::And(bits, hn::Set(words, 0xF));
+  return hn::BitCast(I16(), bits);
+}
+
+HWY_INLINE Pairs subtract(Pairs pairs, std::int16_t value) { return hn::Sub(pairs, hn::Set(I16(), value)); }
+
+HWY_INLINE Sums multiply_add(Pairs a, Pairs b, Sums sums) {
+#if HWY_ARCH_X86
+  Sums unused = sums;
+  sums = hn::ReorderWidenMulAccumulate(I32(), a, b, sums, unused);
+  // Keeps the chain of additions: g++ would make a tree of it, with all products of a tile first and most of
+  // them on the stack.
+  __asm__("" : "+v"(sums.raw));
+  return sums;
+#else
+  Sums upper = hn::Zero(I32());
+  const Sums lower = hn::ReorderWidenMulAccumulate(I32(), a, b, hn::Zero(I32()), upper);
+  return hn::Add(sums, hn::RearrangeToOddPlusEven(lower, upper));
+#endif
+}
+
+HWY_INLINE V to_floats(Sums sums) { return hn::ConvertTo(D(), sums); }
+
+#endif
+
+}  // namespace ttt::cpu::HWY_NAMESPACE
+HWY_AFTER_NAMESPACE();
+
+#endif  // TTT_CPU_PAIRS_INL_H_

@@ -1,0 +1,53 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "engine/tensor_types.h"
+
+#include <fnmatch.h>
+
+#include <algorithm>
+
+#include "weights/block_types.h"
+
+namespace ttt {
+namespace {
+
+using weights::DType;
+
+bool matches(const KeptType& kept, std::string_view name) {
+  return ::fnmatch(kept.pattern.c_str(), std::string(name).c_str(), 0) == 0;
+}
+
+DType wanted_type(const TensorTypes& types, std::string_view name) {
+  for (const KeptType& kept : types.kept) {
+    if (matches(kept, name)) return kept.type;
+  }
+  const bool is_end = name == "token_embd.weight" || name == "output.weight";
+  return is_end && types.matrices == DType::kQ4_0 ? DType::kQ8_0 : types.matrices;
+}
+
+}  // namespace
+
+DType stored_type(const TensorTypes& types, std::string_view name, const weights::Shape& shape,
+                  bool is_matrix) {
+  if (!is_matrix) return DType::kF32;
+  const DType wanted = wanted_type(types, name);
+  return shape.back() % weights::dtype_info(wanted).block_elements == 0 ? wanted : DType::kF16;
+}
+
+bool is_quantised(const Model& model) {
+  return std::ranges::any_of(list_tensors(model), [](const NamedTensor& tensor) {
+    return weights::is_block_type(tensor.view.dtype);
+  });
+}
+
+std::string_view unmatched_pattern(const TensorTypes& types, const Model& model) {
+  const std::vector<NamedTensor> tensors = list_tensors(model);
+  for (const KeptType& kept : types.kept) {
+    const bool matched = std::ranges::any_of(tensors, [&](const NamedTensor& tensor) {
+      return tensor.is_matrix && matches(kept, tensor.view.name);
+    });
+    if (!matched) return kept.pattern;
+  }
+  return {};
+}
+
+}  // namespace ttt

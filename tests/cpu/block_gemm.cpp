@@ -1,0 +1,251 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "cpu/block_gemm.h"
+
+#include <algorithm>
+#include <catch2/catch.hpp>
+#include <cmath>
+#include <cstddef>
+#include <cstring>
+#include <limits>
+#include <string>
+#include <vector>
+
+#include "cpu/gemm.h"
+#include "tests/cpu/forced_target.h"
+#include "tests/cpu/stored_matrix.h"
+
+using namespace ttt;
+using weights::DType;
+using weights::kBlockWeights;
+
+namespace {
+
+std::vector<float> run(const cpu::PackedMatrix& w, const float* x, std::size_t rows,
+                       std::size_t threads = 1) {
+  cpu::ThreadPool pool(threads);
+  std::vector<float> y(rows * w.num_outputs(), std::nanf(""));  // what is not written shows
+  std::vector<float> scratch(threads * cpu::kGemmScratch, 1.0F);
+  cpu::gemm(pool, w, x, rows, y.data(), scratch.data());
+  return y;
+}
+
+bool same_bits(const float* a, const float* b, std::size_t count) {
+  return std::memcmp(a, b, count * sizeof(float)) == 0;
+}
+
+// x as the kernels must see it, one block at a time.
+struct NaiveBlock {
+  double scale;
+  std::vector<double> values;
+};
+
+NaiveBlock quantise(const float* x) {
+  float largest = 0.0F;
+  for (std::size_t i = 0; i < kBlockWeights; ++i) largest = std::max(largest, std::abs(x[i]));
+  NaiveBlock block{static_cast<double>(largest / 127.0F), {}};
+  const float factor = 127.0F / largest;
+  for (std::size_t i = 0; i < kBlockWeights; ++i) {
+    block.values.push_back(static_cast<double>(std::nearbyint(x[i] * factor)));
+  }
+  return block;
+}
+
+// The largest error over its bound. A block's term is exact but for the product of the scales and that with
+// the integer, two roundings. A term then meets the sums inside 256 inputs, eight at most, and one for each
+// 256 inputs. So the error is at most (10 + number of 256) * 2^-24 * sum of |terms|, to first order.
+double error_over_bound(const std::vector<float>& y, const float* x, const std::vector<float>& w,
+                        std::size_t rows, std::size_t outputs, std::size_t inputs) {
+  const double steps = 10.0 + static_cast<double>((inputs + 255) / 256);
+  double largest = 0.0;
+  for (std::size_t r = 0; r < rows; ++r) {
+    std::vector<NaiveBlock> blocks;
+    for (std::size_t i = 0; i < inputs; i += kBlockWeights) blocks.push_back(quantise(x + r * inputs + i));
+    for (std::size_t o = 0; o < outputs; ++o) {
+      double sum = 0.0, magnitude = 0.0;
+      for (std::size_t b = 0; b < blocks.size(); ++b) {
+        double term = 0.0;
+        for (std::size_t i = 0; i < kBlockWeights; ++i) {
+          term += blocks[b].values[i] * static_cast<double>(w[o * inputs + b * kBlockWeights + i]);
+        }
+        sum += blocks[b].scale * term;
+        magnitude += std::abs(blocks[b].scale * term);
+      }
+      const double error = std::abs(static_cast<double>(y[r * outputs + o]) - sum);
+      const double bound = 1.01 * steps * 0x1p-24 * magnitude;
+      if (!(error <= bound)) largest = std::max(largest, std::isnan(error) ? 1e9 : error / bound);
+    }
+  }
+  return largest;
+}
+
+struct Shape {
+  std::size_t outputs, inputs;
+};
+
+std::vector<Shape> all_tails() {
+  std::vector<Shape> shapes;
+  for (std::size_t outputs = 1; outputs <= 40; ++outputs) shapes.push_back({outputs, 32});
+  for (std::size_t inputs = 32; inputs <= 544; inputs += 32) shapes.push_back({17, inputs});
+  for (const std::size_t outputs : {16U, 33U, 64U, 83U}) shapes.push_back({outputs, 288});
+  shapes.push_back({18, 5504});  // more than the scratch holds of a few rows
+  return shapes;
+}
+
+}  // namespace
+
+TEST_CASE("quantised products are within the bound for every target, type, length and number of rows") {
+  const test::ForcedTarget target(GENERATE(from_range(cpu::cpu_targets())));
+  const DType dtype = GENERATE(DType::kQ8_0, DType::kQ4_0);
+  INFO(cpu::dispatch_target() << " " << weights::dtype_info(dtype).name);
+  test::Random random(1);
+  cpu::ThreadPool pool(1);
+  for (const Shape& shape : all_tails()) {
+    INFO(shape.outputs << " x " << shape.inputs);
+    const test::StoredMatrix w(random, dtype, shape.outputs, shape.inputs, random.below(3));
+    const cpu::PackedMatrix packed(w.tensor, pool);
+    constexpr std::size_t kRows = 40;
+    const std::size_t shift = random.below(4);  // of x, in floats
+    const std::vector<float> x = test::random_floats(random, shift + kRows * shape.inputs);
+    const std::vector<float> all = run(packed, x.data() + shift, kRows);
+    const std::size_t checked = shape.inputs > 1000 ? 3 : kRows;
+    REQUIRE(error_over_bound(all, x.data() + shift, w.values, checked, shape.outputs, shape.inputs) == 0.0);
+    for (std::size_t rows = 1; rows<kRows; rows += shape.inputs> 64 ? 5 : 1) {
+      INFO(rows << " rows");
+      const std::size_t first = random.below(kRows - rows);
+      const std::vector<float> some = run(packed, x.data() + shift + first * shape.inputs, rows);
+      REQUIRE(same_bits(some.data(), all.data() + first * shape.outputs, some.size()));
+    }
+  }
+}
+
+TEST_CASE("a row's quantised product has the same bits alone, among 1,000 rows and with any threads") {
+  const test::ForcedTarget target(GENERATE(from_range(cpu::cpu_targets())));
+  const DType dtype = GENERATE(DType::kQ8_0, DType::kQ4_0);
+  INFO(cpu::dispatch_target() << " " << weights::dtype_info(dtype).name);
+  test::Random random(2);
+  cpu::ThreadPool pool(1);
+  const std::size_t inputs = 320, outputs = 100, num_rows = 1000;
+  const test::StoredMatrix w(random, dtype, outputs, inputs, 0);
+  const cpu::PackedMatrix packed(w.tensor, pool);
+  const std::vector<float> x = test::random_floats(random, num_rows * inputs);
+  const std::vector<float> all = run(packed, x.data(), num_rows);
+  for (const std::size_t threads : {2U, 3U, 5U, 16U}) {
+    CHECK(run(packed, x.data(), num_rows, threads) == all);
+    CHECK(run(packed, x.data(), 1, threads) == std::vector<float>(all.begin(), all.begin() + outputs));
+  }
+  for (const std::size_t row : {0U, 1U, 2U, 3U, 127U, 128U, 500U, 999U}) {
+    REQUIRE(same_bits(run(packed, x.data() + row * inputs, 1).data(), all.data() + row * outputs, outputs));
+  }
+}
+
+TEST_CASE("quantised products have the same bits on every target") {
+  const DType dtype = GENERATE(DType::kQ8_0, DType::kQ4_0);
+  test::Random random(3);
+  cpu::ThreadPool pool(1);
+  const test::StoredMatrix w(random, dtype, 50, 704, 0);
+  const cpu::PackedMatrix packed(w.tensor, pool);
+  const std::vector<float> x = test::random_floats(random, 9 * 704);
+  std::vector<std::vector<float>> results;
+  for (const std::string& name : cpu::cpu_targets()) {
+    INFO(name);
+    const test::ForcedTarget target(name);
+    results.push_back(run(packed, x.data(), 9));
+    CHECK(results.back() == results.front());
+  }
+}
+
+TEST_CASE("the largest quants neither saturate nor wrap") {
+  const test::ForcedTarget target(GENERATE(from_range(cpu::cpu_targets())));
+  INFO(cpu::dispatch_target());
+  constexpr std::size_t kOutputs = 16, kInputs = 256;
+  weights::BlockQ8_0 lowest{.scale = 0x3C00, .quants = {}};  // scale 1
+  std::fill_n(lowest.quants, kBlockWeights, std::int8_t{-128});
+  const std::vector<weights::BlockQ8_0> q8(kOutputs * kInputs / kBlockWeights, lowest);
+  const std::vector<weights::BlockQ4_0> q4(kOutputs * kInputs / kBlockWeights,
+                                           {.scale = 0x3C00, .nibbles = {}});
+  cpu::ThreadPool pool(1);
+  const weights::Shape shape = {kOutputs, kInputs};
+  const cpu::PackedMatrix eights(
+      {.name = "w", .dtype = DType::kQ8_0, .shape = shape, .bytes = std::as_bytes(std::span(q8))}, pool);
+  const cpu::PackedMatrix fours(
+      {.name = "w", .dtype = DType::kQ4_0, .shape = shape, .bytes = std::as_bytes(std::span(q4))}, pool);
+  for (const float sign : {1.0F, -1.0F}) {
+    const std::vector<float> x(20 * kInputs, sign * 127.0F);
+    for (const std::size_t rows : {1U, 3U, 20U}) {
+      for (const float y : run(eights, x.data(), rows)) REQUIRE(y == sign * 127.0F * -128.0F * kInputs);
+      for (const float y : run(fours, x.data(), rows)) REQUIRE(y == sign * 127.0F * -8.0F * kInputs);
+    }
+  }
+}
+
+TEST_CASE("inputs are quantised to the nearest, halves to even, with the same bits on every target") {
+  test::Random random(4);
+  std::vector<float> x = test::random_floats(random, cpu::kBlockInputs);
+  for (std::size_t i = 0; i < kBlockWeights; ++i) x[i] = static_cast<float>(i) - 15.5F;  // ties
+  x[5] = -127.0F;                                                                        // a scale of 1
+  std::fill_n(x.begin() + 32, 32, 0.0F);
+  std::fill_n(x.begin() + 64, 32, 1e-38F);
+  x[96] = std::numeric_limits<float>::infinity();
+  x[128] = std::nanf("");
+  x[160] = std::numeric_limits<float>::max();
+  for (const std::string& name : cpu::cpu_targets()) {
+    INFO(name);
+    const test::ForcedTarget target(name);
+    cpu::QuantisedInputs q;
+    cpu::quantise_inputs(x.data(), cpu::kBlockInputs, q);
+    for (std::size_t b : {0U, 5U, 6U, 7U}) {
+      const NaiveBlock wanted = quantise(x.data() + b * kBlockWeights);
+      REQUIRE(static_cast<double>(q.scales[b]) == wanted.scale);
+      std::int32_t sum = 0;
+      for (std::size_t i = 0; i < kBlockWeights; ++i) {
+        REQUIRE(static_cast<double>(q.values[b * kBlockWeights + i]) == wanted.values[i]);
+        sum += q.values[b * kBlockWeights + i];
+      }
+      CHECK(q.sums[b] == sum);
+    }
+    CHECK(q.scales[0] == 1.0F);
+    CHECK(q.values[0] == -16);  // -15.5
+    CHECK(q.values[1] == -14);  // -14.5
+    for (const std::size_t b : {1U, 2U}) {
+      CHECK(q.scales[b] == 0.0F);
+      CHECK(q.values[b * kBlockWeights] == 0);
+    }
+    CHECK(std::isnan(q.scales[3]));
+    CHECK(std::isnan(q.scales[4]));
+    CHECK(std::ranges::all_of(std::span(q.values).subspan(96, 64), [](int value) { return value == 0; }));
+  }
+}
+
+TEST_CASE("a NaN makes its own row's quantised product NaN and no other") {
+  const test::ForcedTarget target(GENERATE(from_range(cpu::cpu_targets())));
+  const DType dtype = GENERATE(DType::kQ8_0, DType::kQ4_0);
+  test::Random random(5);
+  cpu::ThreadPool pool(1);
+  const test::StoredMatrix w(random, dtype, 20, 64, 0);
+  const cpu::PackedMatrix packed(w.tensor, pool);
+  std::vector<float> x = test::random_floats(random, 15 * 64);
+  const std::vector<float> before = run(packed, x.data(), 15);
+  x[7 * 64 + 40] = std::nanf("");
+  const std::vector<float> after = run(packed, x.data(), 15);
+  for (std::size_t i = 0; i < after.size(); ++i) {
+    REQUIRE((i / 20 == 7 ? std::isnan(after[i]) : after[i] == before[i]));
+  }
+}
+
+TEST_CASE("a part of the quantised panels leaves the other outputs alone") {
+  const test::ForcedTarget target(GENERATE(from_range(cpu::cpu_targets())));
+  test::Random random(6);
+  cpu::ThreadPool pool(1);
+  const test::StoredMatrix w(random, DType::kQ8_0, 70, 32, 0);
+  const cpu::PackedMatrix packed(w.tensor, pool);
+  const std::size_t rows = GENERATE(1U, 30U);
+  const std::vector<float> x = test::random_floats(random, rows * 32);
+  const std::vector<float> all = run(packed, x.data(), rows);
+  std::vector<float> y(rows * 70, 7.0F);
+  std::vector<float> scratch(cpu::kGemmScratch);
+  cpu::gemm_panels(packed, 1, 3, x.data(), rows, y.data(), scratch.data());
+  for (std::size_t i = 0; i < y.size(); ++i) {
+    const std::size_t output = i % 70;
+    REQUIRE(y[i] == (output >= 16 && output < 48 ? all[i] : 7.0F));
+  }
+}
