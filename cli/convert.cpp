@@ -110,7 +110,7 @@ int convert(const ConvertCommandOptions& options) {
   const ModelFiles files(options.source);
   if (!importing.size.empty() || importing.base_lr) {
     throw UsageError(fmt::format(
-        "--preset and --base-lr are for JAX checkpoints; {} says these things itself", options.source));
+        "--preset and --base-lr are for JAX and PyTorch files; {} says these things itself", options.source));
   }
   const ModelInfo info = describe_model(files);
   if (options.dry_run) print_notice(recognised(info));

@@ -14,7 +14,7 @@
 namespace ttt::cli {
 
 struct ConvertCommandOptions {
-  std::string source;  // a Hugging Face folder, a .gguf file, or a JAX checkpoint or its folder
+  std::string source;  // a Hugging Face folder, a .gguf file, or a JAX or PyTorch checkpoint or its folder
   std::string output;
   std::string type = "f32";              // of the matrices: f32, f16, bf16, q8_0, q4_0
   std::optional<std::string> preset;     // the official size that an import must have

@@ -206,14 +206,21 @@ const typename Block::Stored* blocks_of(const PackedMatrix& w, std::size_t panel
          first_input / weights::kBlockWeights;
 }
 
-// The processor looks little more than one block ahead, so that reading would wait for
-// computing: what comes 2 KB later is fetched.
-template <class Stored>
-HWY_INLINE void fetch_ahead(const Stored* block) {
-  constexpr std::size_t kDistance = 2048;
-  const auto* const at = reinterpret_cast<const char*>(block) + kDistance;
+// The processor looks little more than one block ahead, so reading would wait for computing. What comes some
+// 2 KB later is fetched: of the same panel, or at its end of the one that follows among its neighbours, whose
+// beginning would else be a surprise to the machine.
+template <class Block>
+HWY_INLINE void fetch_ahead(const PackedMatrix& w, std::size_t panel, std::size_t next_panel,
+                            std::size_t block) {
+  constexpr std::size_t kDistance = 2048 / sizeof(typename Block::Stored);
+  const std::size_t num_blocks = w.num_inputs() / weights::kBlockWeights;
+  const bool within = block + kDistance < num_blocks;
+  const std::size_t ahead =
+      within ? block + kDistance : at_most(block + kDistance - num_blocks, num_blocks - 1);
+  const auto* const at = reinterpret_cast<const char*>(blocks_of<Block>(
+      w, within ? panel : at_most(next_panel, w.num_panels() - 1), ahead * weights::kBlockWeights));
   TTT_UNROLL
-  for (std::size_t i = 0; i < sizeof(Stored); i += kCacheLine) __builtin_prefetch(at + i);
+  for (std::size_t i = 0; i < sizeof(typename Block::Stored); i += kCacheLine) __builtin_prefetch(at + i);
 }
 
 // kPanels panels side by side, each weight unpacked in registers.
@@ -232,7 +239,8 @@ HWY_INLINE void read_panels(const Job& job, const Chunk& chunk, std::size_t pane
     for (std::size_t b = 0; b < num_blocks; ++b) {
       TTT_UNROLL
       for (std::size_t p = 0; p < kPanels; ++p) {
-        fetch_ahead(at[p] + b);
+        fetch_ahead<Block>(job.w, panel + p, panel + p + kPanels,
+                           (chunk.first_input + first) / weights::kBlockWeights + b);
         add_block(x, b, Block{at[p] + b}, totals[p]);
       }
     }

@@ -328,7 +328,7 @@ class FieldListener : public weights::JsonListener {
   void take_integer(const JsonScalar& value) {
     const bool is_seed = field_->set_integer == &set_seed;
     const auto* large = std::get_if<std::uint64_t>(&value);
-    if (is_seed && large != nullptr) {
+    if (is_seed && large != nullptr && rules_.set == FieldSet::kHttp) {
       fields_.seed = *large;
       return;
     }

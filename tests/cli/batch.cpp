@@ -170,7 +170,7 @@ const BadLine kBadLines[] = {
     {R"({"prompt": "a", "prompt": "b"})", nullptr, "it twice in one object"},
     {R"({"promt": "a"})", "promt", "there is no such field; did you mean prompt?"},
     {R"({"id": "x"})", "prompt", "missing"},
-    {R"({"prompt": []})", "prompt", "wanted at least one token, found none"},
+    {R"({"prompt": []})", "prompt", "found an empty array"},
     {R"({"prompt": [[1]]})", "prompt", "found an array in it"},
     {R"({"prompt": [1, 4096]})", "prompt", "prompt[1]: wanted a token id from 0 to 4095, found 4096"},
     {R"({"prompt": [1, 1.5]})", "prompt", "prompt[1]: wanted a token id from 0 to 4095, found 1.5"},

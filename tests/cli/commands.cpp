@@ -124,7 +124,7 @@ TEST_CASE("the version is told to people and to programs") {
   const auto json = nlohmann::json::parse(run_program({"version", "--json"}).out);
   CHECK(json.at("schema") == 1);
   CHECK(json.at("compiler").get<std::string>().size() > 3);
-  CHECK(json.at("libraries").size() == 7);
+  CHECK(json.at("libraries").size() == 9);
   for (const auto& [name, number] : json.at("libraries").items()) {
     CAPTURE(name);
     CHECK(contains(number.get<std::string>(), "."));

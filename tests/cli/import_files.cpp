@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// JAX checkpoints at the command line: ttt convert and ttt info.
+// JAX and PyTorch checkpoints at the command line: ttt convert and ttt info.
 #include "cli/import_files.h"
 
 #include <catch2/catch.hpp>
@@ -48,6 +48,38 @@ TEST_CASE(
   CHECK(json_info(kFile, {"--check"}).at("check").at("weights_hash") == info.at("weights_hash"));
 }
 
+TEST_CASE("a folder with a PyTorch file converts to the weights of the same model's safetensors") {
+  const TemporaryFolder folder;
+  const std::string original = TTT_TEST_DATA "/golden/linear-mamba";
+  REQUIRE(run_program({"convert", original, folder / "expected.gguf"}).code == kOk);
+  const auto expected = json_info(folder / "expected.gguf").at("weights_hash");
+  for (const std::string name : {"torch-bin-views", "torch-bin-state-dict-wrapper"}) {
+    const std::string source = folder / name;
+    std::filesystem::create_directory(source);
+    std::filesystem::copy(TTT_TEST_DATA "/golden/import/" + name + "/pytorch_model.bin", source);
+    std::filesystem::copy(original + "/config.json", source);
+    const std::string output = folder / (name + ".gguf");
+    const Outcome made = run_program({"convert", source, output});
+    CHECK(made.code == kOk);
+    CHECK(contains(made.err, "PyTorch state dict of "));
+    CHECK(json_info(output).at("weights_hash") == expected);
+    const Outcome direct = run_program({"run", source, "--tokens", "1,2", "-n", "1"});
+    CHECK(direct.code == kInvalidModel);
+    CHECK(contains(direct.err, "ttt convert"));
+  }
+}
+
+TEST_CASE("hostile PyTorch files are refused, and nothing is left behind") {
+  const TemporaryFolder folder;
+  const std::string hostile = TTT_TEST_DATA "/golden/import/hostile";
+  for (const auto& entry : std::filesystem::directory_iterator(hostile)) {
+    const Outcome refused = run_program({"convert", entry.path().string(), folder / "out.gguf"});
+    CHECK(refused.code == kInvalidModel);
+    CHECK(refused.err.size() > 40);
+  }
+  CHECK(std::filesystem::is_empty(folder / ""));
+}
+
 TEST_CASE("a JAX file alone is converted with its guesses named, and flags replace them") {
   const TemporaryFolder folder;
   const Outcome guessed = run_program({"convert", kFile, folder / "a.gguf"});
@@ -93,7 +125,7 @@ TEST_CASE("flags of an import are refused for a model that says these things its
   const Outcome refused =
       run_program({"convert", TTT_TEST_DATA "/golden/linear-mamba", "--dry-run", "--base-lr", "0.5"});
   CHECK(refused.code == kUsage);
-  CHECK(contains(refused.err, "--preset and --base-lr are for JAX checkpoints"));
+  CHECK(contains(refused.err, "--preset and --base-lr are for JAX and PyTorch files"));
 }
 
 TEST_CASE("info describes a JAX checkpoint without converting it; run says how to convert it") {

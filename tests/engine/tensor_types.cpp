@@ -59,7 +59,7 @@ TEST_CASE("a pattern that no matrix matches is told") {
   CHECK(unmatched_pattern({.kept = {{"*attn_norm*", DType::kF16}}}, model) == "*attn_norm*");
 }
 
-TEST_CASE("every official size is quantised throughout") {
+TEST_CASE("every official size is quantised, but for rows of 2736, which 32 does not divide") {
   for (const std::string& size : official_sizes()) {
     INFO(size);
     const ModelConfig config = official_config(size);
@@ -67,7 +67,10 @@ TEST_CASE("every official size is quantised throughout") {
       const Model model = RandomWeights::without_bytes(config, type);
       for (const NamedTensor& tensor : list_tensors(model)) {
         const bool is_end = tensor.view.name == "token_embd.weight" || tensor.view.name == "output.weight";
-        const DType wanted = !tensor.is_matrix ? DType::kF32 : is_end ? DType::kQ8_0 : type;
+        const DType wanted = !tensor.is_matrix                  ? DType::kF32
+                             : tensor.view.shape.back() == 2736 ? DType::kF16
+                             : is_end                           ? DType::kQ8_0
+                                                                : type;
         CHECK(tensor.view.dtype == wanted);
       }
       CHECK(is_quantised(model));
