@@ -231,7 +231,7 @@ void Commands::add_serve() {
              "let web pages from there call the server; *: from all");
   serve.integer("--parallel,--max-num-seqs,-np", o.max_num_seqs, {0, kMaxParallel}, "N",
                 "sequences at once; 0: as many as memory allows, 64 at most");
-  serve.integer("--max-queue", o.max_queue, {0, kAnyCount}, "N",
+  serve.integer("--max-queue", o.max_queue, {1, kAnyCount}, "N",
                 "requests that may wait; more are answered with 429");
   serve.integer("--max-prompt-tokens", o.max_prompt_tokens, {0, kAnyCount}, "N", "longest prompt; 0: any");
   serve.integer("--max-output-tokens", o.max_output_tokens, {0, kAnyCount}, "N",

@@ -136,7 +136,10 @@ server::ApiOptions api_options(const ServeOptions& options, std::vector<std::str
   api.ping_time = milliseconds(options.sse_ping);
   if (!options.socket && is_loopback(options.host)) {
     api.hosts = {"localhost", "127.0.0.1", "::1", options.host};
-    api.hosts.insert(api.hosts.end(), options.allowed_hosts.begin(), options.allowed_hosts.end());
+    for (std::string host : options.allowed_hosts) {
+      std::ranges::transform(host, host.begin(), [](char c) { return c >= 'A' && c <= 'Z' ? c + 32 : c; });
+      api.hosts.push_back(std::move(host));
+    }
   }
   api.log_json = options.log_format == "json";
   if (options.log_format != "none") {
@@ -177,10 +180,15 @@ void shut_down(server::Api& api, server::HttpServer& http, const ServeOptions& o
     print_notice(fmt::format("shutting down: {} requests have {} to finish; a second signal ends at once",
                              running, readable_seconds(options.shutdown_timeout)));
   }
-  if (wait_until_idle(api, Clock::now() + milliseconds(options.shutdown_timeout))) return;
-  api.cancel_all("the server is shutting down");
-  constexpr std::chrono::seconds kCancelTime(5);
-  wait_until_idle(api, Clock::now() + kCancelTime);
+  if (!wait_until_idle(api, Clock::now() + milliseconds(options.shutdown_timeout))) {
+    api.cancel_all("the server is shutting down");
+    constexpr std::chrono::seconds kCancelTime(5);
+    wait_until_idle(api, Clock::now() + kCancelTime);
+  }
+  // What was answered is still being sent.
+  constexpr std::chrono::seconds kSendTime(10);
+  const Clock::time_point deadline = Clock::now() + kSendTime;
+  while (http.num_connections() > 0 && Clock::now() < deadline) std::this_thread::sleep_for(kPollTime);
 }
 
 }  // namespace

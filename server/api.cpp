@@ -120,6 +120,7 @@ Api::~Api() = default;
 
 void Api::set_ready(Engine& engine, std::function<void(std::function<void()>)> post) {
   context_.reset(new CompletionContext{engine, model_, metrics_, std::move(post), options_.ping_time});
+  metrics_.set_build_info(model_);
   ready_ = true;
 }
 

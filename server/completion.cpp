@@ -101,8 +101,9 @@ void Completion::listen() {
       const std::lock_guard lock(mutex_);
       for (std::size_t p = 0; p < streams_.size(); ++p) {
         if (request_.prompts[p].prompt_log_probs) continue;  // comes with the prompt's tokens
-        for (std::size_t c = 0; c < request_.num_choices(); ++c) {
-          send_chunk(p * request_.num_choices() + c, {.text = prompt_text(p)});
+        const std::string text = prompt_text(p);
+        for (std::size_t c = 0; c < request_.num_choices() && !is_over_; ++c) {
+          send_chunk(p * request_.num_choices() + c, {.text = text});
         }
       }
     }
@@ -122,6 +123,10 @@ void Completion::listen() {
       if (!self->pump_posted_.exchange(true)) self->context_.post([self] { self->pump(); });
     });
   }
+  // Where it is over already, end() may have dropped the callbacks before they were there.
+  const std::lock_guard lock(mutex_);
+  if (!is_over_) return;
+  for (const auto& stream : streams_) stream->set_wake(nullptr);
 }
 
 void Completion::pump() {

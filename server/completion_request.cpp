@@ -68,6 +68,52 @@ void check_prompt_length(const std::vector<TokenId>& prompt, const RequestLimits
                  "prompt");
 }
 
+// A short body can ask for an answer of any size: with echo, with many choices, with many prompts.
+void check_answer_size(const CompletionFields& fields, const std::vector<GenerationRequest>& prompts,
+                       const RequestLimits& limits) {
+  double log_probs = 0.0, echoed = 0.0;
+  for (const GenerationRequest& request : prompts) {
+    const auto sequences = static_cast<double>(std::max<std::size_t>(1, num_sequences(request)));
+    const auto size = static_cast<double>(request.prompt.size());
+    if (fields.echo) echoed += size * sequences;
+    if (!request.top_log_probs) continue;
+    double tokens = request.prompt_log_probs ? size : 0.0;
+    if (!fields.stream) tokens += static_cast<double>(request.max_tokens);
+    log_probs += tokens * sequences * (static_cast<double>(*request.top_log_probs) + 1.0);
+  }
+  if (log_probs > limits.max_answer_logprobs) {
+    throw invalid("logprobs",
+                  fmt::format("logprobs: wanted at most {:.0f} log-probabilities in an answer, found "
+                              "up to {:.0f}; ask for fewer, for fewer tokens, or for a stream",
+                              limits.max_answer_logprobs, log_probs));
+  }
+  if (echoed > limits.max_echoed_tokens) {
+    throw invalid("echo",
+                  fmt::format("echo: wanted at most {:.0f} tokens of prompts in an answer, found {:.0f}",
+                              limits.max_echoed_tokens, echoed));
+  }
+}
+
+// What a request carries is copied for each of its prompts and choices.
+void check_lists(const CompletionFields& fields, const ServedModel& model) {
+  constexpr std::size_t kMaxStopBytes = 4096;
+  const GenerationRequest& request = fields.request;
+  const std::size_t vocab_size = model.config.vocab_size;
+  const auto check = [](const char* name, std::size_t count, std::size_t most) {
+    if (count > most) throw invalid(name, fmt::format("{}: wanted at most {}, found {}", name, most, count));
+  };
+  check("banned_tokens", request.sampling.banned.size(), vocab_size);
+  check("allowed_tokens", request.sampling.allowed.size(), vocab_size);
+  check("logit_bias", request.sampling.logit_bias.size(), vocab_size);
+  check("stop_token_ids", request.stop_ids.size(), kMaxStopIds);
+  for (const std::string& stop : request.stop_strings) {
+    if (stop.size() > kMaxStopBytes) {
+      throw invalid(
+          "stop", fmt::format("stop: wanted at most {} bytes in each, found {}", kMaxStopBytes, stop.size()));
+    }
+  }
+}
+
 GenerationRequest request_of(const CompletionFields& fields, std::vector<TokenId> prompt, std::size_t index,
                              std::uint64_t seed, const ServedModel& model, const RequestLimits& limits) {
   GenerationRequest request = fields.request;
@@ -126,6 +172,7 @@ CompletionRequest parse_completion(std::string_view body, const ServedModel& mod
   }
   check_model_name(model, fields.model);
   check_fields(fields, limits);
+  check_lists(fields, model);
   if (fields.prompts.empty()) fields.prompts.emplace_back(std::string());
 
   CompletionRequest result;
@@ -145,6 +192,7 @@ CompletionRequest parse_completion(std::string_view body, const ServedModel& mod
                        : encode_prompt(model, std::get<std::string>(prompt), fields.add_special_tokens);
     result.prompts.push_back(request_of(fields, std::move(encoded), i, result.seed, model, limits));
   }
+  check_answer_size(fields, result.prompts, limits);
   return result;
 }
 

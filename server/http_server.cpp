@@ -247,7 +247,10 @@ class Connection : public std::enable_shared_from_this<Connection> {
     });
   }
   void abort() {
-    asio::post(strand_, [self = shared_from_this()] { self->close(); });
+    asio::post(strand_, [self = shared_from_this()] {
+      self->lose();
+      self->close();
+    });
   }
 
  private:
@@ -359,6 +362,10 @@ class Connection : public std::enable_shared_from_this<Connection> {
     }
     if (!head.target().starts_with('/')) {
       return Refusal{400, "invalid_http", "wanted a target that begins with /"};
+    }
+    const bool has_coding = head.find(http::field::transfer_encoding) != head.end();
+    if (has_coding && (!parser.chunked() || head.version() == 10)) {
+      return Refusal{400, "invalid_http", "wanted no Transfer-Encoding but chunked"};
     }
     if (head.find(http::field::content_encoding) != head.end()) {
       return Refusal{415, "unsupported_encoding", "wanted a body without Content-Encoding"};
@@ -532,6 +539,8 @@ class Connection : public std::enable_shared_from_this<Connection> {
     response.body() = std::move(head.body);
     response.keep_alive(keep_alive_);
     response.prepare_payload();
+    constexpr unsigned kNoContent = 204;
+    if (head.status == kNoContent) response.erase(http::field::content_length);
     if (request.method == "HEAD") response.body().clear();
     arm(shared_->options.write_timeout);
     const auto [error, size] = co_await http::async_write(socket_, response, kNoThrow);

@@ -105,6 +105,9 @@ Metrics::Metrics(const ServedModel& model) : impl_(std::make_unique<Impl>()) {
       .Set(static_cast<double>(model.slot_bytes));
   impl_->gauge("process_start_time_seconds", "Unix time of the start")
       .Set(static_cast<double>(model.created));
+}
+
+void Metrics::set_build_info(const ServedModel& model) {
   BuildGauge()
       .Name("ttt:build_info")
       .Help("This program")

@@ -22,6 +22,7 @@ class Metrics {
   Metrics(const Metrics&) = delete;
   Metrics& operator=(const Metrics&) = delete;
 
+  void set_build_info(const ServedModel& model);  // once, when all of it is known
   void http_request(std::string_view path, std::string_view method, unsigned status);
   // Of each choice, when it has ended.
   void choice_finished(const Finish& finish, std::size_t prompt_tokens, std::size_t completion_tokens,

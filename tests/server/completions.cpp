@@ -337,6 +337,7 @@ TEST_CASE("what is wrong with a request is told with its field") {
       {R"({"prompt":"a","best_of":2,"stream":true})", "best_of"},
       {R"({"prompt":"a","logprobs":21})", "logprobs"},
       {R"({"prompt":"a","logprobs":true})", "logprobs"},
+      {R"({"prompt":"a","logprobs":20,"max_tokens":1000000})", "logprobs"},
       {R"({"prompt":"a","stop":""})", "stop"},
       {R"({"prompt":"a","stop":["a",""]})", "stop"},
       {R"({"prompt":"a","stop":[1]})", "stop"},

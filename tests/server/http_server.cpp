@@ -110,6 +110,7 @@ TEST_CASE("what is no sound request is refused, and the connection closed") {
       {"space before the colon", head + "X : 1\r\n\r\n", 400},
       {"NUL in a value", head + std::string("X: a\0b\r\n\r\n", 10), 400},
       {"bare LF", "GET / HTTP/1.1\nHost: a\n\n", 400},
+      {"a transfer coding that is not chunked", head + "Transfer-Encoding: gzip\r\n\r\n", 400},
       {"a negative chunk", head + "Transfer-Encoding: chunked\r\n\r\n-2\r\nab\r\n0\r\n\r\n", 400},
       {"a chunk size beyond 64 bits", head + "Transfer-Encoding: chunked\r\n\r\nfffffffffffffffff\r\nab",
        400},
