@@ -393,7 +393,8 @@ TEST_CASE("a client that goes away frees its slot within a second") {
   const std::string endless = R"("max_tokens":1000000,"ignore_eos":true)";
   const std::string streamed = R"({"prompt":"Once","stream":true,)" + endless + "}";
   const std::string whole = R"({"prompt":"Once",)" + endless + "}";
-  const std::string long_prompt = Json{{"prompt", std::vector<int>(kSlow ? 100'000 : 2'000'000, 5)}, {"max_tokens", 1}}.dump();
+  const std::string long_prompt =
+      Json{{"prompt", std::vector<int>(kSlow ? 100'000 : 2'000'000, 5)}, {"max_tokens", 1}}.dump();
   using Leave = void (*)(HttpClient&);
   const Leave leaves[] = {[](HttpClient& client) { client.close(); },
                           [](HttpClient& client) { client.reset(); }};
