@@ -20,7 +20,7 @@ struct RequestLimits {
   std::int64_t max_logprobs = 20;
   // Of all tokens of an answer together, those that a stream has sent not counted: each takes some 100 bytes.
   double max_answer_logprobs = 4e6;
-  double max_echoed_tokens = 32e6;          // of all prompts and choices of an answer together
+  double max_echoed_tokens = 32e6;  // of all prompts and choices of an answer together
   std::size_t max_stop = 16;
   std::size_t max_prompts = 128;
   std::chrono::milliseconds time_limit{0};  // of each request, waiting included; 0: none

@@ -19,6 +19,8 @@ struct HttpHeader {
   std::string value;
 };
 
+bool equal_names(std::string_view a, std::string_view b);  // of headers and such: in any letter case
+
 struct HttpRequest {
   std::string method;  // "GET"
   std::string path;    // "/v1/models": without the query, as it came

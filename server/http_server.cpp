@@ -15,14 +15,15 @@
 #include <boost/asio/local/stream_protocol.hpp>
 #include <boost/beast/core/flat_buffer.hpp>
 #include <boost/beast/http.hpp>
-#include <cctype>
-#include <deque>
+#include <chrono>
 #include <exception>
 #include <mutex>
 #include <system_error>
 #include <thread>
 #include <unordered_map>
 #include <utility>
+
+#include "server/exchange.h"
 
 namespace ttt::server {
 
@@ -45,128 +46,7 @@ constexpr std::chrono::milliseconds kDrainTime(2'000);
 constexpr unsigned kClientGone = 499;  // no status that is sent: nobody is there
 constexpr auto kNoThrow = asio::as_tuple(asio::use_awaitable);
 
-bool equal_names(std::string_view a, std::string_view b) {
-  return std::ranges::equal(a, b, [](char x, char y) {
-    return std::tolower(static_cast<unsigned char>(x)) == std::tolower(static_cast<unsigned char>(y));
-  });
-}
-
-}  // namespace
-
-const std::string* HttpRequest::header(std::string_view name) const {
-  const auto found =
-      std::ranges::find_if(headers, [&](const HttpHeader& header) { return equal_names(header.name, name); });
-  return found == headers.end() ? nullptr : &found->value;
-}
-
-namespace {
-
 class Connection;
-
-// Where the handler's threads and the connection's strand meet.
-class Exchange : public HttpExchange {
- public:
-  Exchange(std::function<void()> wake, std::size_t max_unsent)
-      : wake_(std::move(wake)), max_unsent_(max_unsent) {}
-
-  void respond(HttpResponse response) override {
-    const std::lock_guard lock(mutex_);
-    if (head_ || gone_) return;
-    head_ = std::move(response);
-    finished_ = true;
-    wake_();
-  }
-
-  void begin(HttpResponse head, std::string idle_text, std::chrono::milliseconds idle_time) override {
-    const std::lock_guard lock(mutex_);
-    if (head_ || gone_) return;
-    head_ = std::move(head);
-    is_stream_ = true;
-    idle_text_ = std::move(idle_text);
-    idle_time_ = idle_time;
-    wake_();
-  }
-
-  bool write(std::string text) override {
-    const std::lock_guard lock(mutex_);
-    if (gone_) return false;
-    if (!unsent_.empty() && unsent_.size() + text.size() > max_unsent_) {
-      too_slow_ = true;
-      wake_();
-      return false;
-    }
-    unsent_ += text;
-    wake_();
-    return true;
-  }
-
-  void finish() override {
-    const std::lock_guard lock(mutex_);
-    finished_ = true;
-    wake_();
-  }
-
-  void on_gone(std::function<void()> gone) override {
-    const std::lock_guard lock(gone_mutex_);
-    on_gone_ = std::move(gone);
-    if (gone_called_ && on_gone_) on_gone_();
-  }
-
-  // What follows is the connection's.
-
-  void set_gone() {
-    {
-      const std::lock_guard lock(mutex_);
-      gone_ = true;
-      unsent_.clear();
-    }
-    const std::lock_guard lock(gone_mutex_);
-    if (gone_called_) return;
-    gone_called_ = true;
-    if (on_gone_) on_gone_();
-  }
-
-  struct Next {
-    std::optional<HttpResponse> head;  // the first time it is there
-    bool is_stream = false;
-    std::string text;  // to be sent
-    bool finished = false;
-    bool too_slow = false;
-  };
-  Next take() {
-    const std::lock_guard lock(mutex_);
-    Next next;
-    if (head_ && !head_taken_) {
-      next.head = std::move(*head_);
-      head_taken_ = true;
-    }
-    next.is_stream = is_stream_;
-    next.text = std::exchange(unsent_, {});
-    next.finished = finished_;
-    next.too_slow = too_slow_;
-    return next;
-  }
-  // After the head was taken: these change no more.
-  const std::string& idle_text() const { return idle_text_; }
-  std::chrono::milliseconds idle_time() const { return idle_time_; }
-
- private:
-  const std::function<void()> wake_;  // posts to the strand; cheap
-  const std::size_t max_unsent_;
-  std::mutex mutex_;  // guards what follows, up to gone_mutex_
-  std::optional<HttpResponse> head_;
-  bool head_taken_ = false;
-  bool is_stream_ = false;
-  std::string idle_text_;
-  std::chrono::milliseconds idle_time_{0};
-  std::string unsent_;
-  bool finished_ = false;
-  bool too_slow_ = false;
-  bool gone_ = false;
-  std::mutex gone_mutex_;  // guards what follows; held during the call
-  std::function<void()> on_gone_;
-  bool gone_called_ = false;
-};
 
 // What all connections share.
 struct Shared {
