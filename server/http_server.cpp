@@ -56,7 +56,8 @@ struct Shared {
   HttpHandler& handler;
   const HttpServerOptions options;
   asio::io_context io;
-  asio::thread_pool workers;
+  asio::thread_pool workers;   // handle requests, which may take long
+  asio::thread_pool tasks{1};  // what is posted, which is short: events of streams, cancellations
   std::atomic<bool> draining = false;
   std::atomic<std::size_t> inflight_bytes = 0;
   std::atomic<std::size_t> num_connections = 0;
@@ -302,7 +303,8 @@ class Connection : public std::enable_shared_from_this<Connection> {
       co_await changed_.async_wait(kNoThrow);
     }
     shared_->handler.answered(head, status, Clock::now() - started_);
-    if (status == kClientGone || half_closed_ || lost_) keep_alive_ = false;
+    const bool has_next = !half_closed_ || buffer_.size() > 0;  // pipelined before the client closed its side
+    if (status == kClientGone || lost_ || !has_next) keep_alive_ = false;
   }
 
   awaitable<unsigned> send_answer(const HttpRequest& request, Exchange& exchange) {
@@ -479,13 +481,21 @@ class Connection : public std::enable_shared_from_this<Connection> {
   // From now until disarm(): when the time is over, what the socket is doing ends with an error.
   void arm(std::chrono::milliseconds time) {
     timed_out_ = false;
+    ++deadline_turn_;
+    wait_for_deadline(time);
+  }
+  // An operation of several reads or writes may be between two of them, where there is nothing to cancel: so
+  // again and again, until disarm().
+  void wait_for_deadline(std::chrono::milliseconds time) {
+    constexpr std::chrono::milliseconds kAgain(50);
     deadline_.expires_after(time);
-    deadline_.async_wait([self = weak_from_this(), turn = ++deadline_turn_](error_code error) {
+    deadline_.async_wait([self = weak_from_this(), turn = deadline_turn_](error_code error) {
       const auto connection = self.lock();
       if (error || !connection || connection->deadline_turn_ != turn) return;
       connection->timed_out_ = true;
       error_code ignored;
       connection->socket_.cancel(ignored);
+      connection->wait_for_deadline(kAgain);
     });
   }
   void disarm() {
@@ -660,6 +670,7 @@ HttpServer::~HttpServer() {
   drain();
   for (const auto& connection : impl_->connections()) connection->abort();
   impl_->shared->workers.join();
+  impl_->shared->tasks.join();
   // What connections still have to do on their strands is little: give it its time, then stop.
   for (int i = 0; i < 100 && impl_->shared->num_connections > 0; ++i) {
     std::this_thread::sleep_for(std::chrono::milliseconds(10));
@@ -684,8 +695,7 @@ void HttpServer::drain() {
 }
 
 std::function<void(std::function<void()>)> HttpServer::poster() const {
-  return
-      [shared = impl_->shared](std::function<void()> task) { asio::post(shared->workers, std::move(task)); };
+  return [shared = impl_->shared](std::function<void()> task) { asio::post(shared->tasks, std::move(task)); };
 }
 
 }  // namespace ttt::server

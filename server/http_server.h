@@ -50,7 +50,8 @@ class HttpServer {
   // Accepts no more connections and closes idle ones; what is being answered is answered to its end.
   void drain();
   std::size_t num_connections() const;
-  // Runs tasks on worker threads. It may outlive the server; then it does nothing.
+  // Runs short tasks on a thread of their own, one after another. It may outlive the server; then it does
+  // nothing.
   std::function<void(std::function<void()>)> poster() const;
 
  private:

@@ -440,6 +440,16 @@ TEST_CASE("requests that are sent together are answered in order") {
   }
 }
 
+TEST_CASE("requests that were sent before a client closed its side are all answered") {
+  const Served served;
+  HttpClient client(served.port());
+  const std::string request = post("/v1/completions", R"({"prompt":"Once","max_tokens":2})");
+  client.send(request + request + request);
+  client.half_close();
+  for (int i = 0; i < 3; ++i) CHECK(client.read_answer().status == 200);
+  CHECK(client.at_end());
+}
+
 TEST_CASE("a full queue answers 429 with a time to try again") {
   const Served served({.slots = 1, .scheduling = {.max_waiting = 1}});
   const std::string endless =
