@@ -54,6 +54,7 @@ class Exchange : public HttpExchange {
 
   void finish() override {
     const std::lock_guard lock(mutex_);
+    if (gone_) return;
     finished_ = true;
     wake_();
   }

@@ -55,15 +55,17 @@ struct Shared {
 
   HttpHandler& handler;
   const HttpServerOptions options;
-  asio::io_context io;
-  asio::thread_pool workers;   // handle requests, which may take long
-  asio::thread_pool tasks{1};  // what is posted, which is short: events of streams, cancellations
   std::atomic<bool> draining = false;
   std::atomic<std::size_t> inflight_bytes = 0;
   std::atomic<std::size_t> num_connections = 0;
   std::atomic<std::uint64_t> next_request = 0;
-  std::mutex mutex;  // guards what follows
+  mutable std::mutex mutex;  // guards what follows
   std::unordered_map<const Connection*, std::weak_ptr<Connection>> connections;
+
+  // What is posted, which is short: events of streams, cancellations. Others may hold it longer.
+  const std::shared_ptr<asio::thread_pool> tasks = std::make_shared<asio::thread_pool>(1);
+  asio::thread_pool workers;  // handle requests, which may take long
+  asio::io_context io;        // last: what waits in it uses all of the above
 };
 
 // Bytes of a body, counted among those of all connections.
@@ -97,24 +99,24 @@ struct Refusal {
 // name: g++ 12 destroys some temporaries and arguments of an expression that waits twice.
 class Connection : public std::enable_shared_from_this<Connection> {
  public:
-  Connection(std::shared_ptr<Shared> shared, Socket socket, Strand strand)
-      : shared_(std::move(shared)),
+  Connection(Shared& shared, Socket socket, Strand strand)
+      : shared_(shared),
         strand_(std::move(strand)),
         socket_(std::move(socket)),
         changed_(strand_, Timer::time_point::max()),
         deadline_(strand_) {
-    ++shared_->num_connections;
+    ++shared_.num_connections;
   }
   ~Connection() {
-    --shared_->num_connections;
-    const std::lock_guard lock(shared_->mutex);
-    shared_->connections.erase(this);
+    --shared_.num_connections;
+    const std::lock_guard lock(shared_.mutex);
+    shared_.connections.erase(this);
   }
 
   void start() {
     {
-      const std::lock_guard lock(shared_->mutex);
-      shared_->connections[this] = weak_from_this();
+      const std::lock_guard lock(shared_.mutex);
+      shared_.connections[this] = weak_from_this();
     }
     asio::co_spawn(
         strand_, [self = shared_from_this()] { return self->run(); }, asio::detached);
@@ -150,21 +152,21 @@ class Connection : public std::enable_shared_from_this<Connection> {
 
   // False: nothing follows on this connection.
   awaitable<bool> serve_one() {
-    CountedBytes body_bytes(*shared_);
+    CountedBytes body_bytes(shared_);
     Parser parser;
-    parser.header_limit(static_cast<std::uint32_t>(shared_->options.max_header_bytes));
-    parser.body_limit(shared_->options.max_body_bytes);
+    parser.header_limit(static_cast<std::uint32_t>(shared_.options.max_header_bytes));
+    parser.body_limit(shared_.options.max_body_bytes);
     const bool has_head = co_await read_head(parser);
     if (!has_head) co_return false;
     started_ = Clock::now();
     HttpRequest request = request_of(parser);
-    keep_alive_ = parser.get().keep_alive() && !shared_->draining;
+    keep_alive_ = parser.get().keep_alive() && !shared_.draining;
     version_ = parser.get().version();
     if (const auto refusal = check_head(parser)) {
       co_await refuse(request, *refusal);
       co_return false;
     }
-    if (auto early = shared_->handler.answer_head(request)) {
+    if (auto early = shared_.handler.answer_head(request)) {
       co_await send_early(request, *early, !parser.is_done());
       co_return keep_alive_;
     }
@@ -183,13 +185,13 @@ class Connection : public std::enable_shared_from_this<Connection> {
 
   awaitable<bool> read_head(Parser& parser) {
     idle_ = buffer_.size() == 0;
-    if (idle_ && shared_->draining) co_return false;
+    if (idle_ && shared_.draining) co_return false;
     if (idle_) {
       const bool came = co_await wait_for_bytes();
       if (!came) co_return false;
     }
     idle_ = false;
-    arm(shared_->options.header_timeout);
+    arm(shared_.options.header_timeout);
     const auto [error, size] = co_await http::async_read_header(socket_, buffer_, parser, kNoThrow);
     disarm();
     if (!error) co_return true;
@@ -217,7 +219,7 @@ class Connection : public std::enable_shared_from_this<Connection> {
 
   // Waits, between two requests, for the first bytes of the next.
   awaitable<bool> wait_for_bytes() {
-    arm(shared_->options.idle_timeout);
+    arm(shared_.options.idle_timeout);
     const auto [error, size] = co_await socket_.async_read_some(buffer_.prepare(4096), kNoThrow);
     disarm();
     if (error) co_return false;
@@ -235,7 +237,7 @@ class Connection : public std::enable_shared_from_this<Connection> {
       ++fields;
       if (field.name() == http::field::host) ++hosts;
     }
-    if (fields > shared_->options.max_header_fields) {
+    if (fields > shared_.options.max_header_fields) {
       return Refusal{431, "header_too_large", "the request has too many header fields"};
     }
     if (hosts > 1 || (hosts == 0 && head.version() == 11)) {
@@ -261,7 +263,7 @@ class Connection : public std::enable_shared_from_this<Connection> {
       if (!sent) co_return Refusal{kClientGone, {}, {}};
     }
     while (!parser.is_done()) {
-      arm(shared_->options.body_timeout);
+      arm(shared_.options.body_timeout);
       const auto [error, size] = co_await http::async_read_some(socket_, buffer_, parser, kNoThrow);
       disarm();
       if (error) co_return refusal_of(error, "this is no sound HTTP/1.1 body");
@@ -274,23 +276,23 @@ class Connection : public std::enable_shared_from_this<Connection> {
 
   // The handler answers, on other threads; this strand sends.
   awaitable<void> answer(HttpRequest& request) {
-    const auto wake = [strand = strand_, weak = weak_from_this()] {
-      asio::post(strand, [weak] {
-        if (const auto self = weak.lock()) self->changed_.cancel();
-      });
+    const auto wake = [weak = weak_from_this()] {
+      const auto self = weak.lock();
+      if (self) asio::post(self->strand_, [self] { self->changed_.cancel(); });
     };
-    const auto exchange = std::make_shared<Exchange>(wake, shared_->options.max_unsent_bytes);
+    const auto exchange = std::make_shared<Exchange>(wake, shared_.options.max_unsent_bytes);
     exchange_ = exchange;
     half_closed_ = probed_ = lost_ = false;
     HttpRequest head = request;  // for the log; the body goes to the handler
     head.body.clear();
-    asio::post(shared_->workers, [shared = shared_, exchange, request = std::move(request)]() mutable {
-      try {
-        shared->handler.handle(std::move(request), exchange);
-      } catch (const std::exception&) {
-        exchange->respond(shared->handler.refuse(500, "internal_error", "the server failed in this request"));
-      }
-    });
+    asio::post(
+        shared_.workers, [&handler = shared_.handler, exchange, request = std::move(request)]() mutable {
+          try {
+            handler.handle(std::move(request), exchange);
+          } catch (const std::exception&) {
+            exchange->respond(handler.refuse(500, "internal_error", "the server failed in this request"));
+          }
+        });
     watching_ = true;
     asio::co_spawn(
         strand_, [self = shared_from_this()] { return self->watch(); }, asio::detached);
@@ -302,7 +304,7 @@ class Connection : public std::enable_shared_from_this<Connection> {
       socket_.cancel(ignored);
       co_await changed_.async_wait(kNoThrow);
     }
-    shared_->handler.answered(head, status, Clock::now() - started_);
+    shared_.handler.answered(head, status, Clock::now() - started_);
     const bool has_next = !half_closed_ || buffer_.size() > 0;  // pipelined before the client closed its side
     if (status == kClientGone || lost_ || !has_next) keep_alive_ = false;
   }
@@ -390,7 +392,7 @@ class Connection : public std::enable_shared_from_this<Connection> {
   }
 
   awaitable<void> refuse(const HttpRequest& request, const Refusal& refusal) {
-    HttpResponse response = shared_->handler.refuse(refusal.status, refusal.code, refusal.message);
+    HttpResponse response = shared_.handler.refuse(refusal.status, refusal.code, refusal.message);
     co_await send_early(request, response, true);
   }
 
@@ -399,7 +401,7 @@ class Connection : public std::enable_shared_from_this<Connection> {
     if (bytes_unread) keep_alive_ = false;
     const unsigned status = response.status;
     const bool sent = co_await write_whole(request, response);
-    shared_->handler.answered(request, sent ? status : kClientGone, Clock::now() - started_);
+    shared_.handler.answered(request, sent ? status : kClientGone, Clock::now() - started_);
     if (bytes_unread) co_await linger();
     if (!sent) keep_alive_ = false;
   }
@@ -416,7 +418,7 @@ class Connection : public std::enable_shared_from_this<Connection> {
   }
 
   awaitable<bool> write_whole(const HttpRequest& request, HttpResponse& head) {
-    if (shared_->draining) keep_alive_ = false;
+    if (shared_.draining) keep_alive_ = false;
     auto response = response_of<http::string_body>(request, head);
     response.body() = std::move(head.body);
     response.keep_alive(keep_alive_);
@@ -424,20 +426,20 @@ class Connection : public std::enable_shared_from_this<Connection> {
     constexpr unsigned kNoContent = 204;
     if (head.status == kNoContent) response.erase(http::field::content_length);
     if (request.method == "HEAD") response.body().clear();
-    arm(shared_->options.write_timeout);
+    arm(shared_.options.write_timeout);
     const auto [error, size] = co_await http::async_write(socket_, response, kNoThrow);
     disarm();
     co_return !error;
   }
 
   awaitable<bool> write_stream_head(const HttpRequest& request, HttpResponse& head) {
-    if (shared_->draining || version_ == 10) keep_alive_ = false;
+    if (shared_.draining || version_ == 10) keep_alive_ = false;
     chunked_ = version_ == 11;
     auto response = response_of<http::empty_body>(request, head);
     response.keep_alive(keep_alive_);
     response.chunked(chunked_);
     http::response_serializer<http::empty_body> serializer(response);
-    arm(shared_->options.write_timeout);
+    arm(shared_.options.write_timeout);
     const auto [error, size] = co_await http::async_write_header(socket_, serializer, kNoThrow);
     disarm();
     co_return !error;
@@ -457,7 +459,7 @@ class Connection : public std::enable_shared_from_this<Connection> {
 
   template <class Buffers>
   awaitable<bool> write_all(const Buffers& buffers) {
-    arm(shared_->options.write_timeout);
+    arm(shared_.options.write_timeout);
     const auto [error, size] = co_await asio::async_write(socket_, buffers, kNoThrow);
     disarm();
     co_return !error;
@@ -533,10 +535,10 @@ class Connection : public std::enable_shared_from_this<Connection> {
         std::ranges::all_of(*given, harmless)) {
       return *given;
     }
-    return fmt::format("req-{:x}-{:x}", ::getpid(), ++shared_->next_request);
+    return fmt::format("req-{:x}-{:x}", ::getpid(), ++shared_.next_request);
   }
 
-  const std::shared_ptr<Shared> shared_;
+  Shared& shared_;  // outlives it: this is owned by what waits in the io_context there
   const Strand strand_;
   Socket socket_;
   beast::flat_buffer buffer_;  // read, and not yet understood
@@ -562,12 +564,9 @@ class Connection : public std::enable_shared_from_this<Connection> {
 
 struct HttpServer::Impl {
   Impl(HttpHandler& handler, const HttpServerOptions& options)
-      : shared(std::make_shared<Shared>(handler, options)),
-        strand(asio::make_strand(shared->io)),
-        acceptor(strand),
-        retry(strand) {}
+      : shared(handler, options), strand(asio::make_strand(shared.io)), acceptor(strand), retry(strand) {}
 
-  std::shared_ptr<Shared> shared;
+  Shared shared;
   const Strand strand;  // the acceptor's and the timer's
   asio::basic_socket_acceptor<asio::generic::stream_protocol> acceptor;
   Timer retry;
@@ -576,8 +575,8 @@ struct HttpServer::Impl {
   std::vector<std::thread> threads;
 
   void listen_tcp() {
-    const HttpServerOptions& options = shared->options;
-    asio::ip::tcp::resolver resolver(shared->io);
+    const HttpServerOptions& options = shared.options;
+    asio::ip::tcp::resolver resolver(shared.io);
     error_code error;
     const auto found =
         resolver.resolve(options.host, std::to_string(options.port), asio::ip::tcp::resolver::passive, error);
@@ -595,7 +594,7 @@ struct HttpServer::Impl {
   }
 
   void listen_unix() {
-    const std::string& path = shared->options.socket_path;
+    const std::string& path = shared.options.socket_path;
     struct stat status {};
     if (::lstat(path.c_str(), &status) == 0) {
       if (!S_ISSOCK(status.st_mode)) {
@@ -622,7 +621,7 @@ struct HttpServer::Impl {
   }
 
   void accept_next() {
-    Strand of_socket = asio::make_strand(shared->io);
+    Strand of_socket = asio::make_strand(shared.io);
     acceptor.async_accept(of_socket, [this, of_socket](error_code error, Socket socket) {
       if (error == asio::error::operation_aborted || !acceptor.is_open()) return;
       if (error) {  // out of descriptors, most likely
@@ -632,8 +631,8 @@ struct HttpServer::Impl {
         });
         return;
       }
-      if (shared->num_connections < shared->options.max_connections) {
-        if (shared->options.socket_path.empty()) {
+      if (shared.num_connections < shared.options.max_connections) {
+        if (shared.options.socket_path.empty()) {
           const int on = 1;
           ::setsockopt(socket.native_handle(), IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
         }
@@ -644,9 +643,9 @@ struct HttpServer::Impl {
   }
 
   std::vector<std::shared_ptr<Connection>> connections() const {
-    const std::lock_guard lock(shared->mutex);
+    const std::lock_guard lock(shared.mutex);
     std::vector<std::shared_ptr<Connection>> all;
-    for (const auto& [key, weak] : shared->connections) {
+    for (const auto& [key, weak] : shared.connections) {
       if (auto connection = weak.lock()) all.push_back(std::move(connection));
     }
     return all;
@@ -662,30 +661,31 @@ HttpServer::HttpServer(HttpHandler& handler, const HttpServerOptions& options)
   }
   asio::post(impl_->strand, [impl = impl_.get()] { impl->accept_next(); });
   for (std::size_t i = 0; i < options.io_threads; ++i) {
-    impl_->threads.emplace_back([io = &impl_->shared->io] { io->run(); });
+    impl_->threads.emplace_back([io = &impl_->shared.io] { io->run(); });
   }
 }
 
 HttpServer::~HttpServer() {
   drain();
   for (const auto& connection : impl_->connections()) connection->abort();
-  impl_->shared->workers.join();
-  impl_->shared->tasks.join();
-  // What connections still have to do on their strands is little: give it its time, then stop.
-  for (int i = 0; i < 100 && impl_->shared->num_connections > 0; ++i) {
+  // What connections still have to do on their strands is little. Their ends post tasks, and so do the
+  // requests that are being handled: the order of the joins.
+  for (int i = 0; i < 1000 && impl_->shared.num_connections > 0; ++i) {
     std::this_thread::sleep_for(std::chrono::milliseconds(10));
   }
-  impl_->shared->io.stop();
+  impl_->shared.workers.join();
+  impl_->shared.tasks->join();
+  impl_->shared.io.stop();
   for (std::thread& thread : impl_->threads) thread.join();
-  if (!impl_->shared->options.socket_path.empty()) ::unlink(impl_->shared->options.socket_path.c_str());
+  if (!impl_->shared.options.socket_path.empty()) ::unlink(impl_->shared.options.socket_path.c_str());
 }
 
 std::string HttpServer::address() const { return impl_->address; }
 std::uint16_t HttpServer::port() const { return impl_->port; }
-std::size_t HttpServer::num_connections() const { return impl_->shared->num_connections; }
+std::size_t HttpServer::num_connections() const { return impl_->shared.num_connections; }
 
 void HttpServer::drain() {
-  if (impl_->shared->draining.exchange(true)) return;
+  if (impl_->shared.draining.exchange(true)) return;
   asio::post(impl_->strand, [impl = impl_.get()] {
     error_code ignored;
     impl->acceptor.close(ignored);
@@ -695,7 +695,7 @@ void HttpServer::drain() {
 }
 
 std::function<void(std::function<void()>)> HttpServer::poster() const {
-  return [shared = impl_->shared](std::function<void()> task) { asio::post(shared->tasks, std::move(task)); };
+  return [tasks = impl_->shared.tasks](std::function<void()> task) { asio::post(*tasks, std::move(task)); };
 }
 
 }  // namespace ttt::server

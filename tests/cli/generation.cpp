@@ -203,14 +203,19 @@ TEST_CASE("a model without a tokenizer refuses text and works with ids") {
 }
 
 TEST_CASE("a prompt of 100,000 tokens is read", "[slow]") {
+#ifdef __SANITIZE_ADDRESS__
+  constexpr int kTokens = 20'000;
+#else
+  constexpr int kTokens = 100'000;
+#endif
   const TemporaryFolder folder;
   std::string ids = "1";
-  for (int i = 1; i < 100'000; ++i) ids += fmt::format(",{}", i * 7919 % 320);
+  for (int i = 1; i < kTokens; ++i) ids += fmt::format(",{}", i * 7919 % 320);
   const std::string file = folder.write("ids.txt", ids);
   const Outcome outcome =
       run_program({"run", id_model(), "--tokens", fmt::format("@{}", file), "-n", "2", "--json"});
   CHECK(outcome.code == kOk);
-  CHECK(json::parse(outcome.out).at("usage").at("prompt_tokens") == 100'000);
+  CHECK(json::parse(outcome.out).at("usage").at("prompt_tokens") == kTokens);
 }
 
 TEST_CASE("a prompt file that is not there is named") {

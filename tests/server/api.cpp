@@ -163,6 +163,7 @@ TEST_CASE("what was done is counted") {
   const Served served;
   served.complete(R"({"prompt":"Once upon","max_tokens":5,"ignore_eos":true})");
   served.answer(get("/secret-path-of-a-stranger"));
+  CHECK(served.becomes_idle());  // the slot is free a moment after the answer is there
   const Answer metrics = served.answer(get("/metrics"));
   CHECK(metrics.headers.at("content-type").starts_with("text/plain; version=0.0.4"));
   for (const char* line :
