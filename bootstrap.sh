@@ -7,8 +7,8 @@ cd "$(dirname "${BASH_SOURCE[0]}")"
 exec 3>&1 >&2  # results go to >&3
 
 packages=(g++ cmake ninja-build pkg-config libfmt-dev libspdlog-dev nlohmann-json3-dev libcli11-dev
-          libsentencepiece-dev libxxhash-dev libzip-dev libhwy-dev libboost1.81-dev libssl-dev prometheus-cpp-dev
-          catch2)
+          libsentencepiece-dev libxxhash-dev libzip-dev libhwy-dev libboost1.81-dev libssl-dev
+          libcurl4-openssl-dev prometheus-cpp-dev catch2)
 commands=(g++ cmake ninja pkg-config)
 
 usage() {

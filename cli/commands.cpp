@@ -41,6 +41,7 @@ Commands::Commands() {
   add_quantize();
   add_eval();
   add_bench();
+  add_loadtest();
   add_selftest();
   add_doctor();
   add_about();
@@ -384,6 +385,52 @@ void Commands::add_bench() {
   add_device_options(bench, bench_.model);
   bench.example("ttt bench model.gguf", "one prompt of 512 tokens, 64 tokens written");
   bench.example("ttt bench --random 125m -p 512,2k -d 0,2k,8k -b 1,8,32", "no download: an official size");
+}
+
+void Commands::add_loadtest() {
+  LoadtestOptions& o = loadtest_;
+  Command& load =
+      add({"loadtest", "[--url URL] [options]", "measure a completion server under load",
+           "Sends streamed completions to any OpenAI-style server and prints requests and tokens per second, "
+           "and the times to the first token, between tokens and of whole answers. With --rate requests "
+           "arrive at random moments whatever the server does; without, each client sends its next request "
+           "when its last one is answered. --output json has the key names of vLLM's bench serve.",
+           [this] { return cli::loadtest(loadtest_); }});
+  no_environment(load.text("--url,--base-url", o.url, "URL", "the server, with or without /v1"));
+  no_environment(load.optional_text("--uds", o.socket, "PATH", "reach it through this Unix socket"));
+  no_environment(load.optional_text("--model", o.model, "NAME",
+                                    "the model to ask for (default: the first that the server lists)"));
+  load.optional_text("--api-key-file", o.api_key_file, "FILE", "the key to send, on its first line");
+  no_environment(load.integer("-n,--num-prompts", o.requests, {0, kAnyCount}, "N",
+                              "requests to send; 0: 64, or any number with --duration"));
+  no_environment(
+      load.number("--duration", o.duration, 0.0, 1e9, "SECONDS", "send for so long; 0: until all are sent"));
+  no_environment(load.number("--rate,--request-rate", o.rate, 0.0, 1e6, "N",
+                             "requests a second; 0: as fast as --concurrency allows"));
+  no_environment(load.number("--burstiness", o.burstiness, 1e-3, 1e6, "N",
+                             "with --rate: 1 as in a Poisson process, less in bursts, more evenly"));
+  no_environment(load.integer("-c,--concurrency,--max-concurrency", o.concurrency, {0, 100'000}, "N",
+                              "requests at once, at most; 0: 8, or any number with --rate"));
+  no_environment(
+      load.integer("--warmup", o.warmup, {0, 10'000}, "N", "requests before, which are not counted"));
+  no_environment(load.text("--input-len", o.prompt_length, "N|MIN-MAX", "tokens of a prompt, random ids"));
+  no_environment(load.text("--output-len", o.output_length, "N|MIN-MAX", "tokens of an answer, at most"));
+  no_environment(
+      load.optional_text("--prompts", o.prompts, "FILE", "a prompt on each line, in place of random ids"));
+  no_environment(load.integer("--vocab", o.vocab_size, {0, std::int64_t{1} << 30}, "N",
+                              "random ids are below this; 0: as the server tells, or 256"));
+  no_environment(load.flag("--ignore-eos", o.ignore_eos, "ask for answers that do not end by themselves"));
+  no_environment(load.integer("--seed", o.seed, {0, kAnyCount}, "N", "of lengths, ids and arrivals"));
+  no_environment(
+      load.number("--timeout", o.timeout, 0.001, 1e9, "SECONDS", "a request that takes longer has failed"));
+  no_environment(load.text("--percentiles", o.percentiles, "P,...", "which to print"));
+  no_environment(load.text("--goodput", o.goodput, "LIMITS",
+                           "count requests within these milliseconds: ttft:200,tpot:50,e2el:2000"));
+  load.choice("-o,--output", o.output, {"md", "json"}, "a table for people, or everything as JSON");
+  load.example("ttt loadtest --url http://127.0.0.1:8080 -c 32",
+               "32 clients, each with one request at a time");
+  load.example("ttt loadtest --rate 2 --duration 60 --input-len 100-2000",
+               "two requests a second for a minute");
 }
 
 void Commands::add_selftest() {

@@ -17,6 +17,7 @@
 #include "cli/help.h"
 #include "cli/info.h"
 #include "cli/options.h"
+#include "cli/loadtest.h"
 #include "cli/quantize.h"
 #include "cli/run.h"
 #include "cli/selftest.h"
@@ -50,6 +51,7 @@ class Commands {
   void add_quantize();
   void add_eval();
   void add_bench();
+  void add_loadtest();
   void add_selftest();
   void add_doctor();
   int run_doctor();  // which knows the variables of every command
@@ -69,6 +71,7 @@ class Commands {
   PplOptions ppl_;
   LogitsOptions logits_;
   BenchOptions bench_;
+  LoadtestOptions loadtest_;
   VersionOptions version_;
   SelftestOptions selftest_;
   DoctorOptions doctor_;

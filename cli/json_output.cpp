@@ -1,7 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "cli/json_output.h"
 
+#include <fmt/format.h>
+
 #include <nlohmann/json.hpp>
+#include <utility>
 
 namespace ttt::cli {
 namespace {
@@ -254,6 +257,57 @@ std::string to_json(const BenchReport& report) {
                    {"peak_bytes", report.peak_memory_bytes}}},
                  {"load_seconds", report.load_seconds},
                  {"rows", rows}});
+}
+
+std::string to_json(const LoadReport& report) {
+  const auto rate = [&](std::uint64_t count) { return report.per_second(static_cast<double>(count)); };
+  Json object = {{"schema", kSchemaVersion},
+                 {"program", version_json(describe_version())},
+                 {"date", report.time},
+                 {"endpoint_type", "openai"},
+                 {"base_url", report.url},
+                 {"model_id", report.model},
+                 {"num_prompts", report.completed + report.failed()},
+                 {"request_rate", report.rate > 0.0 ? Json(report.rate) : Json("inf")},
+                 {"burstiness", report.burstiness},
+                 {"max_concurrency", report.concurrency > 0 ? Json(report.concurrency) : Json(nullptr)},
+                 {"seed", report.seed},
+                 {"interrupted", report.interrupted},
+                 {"duration", report.seconds},
+                 {"completed", report.completed},
+                 {"failed", report.failed()},
+                 {"errors", report.errors},
+                 {"total_input_tokens", report.prompt_tokens},
+                 {"total_output_tokens", report.output_tokens},
+                 {"request_throughput", rate(report.completed)},
+                 {"request_goodput", report.goodput.is_set() ? Json(rate(report.good)) : Json(nullptr)},
+                 {"output_throughput", rate(report.output_tokens)},
+                 {"total_token_throughput", rate(report.prompt_tokens + report.output_tokens)},
+                 {"max_send_lag_ms", report.max_lag * 1000.0}};
+  const std::pair<const char*, const LoadStatistics*> all[] = {
+      {"ttft", &report.ttft}, {"tpot", &report.tpot}, {"itl", &report.itl}, {"e2el", &report.e2el}};
+  for (const auto& [name, values] : all) {
+    object[fmt::format("mean_{}_ms", name)] = values->mean;
+    object[fmt::format("median_{}_ms", name)] = values->percentile(50.0);
+    object[fmt::format("std_{}_ms", name)] = values->deviation;
+    for (const double percent : report.percentiles) {
+      object[fmt::format("p{}_{}_ms", percent, name)] = values->percentile(percent);
+    }
+    object[fmt::format("max_{}_ms", name)] = values->max;
+  }
+  return finish(object);
+}
+
+std::string load_request_json(const std::string& model, const PlannedRequest& request,
+                              const std::string* text, bool ignore_eos) {
+  Json body = {{"model", model},
+               {"prompt", text != nullptr ? Json(*text) : Json(request.prompt)},
+               {"max_tokens", request.output_tokens},
+               {"temperature", 0},
+               {"stream", true},
+               {"stream_options", {{"include_usage", true}}}};
+  if (ignore_eos) body["ignore_eos"] = true;
+  return finish_line(body);
 }
 
 std::string to_json_line(const BatchKey& key, const RunResult& result,

@@ -10,6 +10,8 @@
 #include "cli/doctor.h"
 #include "cli/eval_ppl.h"
 #include "cli/info.h"
+#include "cli/load_plan.h"
+#include "cli/load_report.h"
 #include "cli/quantize.h"
 #include "cli/run.h"
 #include "cli/selftest.h"
@@ -28,6 +30,12 @@ std::string to_json(const ModelInfo& info, bool with_tensors);
 std::string to_json(const VersionInfo& info);
 std::string to_json(const DoctorReport& report);
 std::string to_json(const SelftestReport& report);
+// With the key names of vLLM's `bench serve`.
+std::string to_json(const LoadReport& report);
+
+// The body of a streamed completion for the load test; `text`, if there is one, in place of the ids.
+std::string load_request_json(const std::string& model, const PlannedRequest& request,
+                              const std::string* text, bool ignore_eos);
 
 // Records of a batch: on one line.
 std::string to_json_line(const BatchKey& key, const RunResult& result, const tokenizer::Tokenizer* tokenizer);

@@ -9,6 +9,7 @@ find_package(CLI11 2.1 REQUIRED)
 find_package(hwy 1.0 REQUIRED)
 find_package(Boost 1.81 REQUIRED)  # headers alone: Beast and Asio
 find_package(OpenSSL REQUIRED COMPONENTS Crypto)
+find_package(CURL 7.85 REQUIRED)  # headers alone: opened when it is used
 find_package(prometheus-cpp REQUIRED)
 pkg_check_modules(sentencepiece REQUIRED IMPORTED_TARGET sentencepiece)
 pkg_check_modules(libzip REQUIRED IMPORTED_TARGET libzip>=1.7)

@@ -3,10 +3,11 @@
 # our headers or in more of our sources than it may be. Run as: cmake -DROOT=<source tree> -P house.cmake
 cmake_minimum_required(VERSION 3.25)
 set(product weights tokenizer engine cpu cuda server cli)
-set(heavy CLI/CLI.hpp nlohmann/json.hpp sentencepiece_processor.h spdlog/spdlog.h boost/asio.hpp)
+set(heavy CLI/CLI.hpp nlohmann/json.hpp sentencepiece_processor.h spdlog/spdlog.h boost/asio.hpp curl/curl.h)
 set(most_users 2)
 set(most_users_of_nlohmann/json.hpp 3)  # reading; the results of commands; the answers of the server
 set(most_users_of_boost/asio.hpp 1)
+set(most_users_of_curl/curl.h 1)
 
 set(found "")
 set(patterns ${ROOT}/CMakeLists.txt ${ROOT}/bootstrap.sh ${ROOT}/.ci/run)
