@@ -42,11 +42,14 @@ class Exchange : public HttpExchange {
   bool write(std::string text) override {
     const std::lock_guard lock(mutex_);
     if (gone_) return false;
-    if (!unsent_.empty() && unsent_.size() + text.size() > max_unsent_) {
+    // What comes in a burst may wait a moment, whatever its size.
+    const bool is_full = !unsent_.empty() && unsent_.size() + text.size() > max_unsent_;
+    if (is_full && Clock::now() - unsent_since_ > kBurstTime) {
       too_slow_ = true;
       wake_();
       return false;
     }
+    if (unsent_.empty()) unsent_since_ = Clock::now();
     unsent_ += text;
     wake_();
     return true;
@@ -104,6 +107,9 @@ class Exchange : public HttpExchange {
   std::chrono::milliseconds idle_time() const { return idle_time_; }
 
  private:
+  using Clock = std::chrono::steady_clock;
+  static constexpr std::chrono::milliseconds kBurstTime{500};
+
   const std::function<void()> wake_;  // posts to the strand; cheap
   const std::size_t max_unsent_;
   std::mutex mutex_;  // guards what follows, up to gone_mutex_
@@ -113,6 +119,7 @@ class Exchange : public HttpExchange {
   std::string idle_text_;
   std::chrono::milliseconds idle_time_{0};
   std::string unsent_;
+  Clock::time_point unsent_since_;  // the first of its bytes
   bool finished_ = false;
   bool too_slow_ = false;
   bool gone_ = false;

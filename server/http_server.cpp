@@ -13,6 +13,7 @@
 #include <boost/asio.hpp>
 #include <boost/asio/generic/stream_protocol.hpp>
 #include <boost/asio/local/stream_protocol.hpp>
+#include <boost/beast/core/buffers_suffix.hpp>
 #include <boost/beast/core/flat_buffer.hpp>
 #include <boost/beast/http.hpp>
 #include <chrono>
@@ -426,10 +427,14 @@ class Connection : public std::enable_shared_from_this<Connection> {
     constexpr unsigned kNoContent = 204;
     if (head.status == kNoContent) response.erase(http::field::content_length);
     if (request.method == "HEAD") response.body().clear();
-    arm(shared_.options.write_timeout);
-    const auto [error, size] = co_await http::async_write(socket_, response, kNoThrow);
-    disarm();
-    co_return !error;
+    http::response_serializer<http::string_body> serializer(response);
+    while (!serializer.is_done()) {
+      arm(shared_.options.write_timeout);
+      const auto [error, size] = co_await http::async_write_some(socket_, serializer, kNoThrow);
+      disarm();
+      if (error) co_return false;
+    }
+    co_return true;
   }
 
   awaitable<bool> write_stream_head(const HttpRequest& request, HttpResponse& head) {
@@ -459,10 +464,15 @@ class Connection : public std::enable_shared_from_this<Connection> {
 
   template <class Buffers>
   awaitable<bool> write_all(const Buffers& buffers) {
-    arm(shared_.options.write_timeout);
-    const auto [error, size] = co_await asio::async_write(socket_, buffers, kNoThrow);
-    disarm();
-    co_return !error;
+    beast::buffers_suffix<Buffers> rest(buffers);
+    while (asio::buffer_size(rest) > 0) {
+      arm(shared_.options.write_timeout);
+      const auto [error, size] = co_await socket_.async_write_some(rest, kNoThrow);
+      disarm();
+      if (error) co_return false;
+      rest.consume(size);
+    }
+    co_return true;
   }
 
   // A client that is still sending would lose the answer to a reset if the connection were closed now.

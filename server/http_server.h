@@ -28,7 +28,7 @@ struct HttpServerOptions {
   std::size_t max_unsent_bytes = std::size_t{1} << 20;
   std::chrono::milliseconds header_timeout{10'000};
   std::chrono::milliseconds body_timeout{30'000};  // for each 64 KiB or less that come
-  std::chrono::milliseconds write_timeout{30'000};
+  std::chrono::milliseconds write_timeout{30'000};  // without any progress
   std::chrono::milliseconds idle_timeout{60'000};  // between two requests
   std::size_t io_threads = 2;
   std::size_t worker_threads = 2;

@@ -287,7 +287,7 @@ TEST_CASE("an output cut anywhere is completed to the same answers") {
   }
 }
 
-TEST_CASE("a killed run leaves a file that is completed to the same answers") {
+TEST_CASE("a killed run leaves a file that is completed to the same answers", "[slow]") {
   const BatchFolder batch(many_lines(40, 30));
   REQUIRE(batch.run({"--parallel", "4"}).code == kOk);
   const std::string whole = batch.answers();

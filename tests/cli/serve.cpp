@@ -67,7 +67,7 @@ TEST_CASE("serve answers, and ends with 0 on SIGTERM when nothing runs") {
 
 TEST_CASE("serve lets a running request finish after SIGTERM and takes no new one") {
   const Folder folder;
-  Child child(serve(folder));
+  Child child(serve(folder, {"--shutdown-timeout", "600"}));
   REQUIRE(child.read_errors_until("serving"));
   HttpClient running(folder.socket()), next(folder.socket());
   running.send(

@@ -7,6 +7,7 @@
 #include "tests/contract/backend_contract.h"
 #include "tests/golden.h"
 #include "tests/random_model.h"
+#include "tests/sanitized.h"
 
 namespace ttt::contract {
 namespace {
@@ -23,12 +24,10 @@ BackendFactory factory_of(const std::string& target) {
   };
 }
 
-// Under the thread sanitizer the best alone: threads share work in the same way whatever the instructions.
+// Under the sanitizers the best alone: kernels of all targets are watched in tests/cpu.
 std::vector<std::string> targets() {
   std::vector<std::string> names = cpu::cpu_targets();
-#ifdef __SANITIZE_THREAD__
-  names.resize(1);
-#endif
+  if (test::kSanitized) names.resize(1);
   return names;
 }
 
@@ -97,7 +96,7 @@ TEST_CASE("the CPU backend keeps the contract with quantised weights") {
   check_all(quantised.model);
 }
 
-TEST_CASE("the CPU backend keeps the contract on a golden model") {
+TEST_CASE("the CPU backend keeps the contract on a golden model", "[slow]") {
   const test::GoldenCase golden("linear-mamba");
   const Model model = load_model(golden.checkpoint);
   check_all(model);

@@ -20,13 +20,14 @@
 #include "tests/golden.h"
 #include "tests/random.h"
 #include "tests/random_model.h"
+#include "tests/sanitized.h"
 
 namespace ttt {
 namespace {
 
 constexpr std::size_t kSlots = 5;
 constexpr std::size_t kMaxTokens = 128;
-constexpr int kSeeds = 210;  // with the best target; a third with the others
+constexpr int kSeeds = test::kSanitized ? 30 : 210;  // with the best target; a third with the others
 
 std::unique_ptr<Backend> make_backend(const Model& model, std::size_t num_threads,
                                       const std::string& target) {

@@ -155,7 +155,7 @@ TEST_CASE("logits and states agree with the official implementation in every gol
 
 // Loose: the inner loop learns from keys and values that are rounded to 8 bits, and the models are random. A
 // wrong layout, scale or sign gives 1 and more.
-TEST_CASE("quantised weights stay near the official implementation's logits") {
+TEST_CASE("quantised weights stay near the official implementation's logits", "[slow]") {
   const std::string target = GENERATE(from_range(cpu::cpu_targets()));
   for (const std::string name : test::kGoldenCases) {
     INFO(name << " " << target);

@@ -12,12 +12,13 @@
 #include "engine/scheduler.h"
 #include "tests/golden.h"
 #include "tests/random.h"
+#include "tests/sanitized.h"
 
 namespace ttt {
 namespace {
 
 constexpr std::size_t kSlots = 6;
-constexpr int kTrials = 100;  // of each of two models
+constexpr int kTrials = test::kSanitized ? 10 : 100;  // of each of two models
 
 GenerationRequest random_request(test::Random& random, std::size_t vocab_size) {
   GenerationRequest request;

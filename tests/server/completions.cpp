@@ -394,7 +394,7 @@ TEST_CASE("a client that goes away frees its slot within a second") {
   const std::string streamed = R"({"prompt":"Once","stream":true,)" + endless + "}";
   const std::string whole = R"({"prompt":"Once",)" + endless + "}";
   const std::string long_prompt =
-      Json{{"prompt", std::vector<int>(kSlow ? 100'000 : 2'000'000, 5)}, {"max_tokens", 1}}.dump();
+      Json{{"prompt", std::vector<int>(test::kSanitized ? 100'000 : 2'000'000, 5)}, {"max_tokens", 1}}.dump();
   using Leave = void (*)(HttpClient&);
   const Leave leaves[] = {[](HttpClient& client) { client.close(); },
                           [](HttpClient& client) { client.reset(); }};
@@ -469,8 +469,19 @@ TEST_CASE("a full queue answers 429 with a time to try again") {
   CHECK(error_of(answer)["code"] == "queue_full");
 }
 
-TEST_CASE("a client that does not read its stream is given up, others are not") {
-  if (kSlow) return;  // it takes megabytes to fill the buffers of the system
+TEST_CASE("a burst larger than what may wait for a slow client reaches one that reads") {
+  ServedOptions options;
+  options.http.max_unsent_bytes = 1 << 10;
+  const Served served(options);
+  HttpClient client(served.port());
+  const std::string prompt(50'000, 'x');
+  client.send(
+      post("/v1/completions", Json{{"prompt", prompt}, {"n", 4}, {"echo", true}, {"stream", true}}.dump()));
+  for (int i = 0; i < 4; ++i) CHECK(client.read_until(prompt).size() >= prompt.size());
+}
+
+// It takes megabytes to fill the buffers of the system.
+TEST_CASE("a client that does not read its stream is given up, others are not", "[slow]") {
   ServedOptions options;
   options.http.max_unsent_bytes = 16 << 10;
   const Served served(options);
@@ -504,7 +515,7 @@ TEST_CASE("a stream that is ended by the server says why") {
 
 TEST_CASE("a storm of clients of every kind is answered, and leaves nothing behind") {
   const Served served;
-  constexpr int kClients = 4, kRequests = kSlow ? 6 : 60;
+  constexpr int kClients = 4, kRequests = test::kSanitized ? 6 : 60;
   std::atomic<int> answered = 0, left = 0;
   const auto client_of = [&](unsigned seed) {
     std::minstd_rand random(seed);

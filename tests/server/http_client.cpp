@@ -56,8 +56,8 @@ void HttpClient::reset() {
 
 bool HttpClient::receive() {
   pollfd wanted{.fd = descriptor_, .events = POLLIN, .revents = 0};
-  constexpr int kMilliseconds = 10'000;
-  if (::poll(&wanted, 1, kMilliseconds) != 1) FAIL("ten seconds of silence; so far: " << received_);
+  constexpr int kMilliseconds = 60'000;
+  if (::poll(&wanted, 1, kMilliseconds) != 1) FAIL("a minute of silence; so far: " << received_);
   char buffer[16384];
   const ssize_t size = ::recv(descriptor_, buffer, sizeof buffer, 0);
   if (size <= 0) return false;

@@ -30,9 +30,9 @@ class HttpClient {
   void close();
   void reset();  // closes with a RST
 
-  // The next answer, "100 Continue" skipped. Fails the test after ten seconds of silence.
+  // The next answer, "100 Continue" skipped. Fails the test after a minute of silence.
   Answer read_answer();
-  // Whatever comes until `text` was seen; fails the test after ten seconds of silence.
+  // Whatever comes until `text` was seen; fails the test after a minute of silence.
   std::string read_until(std::string_view text);
   bool at_end();  // waits for the other side to close
 

@@ -68,7 +68,7 @@ std::vector<Json> Served::stream(const std::string& body) const {
 }
 
 bool Served::becomes_idle() const {
-  for (int i = 0; i < (kSlow ? 3000 : 100); ++i) {
+  for (int i = 0; i < (test::kSanitized ? 3000 : 100); ++i) {
     if (engine->load().running == 0 && engine->load().waiting == 0) return true;
     std::this_thread::sleep_for(std::chrono::milliseconds(10));
   }

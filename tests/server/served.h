@@ -13,17 +13,11 @@
 #include "http_client.h"
 #include "server/api.h"
 #include "server/http_server.h"
+#include "tests/sanitized.h"
 #include "tokenizer/tokenizer.h"
 #include "weights/checkpoint.h"
 
 namespace ttt::server {
-
-// The address sanitizer makes a step some twenty times slower.
-#ifdef __SANITIZE_ADDRESS__
-inline constexpr bool kSlow = true;
-#else
-inline constexpr bool kSlow = false;
-#endif
 
 using Json = nlohmann::ordered_json;
 
