@@ -47,6 +47,29 @@ std::string endless(bool stream) {
       fmt::format(R"({{"prompt":"Once","max_tokens":10000000,"ignore_eos":true,"stream":{}}})", stream));
 }
 
+// SIGTERM comes at another moment in each round.
+void check_endings(int rounds) {
+  const Folder folder;
+  for (int round = 0; round < rounds; ++round) {
+    Child child(serve(folder, {"--shutdown-timeout", "0.1"}));
+    REQUIRE(child.read_errors_until("serving"));
+    std::vector<std::unique_ptr<HttpClient>> clients;
+    for (int i = 0; i < 8; ++i) {  // four run, four wait
+      clients.push_back(std::make_unique<HttpClient>(folder.socket()));
+      clients.back()->send(endless(i % 2 == 0));
+    }
+    std::this_thread::sleep_for(std::chrono::milliseconds(17 * round % 500));
+    child.signal(SIGTERM);
+    for (const auto& client : clients) {
+      const Answer answer = client->read_answer();
+      const bool never_taken = answer.status == 0 || answer.status == 503;
+      const bool told = answer.body.find("\"error\"") != std::string::npos;
+      CHECK((never_taken || told));
+    }
+    CHECK(child.wait().code == 0);
+  }
+}
+
 }  // namespace
 
 TEST_CASE("serve answers, and ends with 0 on SIGTERM when nothing runs") {
@@ -81,26 +104,11 @@ TEST_CASE("serve lets a running request finish after SIGTERM and takes no new on
   CHECK(child.wait().code == 0);
 }
 
-TEST_CASE("serve gives every client an ending, whenever SIGTERM comes") {
-  const Folder folder;
-  for (int round = 0; round < 6; ++round) {
-    Child child(serve(folder, {"--shutdown-timeout", "0.1"}));
-    REQUIRE(child.read_errors_until("serving"));
-    std::vector<std::unique_ptr<HttpClient>> clients;
-    for (int i = 0; i < 8; ++i) {  // four run, four wait
-      clients.push_back(std::make_unique<HttpClient>(folder.socket()));
-      clients.back()->send(endless(i % 2 == 0));
-    }
-    std::this_thread::sleep_for(std::chrono::milliseconds(17 * round));
-    child.signal(SIGTERM);
-    for (const auto& client : clients) {
-      const Answer answer = client->read_answer();
-      const bool never_taken = answer.status == 0 || answer.status == 503;
-      const bool told = answer.body.find("\"error\"") != std::string::npos;
-      CHECK((never_taken || told));
-    }
-    CHECK(child.wait().code == 0);
-  }
+TEST_CASE("serve gives every client an ending, whenever SIGTERM comes") { check_endings(6); }
+
+// Run by hand, see docs/testing.md.
+TEST_CASE("serve gives every client an ending, whenever one of a hundred SIGTERM comes", "[.soak]") {
+  check_endings(100);
 }
 
 TEST_CASE("a second signal ends serve at once") {

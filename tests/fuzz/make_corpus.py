@@ -484,7 +484,7 @@ def torch_parameter(tensor):
     return call("torch._utils", "_rebuild_parameter", tensor, b"\x88", HOOKS)
 
 
-def mapping(items):
+def dictionary(items):
     return b"}(" + b"".join(unicode(key) + value for key, value in items.items()) + b"u"
 
 
@@ -493,14 +493,14 @@ def pickled(value, protocol=2):
 
 
 def pickle_files():
-    state = mapping({"a": torch_tensor()})
+    state = dictionary({"a": torch_tensor()})
     bomb = b"(]q\0" + b"".join(b"]q%c(" % n + b"h%c" % (n - 1) * 10 + b"e" for n in range(1, 36)) + b"t"
 
     yield "valid-none", pickled(b"N")
     yield "valid-state-dict", pickled(state)
-    yield "valid-ordered-dict-with-attributes", pickled(HOOKS + b"(" + state[2:] + mapping({"_metadata": HOOKS}) + b"b")
-    yield "valid-parameter", pickled(mapping({"a": torch_parameter(torch_tensor())}))
-    yield "valid-wrapped", pickled(mapping({"epoch": b"K\3", "lr": b"G" + bytes(8), "state_dict": state}))
+    yield "valid-ordered-dict-with-attributes", pickled(HOOKS + b"(" + state[2:] + dictionary({"_metadata": HOOKS}) + b"b")
+    yield "valid-parameter", pickled(dictionary({"a": torch_parameter(torch_tensor())}))
+    yield "valid-wrapped", pickled(dictionary({"epoch": b"K\3", "lr": b"G" + bytes(8), "state_dict": state}))
     framed = b"}\x94\x8c\1a\x94Ns"
     yield "valid-protocol-4", pickled(b"\x95" + u64(len(framed) + 1) + framed, 4)
     yield "valid-stack-global", pickled(b"\x8c\x0bcollections\x8c\x0bOrderedDict\x93)R", 4)
@@ -600,7 +600,7 @@ def torch_file(pickle, storages=(bytes(24),), extra=()):
 
 def torch_files():
     def one(**parts):
-        return pickled(mapping({"a": torch_tensor(**parts)}))
+        return pickled(dictionary({"a": torch_tensor(**parts)}))
 
     plain = torch_file(one())
     yield "valid-dense", plain
@@ -608,13 +608,13 @@ def torch_files():
     yield "valid-slice", torch_file(one(offset=1, shape=(2, 2)))
     yield "valid-scalar", torch_file(one(offset=5, shape=(), strides=()))
     yield "valid-no-elements", torch_file(one(offset=6, shape=(0, 9)))
-    yield "valid-parameter", torch_file(pickled(mapping({"a": torch_parameter(torch_tensor())})))
-    yield "valid-wrapped", torch_file(pickled(mapping({"state_dict": mapping({"a": torch_tensor()})})))
+    yield "valid-parameter", torch_file(pickled(dictionary({"a": torch_parameter(torch_tensor())})))
+    yield "valid-wrapped", torch_file(pickled(dictionary({"state_dict": dictionary({"a": torch_tensor()})})))
     yield "valid-two-names-of-one-storage", torch_file(
-        pickled(mapping({"a": torch_tensor(), "b": torch_tensor(offset=3, shape=(3,), strides=(1,))}))
+        pickled(dictionary({"a": torch_tensor(), "b": torch_tensor(offset=3, shape=(3,), strides=(1,))}))
     )
     yield "valid-integers-left-out", torch_file(
-        pickled(mapping({"a": torch_tensor(), "i": torch_tensor(torch_storage("IntStorage"))}))
+        pickled(dictionary({"a": torch_tensor(), "i": torch_tensor(torch_storage("IntStorage"))}))
     )
     yield "valid-sizes-behind-the-bytes", archive([("m/data.pkl", one()), ("m/data/0", bytes(24))], raw=Pipe())
     yield "valid-zip64-end", with_zip64_end(plain)
@@ -645,9 +645,9 @@ def torch_files():
     yield "refused-storage-long", torch_file(one(), (bytes(25),))
     yield "refused-not-a-dict", torch_file(pickled(b"]"))
     yield "refused-empty-dict", torch_file(pickled(b"}"))
-    yield "refused-number-for-a-tensor", torch_file(pickled(mapping({"a": b"K\1"})))
+    yield "refused-number-for-a-tensor", torch_file(pickled(dictionary({"a": b"K\1"})))
     yield "refused-integer-parameter", torch_file(
-        pickled(mapping({"a": torch_parameter(torch_tensor(torch_storage("IntStorage")))}))
+        pickled(dictionary({"a": torch_parameter(torch_tensor(torch_storage("IntStorage")))}))
     )
     yield "refused-name-twice", torch_file(pickled(b"}(" + (unicode("a") + torch_tensor()) * 2 + b"u"))
     yield "refused-global", torch_file(pickled(call("posix", "system", unicode("id"))))
@@ -674,6 +674,28 @@ def torch_files():
             yield f"refused-header-at-{name}", plain[: entry_at + 42] + u32(number) + plain[entry_at + 46 :]
 
 
+def completion_files():
+    yield "accepted-text", b'{"model":"demo","prompt":"Once \\u00e9\\ud83d\\ude00","max_tokens":3}'
+    yield "accepted-ids", b'{"prompt":[1,2,3],"logprobs":2,"echo":true,"max_tokens":0}'
+    yield "accepted-texts", b'{"prompt":["a","b"],"n":2,"best_of":3,"stop":["x","yy"],"seed":-7}'
+    yield "accepted-id-lists", b'{"prompt":[[1],[2,3]],"stream":true,"stream_options":{"include_usage":true}}'
+    yield "accepted-sampling", (
+        b'{"temperature":0.5,"top_p":0.9,"top_k":5,"min_p":0.1,"typical_p":0.9,"repetition_penalty":1.1,'
+        b'"presence_penalty":1,"frequency_penalty":-1,"logit_bias":{"5":-100,"7":1.5},"banned_tokens":[4]}'
+    )
+    yield "accepted-nulls", b'{"prompt":null,"stop":null,"seed":null,"suffix":null,"user":null,"unknown":{"a":[1]}}'
+    yield "refused-empty", b""
+    yield "refused-duplicate", b'{"n":1,"n":2}'
+    yield "refused-nan", b'{"temperature":NaN}'
+    yield "refused-infinite", b'{"temperature":1e400}'
+    yield "refused-surrogate", b'{"prompt":"\\ud800"}'
+    yield "refused-utf8", b'{"prompt":"\xff"}'
+    yield "refused-huge", b'{"max_tokens":18446744073709551616}'
+    yield "refused-id", b'{"prompt":[4096]}'
+    yield "refused-deep", b'{"prompt":' + b"[" * 40 + b"]" * 40 + b"}"
+    yield "refused-mixed", b'{"prompt":["a",[1],2]}'
+
+
 def write(name, files):
     folder = Path(__file__).parent / "corpus" / name
     folder.mkdir(parents=True, exist_ok=True)
@@ -688,6 +710,7 @@ def write(name, files):
 
 
 if __name__ == "__main__":
+    write("completion", completion_files())
     write("gguf", gguf_files())
     write("jax", jax_files())
     write("safetensors", safetensors_files())

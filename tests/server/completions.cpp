@@ -3,10 +3,8 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <atomic>
 #include <catch2/catch.hpp>
 #include <chrono>
-#include <random>
 #include <set>
 #include <thread>
 
@@ -511,58 +509,6 @@ TEST_CASE("a stream that is ended by the server says why") {
   const std::string rest = client.read_until("0\r\n\r\n");
   CHECK(rest.find(R"("error":{"message":"this is the reason")") != std::string::npos);
   CHECK(served.becomes_idle());
-}
-
-TEST_CASE("a storm of clients of every kind is answered, and leaves nothing behind") {
-  const Served served;
-  constexpr int kClients = 4, kRequests = test::kSanitized ? 6 : 60;
-  std::atomic<int> answered = 0, left = 0;
-  const auto client_of = [&](unsigned seed) {
-    std::minstd_rand random(seed);
-    for (int i = 0; i < kRequests; ++i) {
-      HttpClient client(served.port());
-      const bool streamed = random() % 2 == 0;
-      const std::string body =
-          fmt::format(R"({{"prompt":"Once","max_tokens":{},"n":{},"stream":{},"ignore_eos":true}})",
-                      random() % 20, 1 + random() % 3, streamed);
-      const std::string request = post("/v1/completions", body);
-      switch (random() % 6) {
-        case 0:
-          client.send(request.substr(0, random() % request.size()));
-          client.reset();
-          ++left;
-          break;
-        case 1:
-          client.send(request);
-          std::this_thread::sleep_for(std::chrono::milliseconds(random() % 5));
-          random() % 2 == 0 ? client.reset() : client.close();
-          ++left;
-          break;
-        case 2:
-          client.send(request + request + get("/health"));
-          for (int k = 0; k < 3; ++k) answered += client.read_answer().status == 200 ? 1 : 0;
-          answered -= 2;
-          break;
-        case 3:
-          client.send(post("/v1/completions", "{\"prompt\": 1}"));
-          answered += client.read_answer().status == 400 ? 1 : 0;
-          break;
-        default:
-          client.send(request);
-          answered += client.read_answer().status == 200 ? 1 : 0;
-      }
-    }
-  };
-  std::vector<std::thread> clients;
-  for (unsigned i = 0; i < kClients; ++i) clients.emplace_back(client_of, i + 1);
-  for (std::thread& client : clients) client.join();
-  CHECK(answered + left == kClients * kRequests);
-  CHECK(served.becomes_idle());
-  for (int i = 0; i < 500 && (served.api->num_completions() > 0 || served.http->num_connections() > 0); ++i) {
-    std::this_thread::sleep_for(std::chrono::milliseconds(10));
-  }
-  CHECK(served.api->num_completions() == 0);
-  CHECK(served.http->num_connections() == 0);
 }
 
 }  // namespace ttt::server
