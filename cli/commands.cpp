@@ -38,6 +38,7 @@ Commands::Commands() {
   add_info();
   add_tokenize();
   add_convert();
+  add_export();
   add_quantize();
   add_eval();
   add_bench();
@@ -186,7 +187,8 @@ void Commands::add_tokenize() {
   Command& tokenize = add({"tokenize", "MODEL [TEXT] [options]", "text to token ids",
                            "Prints one token a line: its id and its piece (U+2581 stands for a space).",
                            [this] { return cli::tokenize(tokenize_); }});
-  add_model(tokenize, tokenize_.model, "a .gguf file, a Hugging Face folder, or a tokenizer.model");
+  add_model(tokenize, tokenize_.model,
+            "a .gguf file, a Hugging Face folder, a tokenizer.model or a tokenizer.json");
   tokenize.text("TEXT", tokenize_.text, "TEXT", "the text; - or nothing reads stdin");
   no_environment(tokenize.optional_text("-f,--file", tokenize_.file, "FILE", "read the text from a file"));
   no_environment(tokenize.flag("--ids", tokenize_.ids, "print the ids alone, as 1,2,3"));
@@ -201,7 +203,8 @@ void Commands::add_tokenize() {
   Command& detokenize = add({"detokenize", "MODEL [IDS]", "token ids to text",
                              "Prints the text of a list of ids such as 1,2,3.",
                              [this] { return cli::detokenize(detokenize_); }});
-  add_model(detokenize, detokenize_.model, "a .gguf file, a Hugging Face folder, or a tokenizer.model");
+  add_model(detokenize, detokenize_.model,
+            "a .gguf file, a Hugging Face folder, a tokenizer.model or a tokenizer.json");
   detokenize.text("IDS", detokenize_.ids, "IDS", "the ids; - or nothing reads stdin");
   add_verbose(detokenize);
 }
@@ -264,10 +267,11 @@ void Commands::add_convert() {
            "Writes one file with the weights and the tokenizer. It appears whole or not at all; "
            "Ctrl-C leaves nothing behind (a second one may leave a .ttt-*.tmp file).",
            [this] { return cli::convert(convert_); }});
-  convert.text("SRC", convert_.source, "SRC",
-               "a Hugging Face folder (config.json, *.safetensors, tokenizer.model), a .gguf file, or a JAX "
-               "checkpoint (streaming_train_state, streaming_params) or a PyTorch one (*.bin), or the folder "
-               "that holds it");
+  convert.text(
+      "SRC", convert_.source, "SRC",
+      "a Hugging Face folder (config.json, *.safetensors, tokenizer.model or .json), a .gguf file, or a JAX "
+      "checkpoint (streaming_train_state, streaming_params) or a PyTorch one (*.bin), or the folder "
+      "that holds it");
   convert.text("OUT", convert_.output, "OUT", "the file to write");
   convert.choice("--type", convert_.type, {"f32", "f16", "bf16", "q8_0", "q4_0"},
                  "type of the matrices; norms, rates, convolutions and initial fast weights stay f32; `ttt "
@@ -283,16 +287,44 @@ void Commands::add_convert() {
                                 "of a JAX checkpoint: the inner base learning rate of training, which no "
                                 "tensor tells; 0: as config.json or --preset says, else 1 for TTT-Linear "
                                 "and 0.1 for TTT-MLP, with a warning"));
-  no_environment(
-      convert.optional_text("--tokenizer", convert_.tokenizer, "FILE",
-                            "the SentencePiece model to put in; else the folder's tokenizer.model"));
+  no_environment(convert.optional_text(
+      "--tokenizer", convert_.tokenizer, "FILE",
+      "the tokenizer to put in: a tokenizer.model, a tokenizer.json of Llama's kind, or a "
+      ".gguf file that has one; else the folder's own"));
   no_environment(convert.flag("--dry-run", convert_.dry_run, "say what SRC is, write nothing"));
+  no_environment(convert.flag("--verify", convert_.verify,
+                              "before the file gets its name, read it again: compare every weight with the "
+                              "source, run the self-test on it; what fails is not kept"));
+  no_environment(convert.text("--reference", convert_.verification.reference, "FILE",
+                              "of --verify, and implies it: a safetensors file with token_ids (or input_ids) "
+                              "and the logits that the model must give"));
+  no_environment(convert.number("--max-error", convert_.verification.max_error, 0.0, 1e6, "X",
+                                "of --reference: the largest error of a logit, over the rms of all; 0: 2e-5, "
+                                "and any where weights were rounded"));
   no_environment(convert.flag("--force", convert_.force, "replace an existing file"));
   add_verbose(convert);
   convert.example("ttt convert folder model.gguf --type bf16", "half the size, made once");
   convert.example(
       "ttt convert streaming_train_state model.gguf --preset 1.3b-mlp --tokenizer tokenizer.model",
       "a published JAX checkpoint, as training wrote it");
+  convert.example("ttt convert folder model.gguf --verify --reference logits.safetensors",
+                  "and prove that it was read right");
+}
+
+void Commands::add_export() {
+  Command& command = add(
+      {"export", "MODEL OUT_FOLDER [options]", "a model back to a Hugging Face folder",
+       "Writes model.safetensors, config.json and tokenizer.model, which the official PyTorch code reads. "
+       "Weights "
+       "keep their bits. The folder appears whole or not at all; one that is there must be empty.",
+       [this] { return cli::export_folder(export_); }});
+  add_model(command, export_.model, kModelHelp);
+  command.text("OUT", export_.output, "OUT_FOLDER", "the folder to make");
+  no_environment(
+      command.flag("--dequantize", export_.dequantize,
+                   "write quantised weights as f32, rounded as they are, instead of refusing them"));
+  add_verbose(command);
+  command.example("ttt export model.gguf folder", "for training on, or for other programs");
 }
 
 void Commands::add_quantize() {

@@ -14,6 +14,7 @@
 #include "cli/doctor.h"
 #include "cli/eval_logits.h"
 #include "cli/eval_ppl.h"
+#include "cli/export.h"
 #include "cli/help.h"
 #include "cli/info.h"
 #include "cli/options.h"
@@ -48,6 +49,7 @@ class Commands {
   void add_info();
   void add_tokenize();
   void add_convert();
+  void add_export();
   void add_quantize();
   void add_eval();
   void add_bench();
@@ -67,6 +69,7 @@ class Commands {
   TokenizeOptions tokenize_;
   DetokenizeOptions detokenize_;
   ConvertCommandOptions convert_;
+  ExportOptions export_;
   QuantizeOptions quantize_;
   PplOptions ppl_;
   LogitsOptions logits_;

@@ -5,11 +5,10 @@
 
 #include <algorithm>
 #include <chrono>
-#include <filesystem>
-#include <system_error>
 #include <utility>
 
 #include "cli/exit_code.h"
+#include "cli/free_space.h"
 #include "cli/import_files.h"
 #include "cli/info.h"
 #include "cli/open_model.h"
@@ -17,6 +16,7 @@
 #include "cli/readable.h"
 #include "cli/signals.h"
 #include "cli/standard_streams.h"
+#include "engine/attention_import.h"
 #include "engine/convert.h"
 #include "engine/import.h"
 #include "engine/random_weights.h"
@@ -26,15 +26,13 @@
 namespace ttt::cli {
 namespace {
 
-namespace fs = std::filesystem;
-
 // Room for metadata, token lists and padding beside the tensors.
 constexpr std::uint64_t kHeaderAllowance = 1U << 20;
 
-std::uint64_t expected_bytes(const Model& model, const tokenizer::Tokenizer* tokenizer,
+std::uint64_t expected_bytes(const std::vector<NamedTensor>& tensors, const tokenizer::Tokenizer* tokenizer,
                              const TensorTypes& types) {
   std::uint64_t bytes = kHeaderAllowance;
-  for (const NamedTensor& tensor : list_tensors(model)) {
+  for (const NamedTensor& tensor : tensors) {
     bytes += weights::tensor_bytes(stored_type(types, tensor), tensor.view.shape).value_or(0);
   }
   // The SentencePiece model, and its pieces once more as lists.
@@ -42,14 +40,36 @@ std::uint64_t expected_bytes(const Model& model, const tokenizer::Tokenizer* tok
   return bytes;
 }
 
-void check_free_space(const std::string& output, std::uint64_t wanted) {
-  const fs::path folder = fs::absolute(output).parent_path();
-  std::error_code error;
-  const fs::space_info space = fs::space(folder, error);
-  if (error || space.available >= wanted) return;  // a file system that does not say: the write will
-  throw std::runtime_error(fmt::format("{}: needs about {}, and {} has {} free; nothing was written", output,
-                                       readable_bytes(wanted), folder.string(),
-                                       readable_bytes(space.available)));
+// Shows progress, gives up on a signal, says what was written. `write` converts with the options it is given.
+ConvertResult write_with_progress(const std::string& output, const TensorTypes& types,
+                                  const std::function<void(const std::string& path)>& check,
+                                  const std::function<ConvertResult(const ConvertOptions&)>& write) {
+  const auto begin = std::chrono::steady_clock::now();
+  Progress progress("converting", Progress::Unit::kBytes);
+  ConvertOptions options;
+  options.matrix_type = types.matrices;
+  options.kept = types.kept;
+  options.progress = [&](std::uint64_t written, std::uint64_t total) {
+    progress.update(written, total);
+    return !interrupted();
+  };
+  double seconds = 0.0;  // of the conversion alone
+  const auto stop = [&] {
+    progress.clear();
+    seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
+  };
+  if (check) {
+    options.check = [&](const std::string& path) {
+      stop();
+      check(path);
+    };
+  }
+  ConvertResult result = write(options);
+  if (!check) stop();
+  if (!result.completed) throw Interrupted();
+  print_notice(fmt::format("{}: {} in {}, weights hash {}", output, readable_bytes(result.file_bytes),
+                           readable_seconds(seconds), result.weights_hash));
+  return result;
 }
 
 // Says what was found, then writes it unless this is a dry run.
@@ -61,17 +81,24 @@ void convert_model(const Model& model, const ModelInfo& info, const weights::Ggu
   for (const std::string& warning : model.warnings) print_warning(warning);
   if (tokenizer == nullptr) {
     print_warning(
-        fmt::format("{} has no tokenizer.model: the new file will take and give token ids only; --tokenizer "
+        fmt::format("{} has no tokenizer: the new file will take and give token ids only; --tokenizer "
                     "FILE adds one",
                     options.source));
   }
   if (options.dry_run) {
     print_notice(fmt::format("nothing written; the file would take about {}",
-                             readable_bytes(expected_bytes(model, tokenizer, types))));
+                             readable_bytes(expected_bytes(list_tensors(model), tokenizer, types))));
     return;
   }
   const bool is_widened = type == weights::DType::kF32 && model.token_embd.dtype == weights::DType::kBF16;
-  write_gguf(model, metadata, tokenizer, options.output, types);
+  std::function<void(const std::string&)> check;
+  if (options.verify || !options.verification.reference.empty()) {
+    check = [&](const std::string& path) {
+      verify_file(path, options.output, {.model = model, .tokenizer = tokenizer, .types = types},
+                  options.verification);
+    };
+  }
+  write_gguf(model, metadata, tokenizer, options.output, types, check);
   if (is_widened) {
     print_notice(fmt::format("the matrices of {} are BF16: --type bf16 keeps their values at half the size",
                              info.path));
@@ -91,16 +118,51 @@ ImportOptions import_options(const ConvertCommandOptions& options) {
   return result;
 }
 
+// The self-attention baseline, which this program converts and does not run.
+int convert_baseline(const weights::ImportSource& source, const ConvertCommandOptions& options) {
+  if (options.preset || options.base_lr > 0.0 || options.verify || !options.verification.reference.empty()) {
+    throw UsageError(
+        fmt::format("{} is a Transformer with self-attention, which this program does not run: --preset, "
+                    "--base-lr, --verify "
+                    "and --reference are for TTT models",
+                    options.source));
+  }
+  const AttentionModel model = import_attention(
+      *source.archive, {.config_json = source.config_json, .config_path = source.config_path});
+  const auto tokenizer = tokenizer_of(source, options.tokenizer.value_or(""), model.config.vocab_size);
+  print_notice(
+      fmt::format("{} of {}: a Transformer with self-attention, {} layers of width {}, {} heads; the "
+                  "new file is for llama.cpp, this program does not run it",
+                  source.format, readable_bytes(source.file_bytes), model.config.num_hidden_layers,
+                  model.config.hidden_size, model.config.num_attention_heads));
+  for (const std::string& warning : model.warnings) print_warning(warning);
+  const TensorTypes types{.matrices = *weights::dtype_from_name(options.type)};
+  const std::uint64_t bytes = expected_bytes(model.tensors, tokenizer ? &*tokenizer : nullptr, types);
+  if (options.dry_run) {
+    print_notice(fmt::format("nothing written; the file would take about {}", readable_bytes(bytes)));
+    return kOk;
+  }
+  check_free_space(options.output, bytes);
+  write_with_progress(options.output, types, {}, [&](const ConvertOptions& converting) {
+    return convert_attention(model, tokenizer ? &*tokenizer : nullptr, options.output, converting);
+  });
+  return kOk;
+}
+
 }  // namespace
 
 int convert(const ConvertCommandOptions& options) {
   require_model(options.source);
+  if (options.dry_run && (options.verify || !options.verification.reference.empty())) {
+    throw UsageError("--dry-run writes no file that --verify could read; leave one of them out");
+  }
   if (!options.dry_run) {
     if (options.output.empty()) throw UsageError("name the file to write: ttt convert SRC OUT.gguf");
     check_output(options.output, options.force);
   }
   const ImportOptions importing = import_options(options);
   if (auto source = weights::open_import_source(options.source)) {
+    if (is_attention_baseline(*source->archive)) return convert_baseline(*source, options);
     const ImportFiles files(std::move(*source), importing, options.tokenizer.value_or(""));
     const ModelInfo info = describe_import(files);
     print_notice(recognised(info));
@@ -131,24 +193,12 @@ void refuse_quantised(const Model& model) {
 
 ConvertResult write_gguf(const Model& model, const weights::GgufMetadata& source,
                          const tokenizer::Tokenizer* tokenizer, const std::string& output,
-                         const TensorTypes& types) {
-  check_free_space(output, expected_bytes(model, tokenizer, types));
-  const auto begin = std::chrono::steady_clock::now();
-  Progress progress("converting", Progress::Unit::kBytes);
-  ConvertOptions options;
-  options.matrix_type = types.matrices;
-  options.kept = types.kept;
-  options.progress = [&](std::uint64_t written, std::uint64_t total) {
-    progress.update(written, total);
-    return !interrupted();
-  };
-  ConvertResult result = ttt::convert(model, source, tokenizer, output, options);
-  progress.clear();
-  if (!result.completed) throw Interrupted();
-  const double seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
-  print_notice(fmt::format("{}: {} in {}, weights hash {}", output, readable_bytes(result.file_bytes),
-                           readable_seconds(seconds), result.weights_hash));
-  return result;
+                         const TensorTypes& types,
+                         const std::function<void(const std::string& path)>& check) {
+  check_free_space(output, expected_bytes(list_tensors(model), tokenizer, types));
+  return write_with_progress(output, types, check, [&](const ConvertOptions& options) {
+    return ttt::convert(model, source, tokenizer, output, options);
+  });
 }
 
 }  // namespace ttt::cli

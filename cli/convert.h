@@ -2,9 +2,11 @@
 // `ttt convert`: a checkpoint to one GGUF file.
 #pragma once
 
+#include <functional>
 #include <optional>
 #include <string>
 
+#include "cli/verify.h"
 #include "engine/convert.h"
 #include "engine/model.h"
 #include "tokenizer/tokenizer.h"
@@ -19,18 +21,21 @@ struct ConvertCommandOptions {
   std::string type = "f32";              // of the matrices: f32, f16, bf16, q8_0, q4_0
   std::optional<std::string> preset;     // the official size that an import must have
   double base_lr = 0.0;                  // of an import; 0: as the checkpoint, its folder or the preset says
-  std::optional<std::string> tokenizer;  // a tokenizer.model to put in; empty: the source's own
+  std::optional<std::string> tokenizer;  // whose tokenizer to put in; empty: the source's own
   bool dry_run = false;                  // say what would be done, write nothing
+  bool verify = false;  // read the file again before it gets its name; a reference implies it
+  VerifyOptions verification = {};
   bool force = false;
 };
 
 int convert(const ConvertCommandOptions& options);
 
 // Writes any model as `ttt convert` does: room on the disk is checked first, progress is shown, a signal
-// gives up and leaves nothing (Interrupted). `tokenizer` may be null.
+// gives up and leaves nothing (Interrupted). `tokenizer` may be null. `check`: as in ConvertOptions.
 ConvertResult write_gguf(const Model& model, const weights::GgufMetadata& source,
                          const tokenizer::Tokenizer* tokenizer, const std::string& output,
-                         const TensorTypes& types);
+                         const TensorTypes& types,
+                         const std::function<void(const std::string& path)>& check = {});
 
 // Weights that are rounded twice are worse than those rounded once from the original. Throws UsageError.
 void refuse_quantised(const Model& model);

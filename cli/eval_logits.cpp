@@ -18,9 +18,6 @@
 namespace ttt::cli {
 namespace {
 
-// 64 rows of 32000 floats are 8 MB.
-constexpr std::size_t kRowsPerStep = 64;
-
 std::vector<TokenId> read_ids(const std::string& argument, std::size_t vocab_size) {
   const std::string list = argument.starts_with('@') ? read_input(argument.substr(1)) : argument;
   return parse_id_list(list, static_cast<std::int64_t>(vocab_size), "--ids");
@@ -30,22 +27,6 @@ std::vector<StateTensor> list_filled_state(const ModelConfig& config, std::int64
   std::vector<StateTensor> tensors = list_state(config, position);
   std::erase_if(tensors, [](const StateTensor& tensor) { return tensor.shape.front() == 0; });
   return tensors;
-}
-
-void write_logits(Backend& backend, const std::vector<TokenId>& ids, weights::SafetensorsWriter& writer) {
-  Progress progress("reading", Progress::Unit::kTokens);
-  backend.reset(0);
-  for (std::size_t first = 0; first < ids.size(); first += kRowsPerStep) {
-    check_interrupted();
-    Segment segment;
-    segment.position = static_cast<std::int64_t>(first);
-    segment.tokens = std::span(ids).subspan(first, std::min(kRowsPerStep, ids.size() - first));
-    segment.wanted.logits = Rows::kAll;
-    const std::array<Segment, 1> batch = {segment};
-    backend.submit(batch);
-    writer.write(std::as_bytes(backend.wait().front().logits));
-    progress.update(first + segment.tokens.size(), ids.size());
-  }
 }
 
 void write_state(const Backend& backend, const ModelConfig& config, std::int64_t position,
@@ -64,11 +45,28 @@ void write_state(const Backend& backend, const ModelConfig& config, std::int64_t
 
 }  // namespace
 
+void read_logits(Backend& backend, std::span<const TokenId> ids,
+                 const std::function<void(std::span<const float> rows)>& take) {
+  Progress progress("reading", Progress::Unit::kTokens);
+  backend.reset(0);
+  for (std::size_t first = 0; first < ids.size(); first += kLogitsLimits.tokens) {
+    check_interrupted();
+    Segment segment;
+    segment.position = static_cast<std::int64_t>(first);
+    segment.tokens = ids.subspan(first, std::min(kLogitsLimits.tokens, ids.size() - first));
+    segment.wanted.logits = Rows::kAll;
+    const std::array<Segment, 1> batch = {segment};
+    backend.submit(batch);
+    take(backend.wait().front().logits);
+    progress.update(first + segment.tokens.size(), ids.size());
+  }
+}
+
 int eval_logits(const LogitsOptions& options) {
   if (options.ids.empty()) throw UsageError("no token ids; give --ids 1,2,3 or --ids @FILE");
   if (options.output.empty()) throw UsageError("no output file; name one with -o OUT.safetensors");
   check_output(options.output, options.force);
-  OpenModel model(options.model, {.tokens = kRowsPerStep, .logits_rows = kRowsPerStep});
+  OpenModel model(options.model, kLogitsLimits);
   const ModelConfig& config = model.config();
   const std::vector<TokenId> ids = read_ids(options.ids, config.vocab_size);
   const auto position = static_cast<std::int64_t>(ids.size());
@@ -83,7 +81,7 @@ int eval_logits(const LogitsOptions& options) {
     }
   }
   weights::SafetensorsWriter writer(options.output, std::move(tensors));
-  write_logits(*model.backend, ids, writer);
+  read_logits(*model.backend, ids, [&](std::span<const float> rows) { writer.write(std::as_bytes(rows)); });
   writer.write(std::as_bytes(std::span(ids)));
   if (options.state) write_state(*model.backend, config, position, writer);
   writer.commit();

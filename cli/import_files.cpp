@@ -5,6 +5,8 @@
 
 #include "engine/tokenizer_metadata.h"
 #include "weights/foreign_file.h"
+#include "weights/gguf.h"
+#include "weights/gguf_format.h"
 #include "weights/limits.h"
 #include "weights/mapped_file.h"
 
@@ -17,13 +19,6 @@ Model import_from(const weights::ImportSource& source, ImportOptions options) {
   return import_model(*source.archive, options);
 }
 
-std::optional<tokenizer::Tokenizer> tokenizer_of(const weights::ImportSource& source, const std::string& file,
-                                                 std::size_t vocab_size) {
-  if (!file.empty()) return read_tokenizer(file, vocab_size);
-  if (source.tokenizer_model.empty()) return std::nullopt;
-  return make_tokenizer(source.tokenizer_model, source.tokenizer_path, vocab_size);
-}
-
 }  // namespace
 
 ImportFiles::ImportFiles(weights::ImportSource from, ImportOptions options, const std::string& tokenizer_file)
@@ -31,7 +26,17 @@ ImportFiles::ImportFiles(weights::ImportSource from, ImportOptions options, cons
       model(import_from(source, std::move(options))),
       tokenizer(tokenizer_of(source, tokenizer_file, model.config.vocab_size)) {}
 
+std::optional<tokenizer::Tokenizer> tokenizer_of(const weights::ImportSource& source, const std::string& file,
+                                                 std::size_t vocab_size) {
+  if (!file.empty()) return read_tokenizer(file, vocab_size);
+  if (source.tokenizer.bytes.empty()) return std::nullopt;
+  return make_tokenizer(source.tokenizer.bytes, source.tokenizer.path, vocab_size);
+}
+
 tokenizer::Tokenizer read_tokenizer(const std::string& path, std::size_t vocab_size) {
+  if (weights::read_prefix(path, weights::kGgufMagic.size()) == weights::kGgufMagic) {
+    return take_tokenizer(weights::GgufFile::open(path, weights::FileAccess::kMap), vocab_size);
+  }
   const std::string bytes = weights::read_small_file(path, weights::limits::kMaxTokenizerBytes);
   weights::refuse_stand_in(path, bytes);
   return make_tokenizer(bytes, path, vocab_size);

@@ -16,7 +16,7 @@ namespace ttt::cli {
 // Neither copied nor moved: the model borrows from the source.
 struct ImportFiles {
   // The options' config_json and config_path come from the source. `tokenizer_file` wins over the source's
-  // tokenizer.model; empty: none. Throws as import_model and read_tokenizer do.
+  // own; empty: none. Throws as import_model and read_tokenizer do.
   ImportFiles(weights::ImportSource from, ImportOptions options, const std::string& tokenizer_file);
   ImportFiles(const ImportFiles&) = delete;
   ImportFiles& operator=(const ImportFiles&) = delete;
@@ -26,7 +26,12 @@ struct ImportFiles {
   std::optional<tokenizer::Tokenizer> tokenizer;
 };
 
-// A tokenizer.model for a model of this vocabulary. Throws CheckpointError, TokenizerError.
+// The one in `file`; where that is empty, the source's own, if it has one. Throws as read_tokenizer.
+std::optional<tokenizer::Tokenizer> tokenizer_of(const weights::ImportSource& source, const std::string& file,
+                                                 std::size_t vocab_size);
+
+// Of a tokenizer.model, a tokenizer.json or any GGUF file, for a model of this vocabulary. Throws
+// CheckpointError, TokenizerError.
 tokenizer::Tokenizer read_tokenizer(const std::string& path, std::size_t vocab_size);
 
 }  // namespace ttt::cli

@@ -110,13 +110,8 @@ std::string target_of(const BackendFactory& factory) {
 }
 
 std::string line_of(const SelftestCheck& check) {
-  const Measured& measured = check.measured;
-  std::string text = measured.unit.empty() ? std::string()
-                                           : fmt::format("{:.3g} {} (bound {:.3g})", measured.value,
-                                                         measured.unit, measured.bound);
-  if (!measured.note.empty()) text += fmt::format("{}{}", text.empty() ? "" : "; ", measured.note);
   return fmt::format("{}  {:<13} {:<20} {:>7.3f} s  {}\n", to_string(check.status), check.subject, check.name,
-                     check.seconds, text);
+                     check.seconds, text_of(check.measured));
 }
 
 std::string verdict_of(const SelftestReport& report) {
@@ -137,6 +132,14 @@ std::string verdict_of(const SelftestReport& report) {
 
 std::string_view to_string(CheckStatus status) {
   return status == CheckStatus::kPass ? "PASS" : status == CheckStatus::kFail ? "FAIL" : "SKIP";
+}
+
+std::string text_of(const Measured& measured) {
+  std::string text = measured.unit.empty() ? std::string()
+                                           : fmt::format("{:.3g} {} (bound {:.3g})", measured.value,
+                                                         measured.unit, measured.bound);
+  if (!measured.note.empty()) text += fmt::format("{}{}", text.empty() ? "" : "; ", measured.note);
+  return text;
 }
 
 std::size_t SelftestReport::count(CheckStatus status) const {

@@ -3,7 +3,10 @@
 
 #include <fmt/format.h>
 
+#include <limits>
+
 #include "cli/exit_code.h"
+#include "cli/import_files.h"
 #include "cli/json_output.h"
 #include "cli/log.h"
 #include "cli/open_model.h"
@@ -12,8 +15,6 @@
 #include "cli/standard_streams.h"
 #include "engine/config.h"
 #include "engine/tokenizer_metadata.h"
-#include "weights/limits.h"
-#include "weights/mapped_file.h"
 
 namespace ttt::cli {
 namespace {
@@ -28,9 +29,8 @@ struct OpenTokenizer {
 
 OpenTokenizer open_tokenizer(const std::string& path) {
   require_model(path);
-  if (path.ends_with(".model")) {
-    const std::string bytes = weights::read_small_file(path, weights::limits::kMaxTokenizerBytes);
-    Tokenizer tokenizer = Tokenizer::from_model(bytes, path);
+  if (path.ends_with(".model") || path.ends_with(".json")) {
+    Tokenizer tokenizer = read_tokenizer(path, std::numeric_limits<std::size_t>::max());
     const std::optional<TokenId> bos = tokenizer.bos_id();
     log_info(fmt::format("opened {}: {} pieces", path, tokenizer.vocab_size()));
     return {std::move(tokenizer), bos};

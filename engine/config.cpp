@@ -3,6 +3,7 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <functional>
 #include <limits>
 #include <map>
@@ -227,10 +228,12 @@ void check_head_size(const ModelConfig& config, const Fields& fields, std::strin
 
 std::string_view to_string(LayerType type) { return type == LayerType::kTttMlp ? "mlp" : "linear"; }
 
-ModelConfig config_from_json(std::string_view text, std::string_view file) {
+ModelConfig config_from_json(std::string_view text, std::string_view file,
+                             std::span<const std::string_view> model_types) {
   const JsonFields fields(text, file);
-  if (const auto type = fields.find_string("model_type"); type && *type != "ttt") {
-    fields.refuse("model_type", "\"ttt\"", *type);
+  const auto type = fields.find_string("model_type");
+  if (type && std::ranges::find(model_types, *type) == model_types.end()) {
+    fields.refuse("model_type", fmt::format("\"{}\"", fmt::join(model_types, "\" or \"")), *type);
   }
   if (const auto act = fields.find_string("hidden_act"); act && *act != "silu") {
     fields.refuse("hidden_act", "\"silu\"", *act);

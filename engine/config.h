@@ -3,9 +3,11 @@
 // config.json. Field names are the checkpoint's own.
 #pragma once
 
+#include <array>
 #include <cstddef>
 #include <cstdint>
 #include <optional>
+#include <span>
 #include <string>
 #include <string_view>
 
@@ -47,9 +49,13 @@ struct ModelConfig {
   bool is_mlp() const { return ttt_layer_type == LayerType::kTttMlp; }
 };
 
+// What the model_type of a TTT model's config.json may say, where it says something.
+inline constexpr std::array<std::string_view, 1> kTttModelTypes = {"ttt"};
+
 // Both throw weights::CheckpointError naming the field, what was wanted and what was found.
 // `file` stands in messages.
-ModelConfig config_from_json(std::string_view text, std::string_view file);
+ModelConfig config_from_json(std::string_view text, std::string_view file,
+                             std::span<const std::string_view> model_types = kTttModelTypes);
 ModelConfig config_from_gguf(const weights::GgufMetadata& metadata, std::string_view file);
 
 // Appends the ttt.* keys and general.architecture; config_from_gguf of the result gives `config` again.

@@ -50,11 +50,8 @@ bool is_carried(std::string_view key) {
          key == "tokenizer.chat_template";
 }
 
-GgufMetadata make_metadata(const Model& model, const GgufMetadata& source,
-                           const std::vector<NamedTensor>& tensors, const tokenizer::Tokenizer* tokenizer,
-                           DType matrix_type) {
-  GgufMetadata metadata;
-  append_config(model.config, metadata);
+// What a file says of itself whatever its architecture.
+void append_general(const std::vector<NamedTensor>& tensors, DType matrix_type, GgufMetadata& metadata) {
   std::uint64_t num_parameters = 0;
   for (const NamedTensor& tensor : tensors) num_parameters += *weights::num_elements(tensor.view.shape);
   metadata.emplace_back("general.size_label", size_label(num_parameters));
@@ -62,23 +59,15 @@ GgufMetadata make_metadata(const Model& model, const GgufMetadata& source,
   metadata.emplace_back("general.quantization_version", std::uint32_t{2});
   metadata.emplace_back("general.alignment", std::uint32_t{32});
   metadata.emplace_back(std::string(kHashKey), std::string(32, '0'));
-  // What the source says about itself (licence, author, origin) and how text is to be read goes along.
-  for (const auto& [key, value] : source) {
-    if (is_carried(key) && weights::find(metadata, key) == nullptr) metadata.emplace_back(key, value);
-  }
-  if (tokenizer != nullptr) append_tokenizer(*tokenizer, metadata);
-  return metadata;
 }
 
 std::vector<weights::GgufTensorInfo> make_tensor_infos(const std::vector<NamedTensor>& tensors,
-                                                       const tokenizer::Tokenizer* tokenizer,
-                                                       const TensorTypes& types) {
+                                                       std::string_view tokenizer, const TensorTypes& types) {
   std::vector<weights::GgufTensorInfo> infos;
   for (const NamedTensor& tensor : tensors) {
     infos.push_back({tensor.view.name, stored_type(types, tensor), tensor.view.shape});
   }
-  if (tokenizer != nullptr)
-    infos.push_back({std::string(kTokenizerTensor), DType::kI8, {tokenizer->model_bytes().size()}});
+  if (!tokenizer.empty()) infos.push_back({std::string(kTokenizerTensor), DType::kI8, {tokenizer.size()}});
   return infos;
 }
 
@@ -131,13 +120,28 @@ class Comparison {
 ConvertResult convert(const Model& model, const GgufMetadata& source, const tokenizer::Tokenizer* tokenizer,
                       const std::string& output, const ConvertOptions& options) {
   const std::vector<NamedTensor> tensors = list_tensors(model);
+  GgufMetadata metadata;
+  append_config(model.config, metadata);
+  append_general(tensors, options.matrix_type, metadata);
+  // What the source says about itself (licence, author, origin) and how text is to be read goes along.
+  for (const auto& [key, value] : source) {
+    if (is_carried(key) && weights::find(metadata, key) == nullptr) metadata.emplace_back(key, value);
+  }
+  if (tokenizer != nullptr) append_tokenizer(*tokenizer, metadata);
+  return write_tensors(model, tensors, std::move(metadata),
+                       tokenizer == nullptr ? std::string_view() : tokenizer->model_bytes(), output, options);
+}
+
+ConvertResult write_tensors(const Model& model, const std::vector<NamedTensor>& tensors,
+                            GgufMetadata metadata, std::string_view tokenizer, const std::string& output,
+                            const ConvertOptions& options) {
   const TensorTypes types{options.matrix_type, options.kept};
   const auto infos = make_tensor_infos(tensors, tokenizer, types);
   std::uint64_t total = 0;
   for (const auto& info : infos) total += *weights::tensor_bytes(info.dtype, info.shape);
 
-  weights::GgufWriter writer(output, make_metadata(model, source, tensors, tokenizer, options.matrix_type),
-                             infos);
+  if (weights::find(metadata, kHashKey) == nullptr) append_general(tensors, options.matrix_type, metadata);
+  weights::GgufWriter writer(output, metadata, infos);
   WeightsHash hash;
   ConvertResult result;
   std::uint64_t written = 0;
@@ -162,10 +166,10 @@ ConvertResult convert(const Model& model, const GgufMetadata& source, const toke
                               .bytes = *weights::tensor_bytes(type, tensor.view.shape),
                               .relative_error = comparison.relative_error()});
   }
-  if (tokenizer != nullptr) writer.write(std::as_bytes(std::span(tokenizer->model_bytes())));
+  writer.write(std::as_bytes(std::span(tokenizer)));
   result.weights_hash = hash.hex();
   writer.patch_string(kHashKey, result.weights_hash);
-  writer.commit();
+  writer.commit(options.check);
   result.completed = true;
   result.file_bytes = writer.file_bytes();
   return result;

@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <functional>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "engine/model.h"
@@ -19,7 +20,9 @@ struct ConvertOptions {
   std::vector<KeptType> kept = {};                    // matrices of another type (tensor_types.h)
   // Called after each piece with the bytes written and the bytes in all; return false to give up: then
   // nothing is left behind.
-  std::function<bool(std::uint64_t written, std::uint64_t total)> progress;
+  std::function<bool(std::uint64_t written, std::uint64_t total)> progress = {};
+  // Called with the path of the whole file before it gets its name; what it throws leaves nothing behind.
+  std::function<void(const std::string& path)> check = {};
 };
 
 struct ConvertedTensor {
@@ -46,5 +49,12 @@ struct ConvertResult {
 ConvertResult convert(const Model& model, const weights::GgufMetadata& source,
                       const tokenizer::Tokenizer* tokenizer, const std::string& output,
                       const ConvertOptions& options);
+
+// The same for tensors under metadata of any architecture, which get what convert() says of the file as a
+// whole: size, types, hash. Of `model` only source, fetch and release count. `tokenizer`: as bytes, in a
+// tensor; empty: none.
+ConvertResult write_tensors(const Model& model, const std::vector<NamedTensor>& tensors,
+                            weights::GgufMetadata metadata, std::string_view tokenizer,
+                            const std::string& output, const ConvertOptions& options);
 
 }  // namespace ttt

@@ -4,7 +4,6 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <cstring>
 #include <map>
 #include <memory>
 #include <set>
@@ -12,11 +11,12 @@
 #include <utility>
 #include <vector>
 
+#include "engine/archived_weight.h"
 #include "engine/random_weights.h"
 #include "engine/tensor_table.h"
 #include "engine/weights_hash.h"
-#include "weights/checked.h"
 #include "weights/block_types.h"
+#include "weights/checked.h"
 #include "weights/checkpoint_error.h"
 #include "weights/element_type.h"
 
@@ -28,46 +28,6 @@ using weights::Shape;
 using weights::TensorArchive;
 using weights::TensorView;
 using W = LayerWeights;
-
-// Values of `rows` x `columns` elements, turned into `columns` x `rows`.
-template <typename Element>
-void transpose(std::span<const std::byte> from, std::span<std::byte> to, std::size_t rows,
-               std::size_t columns) {
-  constexpr std::size_t kTile = 32;  // rows and columns at a time: both sides stay in the first-level cache
-  for (std::size_t row_0 = 0; row_0 < rows; row_0 += kTile) {
-    for (std::size_t column_0 = 0; column_0 < columns; column_0 += kTile) {
-      for (std::size_t row = row_0; row < std::min(row_0 + kTile, rows); ++row) {
-        for (std::size_t column = column_0; column < std::min(column_0 + kTile, columns); ++column) {
-          std::memcpy(to.data() + (column * rows + row) * sizeof(Element),
-                      from.data() + (row * columns + column) * sizeof(Element), sizeof(Element));
-        }
-      }
-    }
-  }
-}
-
-std::vector<std::byte> read_tensor(const TensorArchive& archive, std::size_t index) {
-  const ArchivedTensor& tensor = archive.tensors()[index];
-  std::vector<std::byte> bytes(
-      static_cast<std::size_t>(weights::tensor_bytes(tensor.dtype, tensor.shape).value()));
-  archive.read(index, bytes);
-  return bytes;
-}
-
-// With the first and the last axis exchanged; those between them are 1.
-std::vector<std::byte> read_transposed(const TensorArchive& archive, std::size_t index) {
-  const ArchivedTensor& tensor = archive.tensors()[index];
-  const std::vector<std::byte> bytes = read_tensor(archive, index);
-  std::vector<std::byte> turned(bytes.size());
-  const auto rows = static_cast<std::size_t>(tensor.shape.front());
-  const auto columns = static_cast<std::size_t>(tensor.shape.back());
-  if (weights::dtype_info(tensor.dtype).block_bytes == 2) {
-    transpose<std::uint16_t>(bytes, turned, rows, columns);
-  } else {
-    transpose<float>(bytes, turned, rows, columns);
-  }
-  return turned;
-}
 
 // Buffers that some exporters save although they are computed.
 bool is_ignorable(std::string_view name) {
@@ -101,8 +61,7 @@ class Importer {
     std::ranges::move(warnings, std::back_inserter(model.warnings));
     model.fetch = [&archive = archive_, sources = std::move(sources_)](const TensorView& view) {
       const Source& source = sources.at(view.name);
-      return source.is_transposed ? read_transposed(archive, source.index)
-                                  : read_tensor(archive, source.index);
+      return read_archived(archive, source.index, source.is_transposed);
     };
     return model;
   }
@@ -164,7 +123,8 @@ class Importer {
     if (has_weight(&W::attn_q) && !has_weight(&W::inner_1_weight)) {
       fail("the layers", "a TTT model (TTT-Linear or TTT-MLP)",
            "a Transformer with self-attention: its layers have no inner model",
-           "This program computes TTT layers only; choose one of the TTT checkpoints.");
+           "This program computes TTT layers only; `ttt convert` makes a .gguf file of a JAX one for "
+           "llama.cpp.");
     }
     config.intermediate_size = shape_of(&W::ffn_gate)[0];
     const Shape inner_norm = shape_of(&W::inner_norm_weight);
@@ -196,7 +156,7 @@ class Importer {
       const ArchivedTensor& tensor = archive_.tensors()[index];
       WeightsHash values;
       values.begin_tensor("values", tensor.dtype, tensor.shape);
-      values.update(read_tensor(archive_, index));
+      values.update(read_archived(archive_, index));
       return values.hex();
     };
     return hash(head->second) == hash(index_.at(name_of(row_of(&Model::token_embd))));

@@ -10,6 +10,7 @@
 
 #include "tokenizer/tokenizer.h"
 #include "weights/checkpoint.h"
+#include "weights/gguf.h"
 
 namespace ttt {
 
@@ -20,8 +21,13 @@ inline constexpr std::string_view kTokenizerTensor = "tokenizer.sentencepiece"; 
 std::optional<tokenizer::Tokenizer> load_tokenizer(const weights::Checkpoint& checkpoint,
                                                    std::size_t vocab_size);
 
-// Of a tokenizer.model for a model of this vocabulary; `file` stands in messages. Throws like load_tokenizer.
-tokenizer::Tokenizer make_tokenizer(std::string_view model, const std::string& file, std::size_t vocab_size);
+// Of the bytes of a tokenizer.model, or of a tokenizer.json (which begins with a brace), for a model of this
+// vocabulary; `file` stands in messages. Throws like load_tokenizer.
+tokenizer::Tokenizer make_tokenizer(std::string_view bytes, const std::string& file, std::size_t vocab_size);
+
+// Of any GGUF file, whatever model it holds, for a model of this vocabulary: its SentencePiece model, else
+// what its lists say where they are of Llama's kind. Throws like load_tokenizer.
+tokenizer::Tokenizer take_tokenizer(const weights::GgufFile& file, std::size_t vocab_size);
 
 // Whether a text prompt begins with bos, if there is one: what the file says, else yes.
 bool adds_bos(const weights::Checkpoint& checkpoint);

@@ -19,7 +19,8 @@ namespace ttt::tokenizer {
 namespace {
 
 constexpr std::string_view kRemedy =
-    "Use the tokenizer.model that was published with the checkpoint, or with the model it was made from.";
+    "Use the tokenizer.model that was published with the checkpoint, or with the model it was made from; "
+    "without a tokenizer the model takes and gives token ids.";
 
 struct Node {
   enum class Kind : std::uint8_t { kScalar, kArray, kObject };

@@ -121,18 +121,27 @@ void AtomicFile::write_at(std::uint64_t offset, std::span<const std::byte> bytes
   write_all(offset, bytes);
 }
 
-void AtomicFile::commit() {
+void AtomicFile::commit(const std::function<void(const std::string& path)>& check) {
   if (descriptor_ < 0) fail("commit", EBADF);
   const auto require = [&](std::string_view name, std::int64_t result) {
     if (result < 0) fail(name, static_cast<int>(-result));
     return static_cast<int>(result);
   };
   require("fsync", checked_call("fsync", [&] { return ::fsync(descriptor_); }));
+  if (check) ::posix_fadvise(descriptor_, 0, 0, POSIX_FADV_DONTNEED);  // advice: nothing depends on it
   require("close", checked_call("close", [&] {
             // Linux frees the descriptor even where close reports a signal; a second try could hit another's.
             const int result = ::close(std::exchange(descriptor_, -1));
             return result < 0 && errno == EINTR ? 0 : result;
           }));
+  if (check) {
+    try {
+      check(temporary_);
+    } catch (...) {
+      discard();
+      throw;
+    }
+  }
   const std::string folder = folder_of(path_);
   // Opened before the rename, so that one failure less can happen after it.
   const Descriptor directory(require("open_directory", checked_call("open_directory", [&] {

@@ -34,7 +34,10 @@ class AtomicFile {
   // Patches what was written. REQUIRES: offset + bytes.size() <= size().
   void write_at(std::uint64_t offset, std::span<const std::byte> bytes);
   std::uint64_t size() const { return size_; }
-  void commit();  // after this the file stands under its name; call once
+  // After this the file stands under its name; call once. `check`, if not empty, is called with the path of
+  // the whole file before it gets its name: it is on the disk, and the system was asked to forget its pages.
+  // What it throws discards the file.
+  void commit(const std::function<void(const std::string& path)>& check = {});
 
  private:
   void write_all(std::uint64_t offset, std::span<const std::byte> bytes);

@@ -23,7 +23,6 @@ namespace fs = std::filesystem;
 constexpr std::string_view kConfig = "config.json";
 constexpr std::string_view kSingleFile = "model.safetensors";
 constexpr std::string_view kIndex = "model.safetensors.index.json";
-constexpr std::string_view kTokenizer = "tokenizer.model";
 constexpr std::size_t kMaxListedNames = 1024;  // of a folder, for messages
 
 std::string join(const std::string& folder, std::string_view name) {
@@ -96,8 +95,8 @@ void suggest_conversion(const std::string& folder, const std::set<std::string>& 
                         : "Rename a single file to model.safetensors; for shards, download the index."});
 }
 
-std::string read_companion(const std::string& path, std::uint64_t max_bytes) {
-  std::string text = read_small_file(path, static_cast<std::size_t>(max_bytes));
+std::string read_config(const std::string& path) {
+  std::string text = read_small_file(path, limits::kMaxConfigBytes);
   refuse_stand_in(path, text);
   return text;
 }
@@ -144,10 +143,8 @@ Checkpoint Checkpoint::open_folder(const std::string& path, FileAccess access) {
   Checkpoint checkpoint;
   checkpoint.format_ = CheckpointFormat::kHuggingFace;
   checkpoint.path_ = path;
-  checkpoint.config_json_ = read_companion(config, limits::kMaxConfigBytes);
-  if (exists(join(path, kTokenizer))) {
-    checkpoint.tokenizer_model_ = read_companion(join(path, kTokenizer), limits::kMaxTokenizerBytes);
-  }
+  checkpoint.config_json_ = read_config(config);
+  checkpoint.tokenizer_file_ = find_tokenizer_file(path);
   // A single file wins over an index, as in the transformers library.
   if (single) {
     checkpoint.shards_.push_back(open_safetensors(join(path, kSingleFile), access));

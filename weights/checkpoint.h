@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // An opened checkpoint: one GGUF file, or a Hugging Face folder (config.json, model.safetensors or its
-// shards, tokenizer.model). Knows files and containers only; engine/ gives the names their meaning.
+// shards, tokenizer.model or tokenizer.json). Knows files and containers only; engine/ gives the names their
+// meaning.
 #pragma once
 
 #include <cstddef>
@@ -16,6 +17,7 @@
 #include "weights/mapped_file.h"
 #include "weights/safetensors.h"
 #include "weights/tensor.h"
+#include "weights/tokenizer_file.h"
 
 namespace ttt::weights {
 
@@ -31,9 +33,8 @@ class Checkpoint {
   const std::string& path() const { return path_; }
   const GgufMetadata& metadata() const;                            // empty for a folder
   const std::string& config_json() const { return config_json_; }  // empty for a GGUF file
-  // Raw SentencePiece model of a folder's tokenizer.model; empty if absent and for a GGUF file (where it
-  // is a tensor like any other).
-  const std::string& tokenizer_model() const { return tokenizer_model_; }
+  // A folder's; empty for a GGUF file (where it is a tensor like any other).
+  const TokenizerFile& tokenizer_file() const { return tokenizer_file_; }
   const std::vector<TensorView>& tensors() const { return tensors_; }
   const TensorView* find_tensor(std::string_view name) const;
   // The file that a tensor lies in, for messages.
@@ -50,7 +51,7 @@ class Checkpoint {
   CheckpointFormat format_ = CheckpointFormat::kGguf;
   std::string path_;
   std::string config_json_;
-  std::string tokenizer_model_;
+  TokenizerFile tokenizer_file_;
   std::optional<GgufFile> gguf_;
   std::vector<SafetensorsFile> shards_;
   std::vector<TensorView> tensors_;  // of all files

@@ -5,6 +5,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <functional>
 #include <map>
 #include <memory>
 #include <optional>
@@ -77,7 +78,8 @@ class GgufWriter {
   void write(std::span<const std::byte> bytes);
   // Replaces a string value by one of the same length (a hash that is known only at the end).
   void patch_string(std::string_view key, std::string_view value);
-  void commit();  // REQUIRES: every tensor's bytes were written
+  // REQUIRES: every tensor's bytes were written. `check`: AtomicFile::commit.
+  void commit(const std::function<void(const std::string& path)>& check = {});
   std::uint64_t file_bytes() const { return file_.size(); }
 
  private:

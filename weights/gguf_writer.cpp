@@ -208,12 +208,12 @@ void GgufWriter::patch_string(std::string_view key, std::string_view value) {
   file_.write_at(place->second.first, bytes_of(value));
 }
 
-void GgufWriter::commit() {
+void GgufWriter::commit(const std::function<void(const std::string& path)>& check) {
   if (current_tensor_ != tensors_.size()) {
     throw std::logic_error(
         fmt::format("GgufWriter: tensor {} is not complete", tensors_[current_tensor_].name));
   }
-  file_.commit();
+  file_.commit(check);
 }
 
 }  // namespace ttt::weights

@@ -51,12 +51,12 @@ std::optional<ImportSource> open_file(const std::string& path) {
   return std::nullopt;
 }
 
-// A companion's text; empty if there is none.
-std::string read_companion(const fs::path& path, std::uint64_t max_bytes) {
+// Empty if there is none.
+std::string read_config(const std::string& path) {
   std::error_code error;
   if (!fs::exists(path, error)) return {};
-  std::string text = read_small_file(path.string(), static_cast<std::size_t>(max_bytes));
-  refuse_stand_in(path.string(), text);
+  std::string text = read_small_file(path, limits::kMaxConfigBytes);
+  refuse_stand_in(path, text);
   return text;
 }
 
@@ -94,9 +94,8 @@ std::optional<ImportSource> open_import_source(const std::string& path) {
   std::optional<ImportSource> source = file.empty() ? std::nullopt : open_file(file);
   if (!source) return std::nullopt;
   source->config_path = (fs::path(path) / "config.json").string();
-  source->config_json = read_companion(source->config_path, limits::kMaxConfigBytes);
-  source->tokenizer_path = (fs::path(path) / "tokenizer.model").string();
-  source->tokenizer_model = read_companion(source->tokenizer_path, limits::kMaxTokenizerBytes);
+  source->config_json = read_config(source->config_path);
+  source->tokenizer = find_tokenizer_file(path);
   return source;
 }
 

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Finds a checkpoint in a format that is converted before it is used (JAX, PyTorch), as a file of its own or in a
-// folder with what belongs to it. Files that open directly are checkpoint.h's.
+// Finds a checkpoint in a format that is converted before it is used (JAX, PyTorch), as a file of its own or
+// in a folder with what belongs to it. Files that open directly are checkpoint.h's.
 #pragma once
 
 #include <cstdint>
@@ -9,6 +9,7 @@
 #include <string>
 
 #include "weights/tensor_archive.h"
+#include "weights/tokenizer_file.h"
 
 namespace ttt::weights {
 
@@ -16,10 +17,10 @@ struct ImportSource {
   std::unique_ptr<TensorArchive> archive;
   std::string format;  // "JAX train state", for people
   std::uint64_t file_bytes = 0;
-  // Of a folder: its config.json and tokenizer.model, empty where there are none. What lies beside a file
-  // that was named itself is not looked at.
+  // Of a folder: its config.json and its tokenizer, empty where there are none. What lies beside a file that
+  // was named itself is not looked at.
   std::string config_path, config_json;
-  std::string tokenizer_path, tokenizer_model;
+  TokenizerFile tokenizer;
 };
 
 // Empty if nothing of the kind is at `path`: Checkpoint::open opens it, or says what it is. Throws

@@ -10,6 +10,7 @@
 #include "weights/checkpoint_error.h"
 #include "weights/limits.h"
 #include "weights/safetensors.h"
+#include "weights/strict_json.h"
 #include "weights/utf8.h"
 
 namespace ttt::weights {
@@ -23,20 +24,6 @@ constexpr std::size_t kDataAlignment =
   refuse({.file = file, .where = where, .wanted = wanted, .found = found, .remedy = "Nothing was written."});
 }
 
-std::string quoted(std::string_view text) {
-  std::string result = "\"";
-  for (const char c : text) {
-    if (c == '"' || c == '\\') {
-      result += {'\\', c};
-    } else if (static_cast<unsigned char>(c) < 0x20) {
-      result += fmt::format("\\u{:04x}", static_cast<unsigned char>(c));
-    } else {
-      result += c;
-    }
-  }
-  return result + '"';
-}
-
 void append_metadata(std::string& json, const std::map<std::string, std::string>& metadata,
                      std::string_view file) {
   if (metadata.empty()) return;
@@ -47,7 +34,7 @@ void append_metadata(std::string& json, const std::map<std::string, std::string>
   json += "\"__metadata__\":{";
   for (const auto& [key, value] : metadata) {
     if (!is_utf8(key) || !is_utf8(value)) fail(file, "__metadata__", "UTF-8", key);
-    json += quoted(key) + ':' + quoted(value) + ',';
+    json += json_quoted(key) + ':' + json_quoted(value) + ',';
   }
   json.back() = '}';
   json += ',';
@@ -70,8 +57,8 @@ std::uint64_t append_tensor(std::string& json, const SafetensorsTensorInfo& tens
          fmt::format("at most {} extents and a size below 2^64 bytes", limits::kMaxTensorRank),
          to_string(tensor.shape));
   }
-  json += fmt::format("{}:{{\"dtype\":\"{}\",\"shape\":{},\"data_offsets\":[{},{}]}},", quoted(tensor.name),
-                      type.name, to_string(tensor.shape), begin, *end);
+  json += fmt::format("{}:{{\"dtype\":\"{}\",\"shape\":{},\"data_offsets\":[{},{}]}},",
+                      json_quoted(tensor.name), type.name, to_string(tensor.shape), begin, *end);
   return *end;
 }
 

@@ -131,6 +131,20 @@ class Checker : public nlohmann::json_sax<json> {
 
 }  // namespace
 
+std::string json_quoted(std::string_view text) {
+  std::string result = "\"";
+  for (const char c : text) {
+    if (c == '"' || c == '\\') {
+      result += {'\\', c};
+    } else if (static_cast<unsigned char>(c) < 0x20) {
+      result += fmt::format("\\u{:04x}", static_cast<unsigned char>(c));
+    } else {
+      result += c;
+    }
+  }
+  return result + '"';
+}
+
 void parse_strict_json(std::string_view text, std::string_view file, JsonListener& listener,
                        const JsonRules& rules) {
   check_bytes(text, file, rules);

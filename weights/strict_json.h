@@ -34,6 +34,9 @@ struct JsonRules {
   std::string_view remedy = "The file is damaged or not what its name says: download or write it again.";
 };
 
+// A text as a JSON string, in quotes. REQUIRES: UTF-8.
+std::string json_quoted(std::string_view text);
+
 // Throws CheckpointError naming `file` and the byte where it went wrong.
 void parse_strict_json(std::string_view text, std::string_view file, JsonListener& listener,
                        const JsonRules& rules = {});

@@ -8,6 +8,7 @@
 
 #include "cli/exit_code.h"
 #include "tests/cli/child.h"
+#include "tests/cli/test_models.h"
 #include "tests/weights/fixtures.h"
 
 namespace ttt::cli {
@@ -102,6 +103,58 @@ TEST_CASE("a tokenizer is put in when it is named, and refused when it is anothe
   CHECK(folder.names().empty());
 }
 
+// A folder whose tokenizer is a tokenizer.json of 420 pieces.
+std::string json_model(const std::string& path) {
+  test::make_text_model(path, 420);
+  std::filesystem::remove(path + "/tokenizer.model");
+  std::filesystem::copy_file(TTT_TEST_DATA "/tokenizer/llama.json", path + "/tokenizer.json");
+  return path;
+}
+
+TEST_CASE("a folder with a tokenizer.json runs, and keeps its ids in the converted file") {
+  const TemporaryFolder folder;
+  const std::string source = json_model(folder / "source");
+  const std::string output = folder / "model.gguf";
+  REQUIRE(run_program({"convert", source, output}).code == kOk);
+  for (const std::string& model : {source, output, source + "/tokenizer.json"}) {
+    const Outcome ids = run_program({"tokenize", model, "the old  man", "--ids", "--no-bos"});
+    CHECK(ids.code == kOk);
+    CHECK(ids.out == run_program({"tokenize", output, "the old  man", "--ids", "--no-bos"}).out);
+  }
+  const auto text = [](const std::string& model) {
+    return run_program({"run", model, "-p", "the", "-n", "8", "--temp", "0"});
+  };
+  CHECK(text(source).code == kOk);
+  CHECK(text(output).out == text(source).out);
+}
+
+TEST_CASE("--tokenizer takes a tokenizer.json, and that of another .gguf file") {
+  const TemporaryFolder folder;
+  const std::string source = json_model(folder / "source");
+  const std::string with_json = folder / "json.gguf";
+  std::filesystem::remove(source + "/tokenizer.json");
+  REQUIRE(run_program({"convert", source, with_json, "--tokenizer", TTT_TEST_DATA "/tokenizer/llama.json"})
+              .code == kOk);
+  const std::string with_gguf = folder / "gguf.gguf";
+  REQUIRE(run_program({"convert", source, with_gguf, "--tokenizer", with_json}).code == kOk);
+  CHECK(weights::read_file(with_gguf) == weights::read_file(with_json));
+  const Outcome none =
+      run_program({"convert", source, folder / "a.gguf", "--tokenizer", source + "/config.json"});
+  CHECK(none.code == kInvalidModel);
+  CHECK(contains(none.err, "config.json: model: wanted an object"));
+}
+
+TEST_CASE("a tokenizer.json that no SentencePiece model can express is refused with the reason") {
+  const TemporaryFolder folder;
+  const std::string source = json_model(folder / "source");
+  test::edit_file(source + "/tokenizer.json", "\"type\":\"BPE\"", "\"type\":\"Unigram\"");
+  const Outcome refused = run_program({"convert", source, folder / "a.gguf"});
+  CHECK(refused.code == kInvalidModel);
+  CHECK(contains(refused.err, "tokenizer.json: model: wanted BPE"));
+  CHECK(contains(refused.err, "Use the tokenizer.model"));
+  CHECK_FALSE(std::filesystem::exists(folder / "a.gguf"));
+}
+
 TEST_CASE("a dry run says what would be done and writes nothing") {
   const TemporaryFolder folder;
   const Outcome said = run_program({"convert", kFile, "--dry-run"});
@@ -139,6 +192,29 @@ TEST_CASE("info describes a JAX checkpoint without converting it; run says how t
   const Outcome refused = run_program({"run", kFile, "--tokens", "1"});
   CHECK(refused.code == kInvalidModel);
   CHECK(contains(refused.err, "ttt convert " + kFile + " model.gguf"));
+}
+
+TEST_CASE("the self-attention baseline becomes a file for llama.cpp, which this program does not run") {
+  const TemporaryFolder folder;
+  const std::string source = TTT_TEST_DATA "/golden/import/jax-transformer-trainstate-bf16";
+  const std::string output = folder / "llama.gguf";
+  const Outcome made = run_program({"convert", source, output, "--type", "bf16"});
+  CHECK(made.code == kOk);
+  CHECK(contains(made.err, "a Transformer with self-attention, 2 layers of width 64, 4 heads"));
+  CHECK(contains(made.err, "llama.cpp"));
+  const Outcome run = run_program({"run", output, "--tokens", "1", "-n", "1"});
+  CHECK(run.code == kInvalidModel);
+  CHECK(contains(run.err, "general.architecture: wanted \"ttt\", found llama"));
+  const Outcome described = run_program({"info", source});
+  CHECK(described.code == kInvalidModel);
+  CHECK(contains(described.err, "`ttt convert` makes a .gguf file"));
+  for (const char* option : {"--verify", "--preset=125m"}) {
+    const Outcome refused = run_program({"convert", source, folder / "a.gguf", option});
+    CHECK(refused.code == kUsage);
+    CHECK(contains(refused.err, "which this program does not run"));
+  }
+  CHECK(run_program({"convert", source, "--dry-run"}).code == kOk);
+  CHECK(folder.names() == std::set<std::string>{"llama.gguf"});
 }
 
 TEST_CASE("a damaged JAX file is refused, and nothing is left behind") {

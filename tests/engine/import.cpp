@@ -228,7 +228,8 @@ TEST_CASE("the self-attention baseline is refused for what it is") {
     archive.remove(std::string("model/h/0/seq_modeling_block/") + name);
   }
   CHECK_THROWS_WITH(import_model(archive, {}), Contains("a Transformer with self-attention") &&
-                                                   Contains("This program computes TTT layers only"));
+                                                   Contains("This program computes TTT layers only") &&
+                                                   Contains("llama.cpp"));
 }
 
 TEST_CASE("a checkpoint that is incomplete, of another kind or of another type is refused by name") {

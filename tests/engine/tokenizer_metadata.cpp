@@ -92,6 +92,78 @@ TEST_CASE("a checkpoint without a tokenizer opens without one") {
   CHECK_FALSE(load_tokenizer(checkpoint, 40).has_value());
 }
 
+TEST_CASE(
+    "a tokenizer is taken from another model's file, with its SentencePiece model or with lists alone") {
+  TokenizerFile file;
+  file.open();
+  {
+    weights::GgufWriter writer(file.folder.path("lists.gguf"), file.metadata, {});
+    writer.commit();
+  }
+  const Tokenizer original = Tokenizer::from_model(file.model, "demo.model");
+  const std::string text = "Once upon a time, 3 caf\u00e9s  opened\n";
+  for (const char* name : {"t.gguf", "lists.gguf"}) {
+    const auto gguf = weights::GgufFile::open(file.folder.path(name), weights::FileAccess::kRead);
+    const Tokenizer taken = take_tokenizer(gguf, 4096);
+    CHECK(taken.vocab_size() == 4096);
+    CHECK(taken.encode(text) == original.encode(text));
+    CHECK((taken.bos_id() == original.bos_id() && taken.eos_id() == original.eos_id()));
+    CHECK_THROWS_WITH(take_tokenizer(gguf, 4095), Contains("at most 4095 pieces"));
+  }
+}
+
+TEST_CASE("lists that are not of Llama's kind, or not of one length, give no tokenizer") {
+  TokenizerFile file;
+  const auto refused = [&](std::string_view part) {
+    {
+      weights::GgufWriter writer(file.folder.path("lists.gguf"), file.metadata, {});
+      writer.commit();
+    }
+    const auto gguf = weights::GgufFile::open(file.folder.path("lists.gguf"), weights::FileAccess::kRead);
+    CHECK_THROWS_WITH(take_tokenizer(gguf, 4096), Contains(std::string(part)));
+  };
+  SECTION("another kind") {
+    for (auto& [key, value] : file.metadata) {
+      if (key == "tokenizer.ggml.model") value = std::string("gpt2");
+    }
+    refused("wanted \"llama\", found gpt2");
+  }
+  SECTION("another length") {
+    file.list<float>("tokenizer.ggml.scores").pop_back();
+    refused("of one length");
+  }
+  SECTION("an unknown type") {
+    file.list<std::int32_t>("tokenizer.ggml.token_type")[7] = 9;
+    refused("token_type[7]: wanted 1 to 6, found 9");
+  }
+  SECTION("pieces that no model may have") {
+    file.list<std::string>("tokenizer.ggml.tokens")[300] = "";
+    refused("piece 300");
+  }
+  SECTION("none at all") {
+    file.metadata.clear();
+    refused("found nothing");
+  }
+}
+
+TEST_CASE("a folder's tokenizer.json is translated, and refused under its name where it cannot be") {
+  test::CheckpointFolder folder(test::small_config());
+  folder.config_json["vocab_size"] = 420;
+  folder.shapes["model.embed_tokens.weight"] = {420, 16};
+  folder.tensors["model.embed_tokens.weight"].resize(420 * 16);
+  const std::string json = test::file_contents(TTT_TEST_DATA "/tokenizer/llama.json");
+  std::ofstream(folder.path("tokenizer.json")) << json;
+  const auto tokenizer = load_tokenizer(folder.open(), 420);
+  REQUIRE(tokenizer.has_value());
+  CHECK(tokenizer->vocab_size() == 420);
+  CHECK(tokenizer->decode(tokenizer->encode("two words")) == "two words");
+  std::string other = json;
+  other.replace(other.find("\"byte_fallback\":true"), 20, "\"byte_fallback\":false");
+  std::ofstream(folder.path("tokenizer.json")) << other;
+  CHECK_THROWS_WITH(load_tokenizer(folder.open(), 420),
+                    Contains("tokenizer.json: model.byte_fallback: wanted true"));
+}
+
 TEST_CASE("bos is added unless the file says no") {
   TokenizerFile file;
   SECTION("yes") {

@@ -51,6 +51,27 @@ TEST_CASE("atomic file: nothing stands under the name until commit, then all of 
   CHECK(folder.names() == std::set<std::string>{"file"});
 }
 
+TEST_CASE("atomic file: a check sees the whole file before it has its name, and may refuse it") {
+  const TemporaryFolder folder;
+  const std::string path = folder.write("file", "old");
+  const auto commit_with = [&](const std::function<void(const std::string&)>& check) {
+    AtomicFile file(path);
+    file.write(bytes_of("new text"));
+    file.commit(check);
+  };
+  CHECK_THROWS_WITH(commit_with([](const std::string&) { throw std::runtime_error("no"); }), "no");
+  CHECK(read_file(path) == "old");
+  CHECK(folder.names() == std::set<std::string>{"file"});
+  std::string seen;
+  commit_with([&](const std::string& temporary) {
+    seen = read_file(temporary);
+    CHECK(read_file(path) == "old");
+  });
+  CHECK(seen == "new text");
+  CHECK(read_file(path) == "new text");
+  CHECK(folder.names() == std::set<std::string>{"file"});
+}
+
 TEST_CASE("atomic file: without commit the old file stays and no temporary is left") {
   const TemporaryFolder folder;
   const std::string path = folder.write("file", "old");
