@@ -212,7 +212,8 @@ void Commands::add_tokenize() {
 void Commands::add_serve() {
   ServeOptions& o = serve_;
   Command& serve = add({"serve", "MODEL [options]", "an OpenAI-style completion endpoint over HTTP",
-                        "Answers POST /v1/completions as OpenAI's API does, whole or streamed, many clients "
+                        "Answers POST /v1/completions and, for models with a chat template, "
+                        "/v1/chat/completions as OpenAI's API does, whole or streamed, many clients "
                         "at once. It is reached "
                         "from this machine alone unless --host says otherwise. SIGTERM or Ctrl-C lets "
                         "running requests finish; a "
@@ -224,6 +225,9 @@ void Commands::add_serve() {
   serve.optional_text("--uds", o.socket, "PATH", "listen on this Unix socket instead");
   serve.list("-a,--served-model-name,--alias", o.names, "NAME",
              "a name that clients may ask for; * accepts all (default: the file's name)");
+  serve.optional_text("--chat-template", o.chat_template, "NAME",
+                      "how a chat becomes a prompt: plain, chatml, llama2, or a file with a known Jinja text "
+                      "(default: the model's own, if it is known)");
   serve.list("--api-key", o.api_keys, "KEY",
              "a key that clients must send; seen by others in the process list");
   serve.optional_text("--api-key-file", o.api_key_file, "FILE", "keys that clients must send, one a line");
@@ -258,6 +262,7 @@ void Commands::add_serve() {
   add_device_options(serve, o.model);
   serve.example("ttt serve model.gguf",
                 "then: curl http://127.0.0.1:8080/v1/completions -d '{\"prompt\": \"Hello\"}'");
+  serve.example("ttt serve model.gguf --chat-template plain", "chat with a model that was not taught to");
   serve.example("ttt serve model.gguf --host 0.0.0.0 --api-key-file keys.txt", "reached from other machines");
 }
 
@@ -430,7 +435,7 @@ void Commands::add_loadtest() {
            [this] { return cli::loadtest(loadtest_); }});
   no_environment(load.text("--url,--base-url", o.url, "URL", "the server, with or without /v1"));
   no_environment(load.optional_text("--uds", o.socket, "PATH", "reach it through this Unix socket"));
-  no_environment(load.optional_text("--model", o.model, "NAME",
+  no_environment(load.optional_text("-m,--model", o.model, "NAME",
                                     "the model to ask for (default: the first that the server lists)"));
   load.optional_text("--api-key-file", o.api_key_file, "FILE", "the key to send, on its first line");
   no_environment(load.integer("-n,--num-prompts", o.requests, {0, kAnyCount}, "N",
@@ -452,7 +457,7 @@ void Commands::add_loadtest() {
   no_environment(load.integer("--vocab", o.vocab_size, {0, std::int64_t{1} << 30}, "N",
                               "random ids are below this; 0: as the server tells, or 256"));
   no_environment(load.flag("--ignore-eos", o.ignore_eos, "ask for answers that do not end by themselves"));
-  no_environment(load.integer("--seed", o.seed, {0, kAnyCount}, "N", "of lengths, ids and arrivals"));
+  no_environment(load.integer("-s,--seed", o.seed, {0, kAnyCount}, "N", "of lengths, ids and arrivals"));
   no_environment(
       load.number("--timeout", o.timeout, 0.001, 1e9, "SECONDS", "a request that takes longer has failed"));
   no_environment(load.text("--percentiles", o.percentiles, "P,...", "which to print"));

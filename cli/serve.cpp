@@ -2,6 +2,7 @@
 #include "cli/serve.h"
 
 #include <fmt/format.h>
+#include <fmt/ranges.h>
 
 #include <algorithm>
 #include <chrono>
@@ -25,6 +26,7 @@
 #include "engine/tokenizer_metadata.h"
 #include "server/api.h"
 #include "server/http_server.h"
+#include "weights/gguf.h"
 
 namespace ttt::cli {
 namespace {
@@ -84,6 +86,36 @@ std::vector<std::string> served_names(const ServeOptions& options) {
   return names;
 }
 
+// What was asked for, else the model's own; a model of which no template is known refuses chats.
+std::optional<tokenizer::ChatTemplate> choose_chat_template(const ServeOptions& options,
+                                                            const ModelFiles& files) {
+  const std::string names = fmt::format("{}", fmt::join(tokenizer::chat_template_names(), ", "));
+  if (options.chat_template) {
+    if (const auto named = tokenizer::find_chat_template(*options.chat_template)) return named;
+    if (!fs::is_regular_file(*options.chat_template)) {
+      throw UsageError(
+          fmt::format("--chat-template: wanted {}, or a file, found {}", names, *options.chat_template));
+    }
+    if (const auto read = tokenizer::find_chat_template(read_input(*options.chat_template))) return read;
+    throw UsageError(
+        fmt::format("--chat-template: {} holds none of the templates that are known here ({}); "
+                    "give the name of the one that comes nearest",
+                    *options.chat_template, names));
+  }
+  const weights::GgufValue* const value =
+      weights::find(files.checkpoint.metadata(), "tokenizer.chat_template");
+  const auto* const text = value == nullptr ? nullptr : std::get_if<std::string>(value);
+  if (text == nullptr) return std::nullopt;
+  const auto known = tokenizer::find_chat_template(*text);
+  if (!known) {
+    print_warning(
+        fmt::format("the model's chat template is none of those known here ({}), so chats are "
+                    "refused; --chat-template NAME uses one of them all the same",
+                    names));
+  }
+  return known;
+}
+
 server::ServedModel describe(const ServeOptions& options, const ModelFiles& files) {
   const ModelInfo info = describe_model(files);
   const VersionInfo version = describe_version();
@@ -93,6 +125,7 @@ server::ServedModel describe(const ServeOptions& options, const ModelFiles& file
   model.tokenizer = files.tokenizer ? &*files.tokenizer : nullptr;
   if (adds_bos(files.checkpoint)) model.bos_id = files.bos_id();
   model.eos_id = files.eos_id();
+  model.chat_template = choose_chat_template(options, files);
   model.num_parameters = info.parameters;
   model.weights_type = std::string(weights::dtype_info(files.model.layers.front().attn_v.dtype).name);
   model.weights_hash = info.stored_hash;

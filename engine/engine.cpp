@@ -1,8 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "engine/engine.h"
 
+#include <fmt/format.h>
+
+#include <algorithm>
 #include <exception>
+#include <iterator>
 #include <utility>
+
+#include "engine/request_error.h"
 
 namespace ttt {
 
@@ -20,21 +26,40 @@ Engine::~Engine() {
 }
 
 std::shared_ptr<TokenStream> Engine::submit(GenerationRequest request) {
-  scheduler_.check(request);
-  auto stream = std::make_shared<TokenStream>(request);
-  auto shared = std::make_shared<const GenerationRequest>(std::move(request));
-  const std::size_t tokens = shared->prompt.size();
+  std::vector<GenerationRequest> one;
+  one.push_back(std::move(request));
+  const auto streams = submit(std::move(one));
+  return streams.empty() ? nullptr : streams.front();
+}
+
+std::vector<std::shared_ptr<TokenStream>> Engine::submit(std::vector<GenerationRequest> requests) {
+  std::vector<Submission> submissions;
+  std::vector<std::shared_ptr<TokenStream>> streams;
+  std::size_t tokens = 0;
+  for (GenerationRequest& request : requests) {
+    scheduler_.check(request);
+    tokens += num_given_tokens(request);
+    streams.push_back(std::make_shared<TokenStream>(request));
+    submissions.push_back({std::make_shared<const GenerationRequest>(std::move(request)), streams.back(),
+                           Scheduler::Clock::now()});
+  }
+  if (submissions.size() > options_.max_waiting || tokens > options_.max_waiting_tokens) {
+    throw RequestError(
+        "prompt", fmt::format("prompt: wanted at most {} prompts of {} tokens in all, which is what may "
+                              "wait here, found {} of {}",
+                              options_.max_waiting, options_.max_waiting_tokens, submissions.size(), tokens));
+  }
   {
     const std::lock_guard lock(mutex_);
-    if (scheduler_.num_waiting() + inbox_.size() >= options_.max_waiting ||
+    if (scheduler_.num_waiting() + inbox_.size() + submissions.size() > options_.max_waiting ||
         scheduler_.waiting_tokens() + inbox_tokens_ + tokens > options_.max_waiting_tokens) {
-      return nullptr;
+      return {};
     }
-    inbox_.push_back({std::move(shared), stream, Scheduler::Clock::now()});
+    std::ranges::move(submissions, std::back_inserter(inbox_));
     inbox_tokens_ += tokens;
   }
   changed_.notify_one();
-  return stream;
+  return streams;
 }
 
 Engine::Load Engine::load() const {
@@ -60,7 +85,7 @@ bool Engine::take_submissions() {
   while (!inbox_.empty()) {
     Submission& next = inbox_.front();
     scheduler_.add(next.request, next.stream, next.submitted);
-    inbox_tokens_ -= next.request->prompt.size();
+    inbox_tokens_ -= num_given_tokens(*next.request);
     inbox_.pop_front();
   }
   return !stopping_;

@@ -10,6 +10,7 @@
 #include <memory>
 #include <mutex>
 #include <thread>
+#include <vector>
 
 #include "engine/scheduler.h"
 
@@ -28,6 +29,9 @@ class Engine {
   // Throws RequestError for a request that can never run, std::bad_alloc. Null: the queue is full; nothing
   // was taken.
   std::shared_ptr<TokenStream> submit(GenerationRequest request);
+  // All of them, in order, or none: then nothing is returned. Throws as above for more than the queue can
+  // hold.
+  std::vector<std::shared_ptr<TokenStream>> submit(std::vector<GenerationRequest> requests);
 
   struct Load {
     std::size_t waiting = 0;  // requests

@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <limits>
+#include <utility>
 
 #include "engine/request_error.h"
 
@@ -33,7 +34,28 @@ void check_count(const char* parameter, std::size_t count, std::size_t max) {
   }
 }
 
+void check_continuations(const GenerationRequest& request, std::size_t vocab_size) {
+  if (request.continuations.empty()) return;
+  const auto fail = [](const std::string& message) { throw RequestError("completions", message); };
+  for (const std::vector<TokenId>& continuation : request.continuations) {
+    if (continuation.empty()) fail("completions: wanted at least one token in each, found none");
+    check_ids("completions", continuation, vocab_size);
+  }
+  if (std::cmp_not_equal(request.continuations.size(), request.num_choices)) {
+    fail("completions: wanted one for each choice");
+  }
+  if (request.max_tokens != 0 || !request.top_log_probs || request.prompt_log_probs || request.best_of != 0) {
+    fail("completions: are read with max_tokens 0 and logprobs, without prompt_logprobs and best_of");
+  }
+}
+
 }  // namespace
+
+std::size_t num_given_tokens(const GenerationRequest& request) {
+  std::size_t count = request.prompt.size();
+  for (const std::vector<TokenId>& continuation : request.continuations) count += continuation.size();
+  return count;
+}
 
 void check_request(const GenerationRequest& request, std::size_t vocab_size) {
   constexpr std::int64_t kUnbounded = std::numeric_limits<std::int64_t>::max();
@@ -59,6 +81,7 @@ void check_request(const GenerationRequest& request, std::size_t vocab_size) {
   if (request.prompt_log_probs && !request.top_log_probs) {
     throw RequestError("prompt_logprobs", "prompt_logprobs: needs logprobs");
   }
+  check_continuations(request, vocab_size);
   check_range("time_limit", request.time_limit.count(), 0, kMaxTimeLimit.count());
   check_sampling(request.sampling, vocab_size);
 }

@@ -35,6 +35,10 @@ struct GenerationRequest {
   // Log-probabilities of generated tokens, each with this many of the most probable ones; empty: none wanted.
   std::optional<std::int64_t> top_log_probs;
   bool prompt_log_probs = false;  // of the prompt's tokens too. REQUIRES: top_log_probs
+  // Given continuations, one for each choice: they are read behind the prompt, and told with their
+  // log-probabilities; nothing is drawn. REQUIRES: none empty; max_tokens 0, top_log_probs, not
+  // prompt_log_probs.
+  std::vector<std::vector<TokenId>> continuations;
 
   std::chrono::milliseconds time_limit{0};  // from submission, waiting included; 0: none
 };
@@ -49,6 +53,9 @@ inline constexpr std::size_t kMaxStopIds = 1024;
 inline std::size_t num_sequences(const GenerationRequest& request) {
   return static_cast<std::size_t>(request.best_of == 0 ? request.num_choices : request.best_of);
 }
+
+// Of the prompt and the given continuations.
+std::size_t num_given_tokens(const GenerationRequest& request);
 
 // Throws RequestError, which names the parameter, its range and what was found.
 void check_request(const GenerationRequest& request, std::size_t vocab_size);

@@ -54,14 +54,16 @@ struct Scheduler::Running {
   Clock::time_point admitted{};
   std::vector<Choice> choices;
   // The first reads the prompt but for its last token; then the others start as copies of it, and each reads
-  // that token itself.
+  // that token itself, and its own continuation if one was given.
   bool prompt_shared;
 
   bool holds_events() const { return choices.size() > static_cast<std::size_t>(request->num_choices); }
   bool all_finished() const { return std::ranges::all_of(choices, &Choice::finished); }
   std::size_t prompt_left(const Session& session) const {
-    const std::size_t left = session.prompt_tokens_left();
-    return prompt_shared || left == 0 ? left : left - 1;
+    if (prompt_shared) return session.prompt_tokens_left();
+    const std::size_t shared = request->prompt.size() - 1,
+                      read = static_cast<std::size_t>(session.position());
+    return read < shared ? shared - read : 0;
   }
 };
 
@@ -94,9 +96,9 @@ void Scheduler::check(const GenerationRequest& request) const {
                                    request.best_of == 0 ? "n" : "best_of", backend_.info().num_slots,
                                    num_sequences(request)));
   }
-  if (request.prompt.size() > options_.max_waiting_tokens) {
+  if (num_given_tokens(request) > options_.max_waiting_tokens) {
     throw RequestError("prompt", fmt::format("prompt: wanted at most {} tokens, found {}",
-                                             options_.max_waiting_tokens, request.prompt.size()));
+                                             options_.max_waiting_tokens, num_given_tokens(request)));
   }
   if (tokenizer_ == nullptr && !request.stop_strings.empty()) {
     throw RequestError("stop", "stop: this model has no tokenizer; use stop_token_ids");
@@ -105,7 +107,7 @@ void Scheduler::check(const GenerationRequest& request) const {
 
 void Scheduler::add(std::shared_ptr<const GenerationRequest> request, std::shared_ptr<TokenStream> stream,
                     Clock::time_point submitted) {
-  waiting_tokens_ += request->prompt.size();
+  waiting_tokens_ += num_given_tokens(*request);
   ++num_waiting_;
   waiting_.push_back({std::move(request), std::move(stream), submitted});
 }
@@ -160,7 +162,7 @@ std::deque<Scheduler::Waiting>::iterator Scheduler::end_waiting(std::deque<Waiti
 }
 
 void Scheduler::no_longer_waits(const Waiting& waiting) {
-  waiting_tokens_ -= waiting.request->prompt.size();
+  waiting_tokens_ -= num_given_tokens(*waiting.request);
   --num_waiting_;
 }
 
@@ -255,8 +257,10 @@ void Scheduler::accept(const Sequence& sequence, const SegmentResult& result) {
   if (step.token && choice.tokens_drawn++ == 0) choice.first_token = now_();
 
   // Of a prompt of one token every choice reads the whole.
-  if (!step.prompt_tokens.empty() && sequence.choice == 0) {
+  const bool has_own = !request.request->continuations.empty();
+  if (!step.prompt_tokens.empty() && (sequence.choice == 0 || has_own)) {
     TokenEvent event;
+    event.choice = sequence.choice;
     event.prompt_tokens = std::move(step.prompt_tokens);
     request.stream->push(std::move(event));
   }
@@ -338,10 +342,14 @@ void Scheduler::publish_best(Running& request) {
     return std::pair(!was_ended, std::isnan(log_prob) ? -std::numeric_limits<double>::infinity() : log_prob);
   };
   std::ranges::stable_sort(ranking, std::ranges::greater(), rank_of);
-  for (std::size_t rank = 0; std::cmp_less(rank, request.request->num_choices); ++rank) {
+  const auto num_best = static_cast<std::size_t>(request.request->num_choices);
+  std::size_t discarded_tokens = 0;
+  for (std::size_t i = num_best; i < ranking.size(); ++i) discarded_tokens += ranking[i]->tokens_drawn;
+  for (std::size_t rank = 0; rank < num_best; ++rank) {
     for (TokenEvent& event : ranking[rank]->held) {
       event.choice = rank;
       if (event.finish && failed) event.finish = failed;
+      if (event.finish && rank == 0) event.finish->discarded_tokens = discarded_tokens;
       request.stream->push(std::move(event));
     }
   }

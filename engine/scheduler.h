@@ -56,7 +56,7 @@ class Scheduler {
 
   // From any thread.
   std::size_t num_waiting() const { return num_waiting_; }        // requests
-  std::size_t waiting_tokens() const { return waiting_tokens_; }  // of their prompts
+  std::size_t waiting_tokens() const { return waiting_tokens_; }  // that they bring
   std::size_t num_running() const { return num_running_; }        // requests
 
   // Ends what was cancelled or is out of time, admits, runs one step, publishes. A step that fails on the

@@ -66,6 +66,21 @@ Session Session::fork(SlotId slot, std::uint32_t choice) const {
 
 bool Session::has_text(TokenId id) const { return id < tokenizer_->vocab_size(); }
 
+std::span<const TokenId> Session::continuation() const {
+  if (request_->continuations.empty()) return {};
+  return request_->continuations[sampling_.choice];
+}
+
+TokenId Session::given_token(std::size_t position) const {
+  const std::size_t size = request_->prompt.size();
+  return position < size ? request_->prompt[position] : continuation()[position - size];
+}
+
+bool Session::scores(std::size_t position) const {
+  return request_->prompt_log_probs ||
+         (!request_->continuations.empty() && position >= request_->prompt.size());
+}
+
 std::size_t Session::prompt_tokens_left() const {
   const auto read = static_cast<std::size_t>(position_);
   return read < prompt_tokens() ? prompt_tokens() - read : 0;
@@ -88,9 +103,11 @@ Segment Session::next_segment(std::size_t max_tokens) {
   segment.slot = slot_;
   segment.position = position_;
   if (reading_prompt()) {
-    segment.tokens =
-        std::span(request_->prompt)
-            .subspan(static_cast<std::size_t>(position_), std::min(max_tokens, prompt_tokens_left()));
+    const auto read = static_cast<std::size_t>(position_);
+    const std::span<const TokenId> prompt = request_->prompt;
+    const auto given =
+        read < prompt.size() ? prompt.subspan(read) : continuation().subspan(read - prompt.size());
+    segment.tokens = given.first(std::min(max_tokens, given.size()));
   } else if (sampled_in_slot_) {
     segment.token_from_last_sample = true;
   } else {
@@ -113,13 +130,13 @@ void Session::want(Segment& segment) {
   }
   if (!request_->top_log_probs) return;
   wanted.top_n = static_cast<std::size_t>(*request_->top_log_probs);
-  if (request_->prompt_log_probs && first < prompt_tokens()) {
+  if (first < prompt_tokens() && scores(end)) {
     // Row i predicts prompt token first + i + 1. The row of the last one predicts no token of the prompt.
     wanted.log_probs = Rows::kAll;
     wanted.targets_per_row = 1;
     targets_.assign(segment.num_tokens(), 0);
     for (std::size_t i = 0; i < targets_.size() && first + i + 1 < prompt_tokens(); ++i) {
-      targets_[i] = request_->prompt[first + i + 1];
+      targets_[i] = given_token(first + i + 1);
     }
     wanted.targets = targets_;
   } else if (samples && wanted.top_n > 0) {
@@ -159,11 +176,12 @@ TokenInfo Session::info_of(TokenLogProb token, std::span<const TokenLogProb> top
 
 void Session::take_prompt_log_probs(const SegmentResult& result, SessionStep& step) const {
   const auto first = static_cast<std::size_t>(position_);
-  if (!request_->prompt_log_probs || first >= prompt_tokens()) return;
-  if (first == 0) step.prompt_tokens.push_back({request_->prompt[0], std::nullopt, {}});
+  if (first >= prompt_tokens()) return;
+  if (first == 0 && scores(0)) step.prompt_tokens.push_back({request_->prompt[0], std::nullopt, {}});
   const std::size_t top_n = in_flight_.wanted.top_n;
   for (std::size_t i = 0; i < in_flight_.num_tokens() && first + i + 1 < prompt_tokens(); ++i) {
-    step.prompt_tokens.push_back(info_of({request_->prompt[first + i + 1], result.target_log_probs[i]},
+    if (!scores(first + i + 1)) continue;
+    step.prompt_tokens.push_back(info_of({given_token(first + i + 1), result.target_log_probs[i]},
                                          result.top.subspan(i * top_n, top_n)));
   }
 }

@@ -30,9 +30,10 @@ struct TokenInfo {
 
 // What one step brought.
 struct SessionStep {
-  std::vector<TokenInfo> prompt_tokens;  // with prompt_log_probs: those whose log-probability is known now
-  std::optional<TokenInfo> token;        // the token drawn, one that ends the text included
-  std::string text;                      // what is certain now
+  // With prompt_log_probs, or of a given continuation: those whose log-probability is known now.
+  std::vector<TokenInfo> prompt_tokens;
+  std::optional<TokenInfo> token;  // the token drawn, one that ends the text included
+  std::string text;                // what is certain now
 };
 
 // What cannot be told from the request, of a session at rest. With the slot's state (Backend::save at
@@ -78,7 +79,7 @@ class Session {
   std::optional<std::string> stop_string() const;              // the one that was met
   std::optional<TokenId> stop_id() const { return stop_id_; }  // the one of stop_ids that was drawn
   std::int64_t position() const { return position_; }          // tokens read into the slot
-  std::size_t prompt_tokens() const { return request_->prompt.size(); }
+  std::size_t prompt_tokens() const { return request_->prompt.size() + continuation().size(); }  // all given
   // 0 when it decodes. REQUIRES: no segment in flight.
   std::size_t prompt_tokens_left() const;
   bool reading_prompt() const { return prompt_tokens_left() > 0; }
@@ -89,6 +90,9 @@ class Session {
 
  private:
   bool has_text(TokenId id) const;
+  std::span<const TokenId> continuation() const;  // the given one of this choice
+  TokenId given_token(std::size_t position) const;
+  bool scores(std::size_t position) const;  // the token there is told with its log-probability
   void want(Segment& segment);
   void take_prompt_log_probs(const SegmentResult& result, SessionStep& step) const;
   TokenInfo info_of(TokenLogProb token, std::span<const TokenLogProb> top) const;

@@ -34,15 +34,17 @@ struct Finish {
   std::optional<TokenId> stop_id;          // with kStopId: the one that was drawn
   std::string error;                       // with kFailed: a sentence
   double mean_log_prob = 0.0;              // of the tokens drawn
+  std::size_t discarded_tokens = 0;  // with best_of, of choice 0: drawn for those that were not the best
   RequestTimes times;
 };
 
 struct TokenEvent {
-  std::size_t choice = 0;                // 0 ... num_choices - 1
-  std::vector<TokenInfo> prompt_tokens;  // with prompt_log_probs, in order, as part of choice 0
-  std::vector<TokenInfo> tokens;         // drawn since the last event, one that ends the text included
-  std::string text;                      // certain since the last event
-  std::optional<Finish> finish;          // set in the last event of a choice
+  std::size_t choice = 0;  // 0 ... num_choices - 1
+  // In order: with prompt_log_probs the prompt's, as part of choice 0; with continuations the choice's own.
+  std::vector<TokenInfo> prompt_tokens;
+  std::vector<TokenInfo> tokens;  // drawn since the last event, one that ends the text included
+  std::string text;               // certain since the last event
+  std::optional<Finish> finish;   // set in the last event of a choice
 };
 
 class TokenStream {

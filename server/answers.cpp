@@ -36,13 +36,40 @@ Json log_probs_json(const std::optional<std::vector<ScoredToken>>& tokens) {
       continue;
     }
     Json top = Json::object();
-    for (const auto& [text, log_prob] : token.top) top[text] = number(log_prob);
+    for (const TopToken& other : token.top) top[other.text] = number(other.log_prob);
     tops.push_back(std::move(top));
   }
   return {{"tokens", std::move(texts)},
           {"token_logprobs", std::move(values)},
           {"top_logprobs", std::move(tops)},
           {"text_offset", std::move(offsets)}};
+}
+
+Json bytes_json(const std::optional<std::string>& bytes) {
+  if (!bytes) return nullptr;
+  Json list = Json::array();
+  for (const char byte : *bytes) list.push_back(static_cast<unsigned char>(byte));
+  return list;
+}
+
+Json token_json(const std::string& text, const std::optional<std::string>& bytes, float log_prob) {
+  return {{"token", text}, {"logprob", number(log_prob)}, {"bytes", bytes_json(bytes)}};
+}
+
+// The shape of chats: an object for each token.
+Json chat_log_probs_json(const std::optional<std::vector<ScoredToken>>& tokens) {
+  if (!tokens) return nullptr;
+  Json content = Json::array();
+  for (const ScoredToken& token : *tokens) {
+    Json one = token_json(token.text, token.bytes, token.log_prob.value_or(kNeverLogProb));
+    one["top_logprobs"] = Json::array();
+    for (std::size_t i = 0; i < token.num_best; ++i) {
+      const TopToken& top = token.top[i];
+      one["top_logprobs"].push_back(token_json(top.text, top.bytes, top.log_prob));
+    }
+    content.push_back(std::move(one));
+  }
+  return {{"content", std::move(content)}, {"refusal", nullptr}};
 }
 
 // "stop" or "length": clients know no third.
@@ -64,12 +91,41 @@ Json stop_reason(const std::optional<Finish>& finish) {
   return nullptr;
 }
 
-Json choice_json(const AnsweredChoice& choice) {
-  return {{"index", choice.index},
-          {"text", choice.text},
-          {"logprobs", log_probs_json(choice.log_probs)},
-          {"finish_reason", finish_reason(choice.finish)},
-          {"stop_reason", stop_reason(choice.finish)}};
+// `chat_text`: what stands in place of the text in a chat, under which name.
+Json choice_json(AnswerShape shape, const AnsweredChoice& choice, const char* chat_name, Json chat_text) {
+  Json object = {{"index", choice.index}};
+  if (shape == AnswerShape::kText) {
+    object["text"] = choice.text;
+    object["logprobs"] = log_probs_json(choice.log_probs);
+  } else {
+    object[chat_name] = std::move(chat_text);
+    object["logprobs"] = chat_log_probs_json(choice.log_probs);
+  }
+  object["finish_reason"] = finish_reason(choice.finish);
+  object["stop_reason"] = stop_reason(choice.finish);
+  return object;
+}
+
+Json message_json(const AnsweredChoice& choice) {
+  return {{"role", "assistant"}, {"content", choice.text}, {"refusal", nullptr}};
+}
+
+// Greedy: at temperature 0 the model says just this.
+Json score_json(const AnsweredChoice& choice) {
+  double sum = 0.0;
+  bool is_greedy = true;
+  Json ids = Json::array(), texts = Json::array(), values = Json::array();
+  for (const ScoredToken& token : *choice.log_probs) {
+    const float log_prob = token.log_prob.value_or(kNeverLogProb);
+    sum += static_cast<double>(log_prob);
+    is_greedy = is_greedy && token.top.size() == token.num_best;
+    ids.push_back(token.id);
+    texts.push_back(token.text);
+    values.push_back(number(log_prob));
+  }
+  return {{"index", choice.index},      {"logprob", sum},
+          {"is_greedy", is_greedy},     {"token_ids", std::move(ids)},
+          {"tokens", std::move(texts)}, {"token_logprobs", std::move(values)}};
 }
 
 Json usage_json(const Usage& usage) {
@@ -79,12 +135,25 @@ Json usage_json(const Usage& usage) {
           {"prompt_tokens_details", {{"cached_tokens", 0}}}};
 }
 
-Json head_json(const AnswerHead& head) {
+Json head_json(const AnswerHead& head, bool is_chunk) {
+  const char* const object = head.shape == AnswerShape::kText    ? "text_completion"
+                             : head.shape == AnswerShape::kScore ? "score"
+                             : is_chunk                          ? "chat.completion.chunk"
+                                                                 : "chat.completion";
   return {{"id", head.id},
-          {"object", "text_completion"},
+          {"object", object},
           {"created", head.created},
           {"model", head.model},
           {"system_fingerprint", head.fingerprint}};
+}
+
+// `delta`: of a chat.
+std::string chunk_json(const AnswerHead& head, const AnsweredChoice& choice, Json delta, bool has_usage,
+                       const std::optional<Usage>& usage) {
+  Json object = head_json(head, /*is_chunk=*/true);
+  object["choices"] = Json::array({choice_json(head.shape, choice, "delta", std::move(delta))});
+  if (has_usage) object["usage"] = usage ? usage_json(*usage) : Json(nullptr);
+  return dump(object);
 }
 
 double milliseconds(double seconds) { return std::round(seconds * 1e6) / 1e3; }
@@ -119,12 +188,29 @@ Json error_json(const ApiError& error) {
 
 }  // namespace
 
-std::string completion_json(const AnswerHead& head, const std::vector<AnsweredChoice>& choices,
-                            const Usage& usage, const AnswerTimings& timings) {
-  Json object = head_json(head);
-  object["choices"] = Json::array();
-  for (const AnsweredChoice& choice : choices) object["choices"].push_back(choice_json(choice));
+std::string_view id_prefix(AnswerShape shape) {
+  switch (shape) {
+    case AnswerShape::kText:
+      return "cmpl-";
+    case AnswerShape::kChat:
+      return "chatcmpl-";
+    case AnswerShape::kScore:
+      return "score-";
+  }
+  return "";
+}
+
+std::string answer_json(const AnswerHead& head, const std::vector<AnsweredChoice>& choices,
+                        const Usage& usage, const AnswerTimings& timings) {
+  Json object = head_json(head, /*is_chunk=*/false);
+  const bool is_score = head.shape == AnswerShape::kScore;
+  Json& all = object[is_score ? "data" : "choices"] = Json::array();
+  for (const AnsweredChoice& choice : choices) {
+    all.push_back(is_score ? score_json(choice)
+                           : choice_json(head.shape, choice, "message", message_json(choice)));
+  }
   object["usage"] = usage_json(usage);
+  if (is_score) return dump(object);
   object["timings"] = {{"prompt_n", usage.prompt_tokens},
                        {"prompt_ms", milliseconds(timings.prompt_seconds)},
                        {"predicted_n", usage.completion_tokens},
@@ -134,12 +220,33 @@ std::string completion_json(const AnswerHead& head, const std::vector<AnsweredCh
   return dump(object);
 }
 
-std::string chunk_json(const AnswerHead& head, const AnsweredChoice* choice, bool has_usage,
-                       const std::optional<Usage>& usage) {
-  Json object = head_json(head);
+std::vector<std::string> first_chunks_json(const AnswerHead& head, std::size_t index, bool has_usage,
+                                           const std::optional<Usage>& usage) {
+  if (head.shape == AnswerShape::kText) return {};
+  return {chunk_json(head, {.index = index}, {{"role", "assistant"}, {"content", ""}}, has_usage, usage)};
+}
+
+// In a chat what ends a choice comes alone, with an empty delta.
+std::vector<std::string> chunks_json(const AnswerHead& head, const AnsweredChoice& choice, bool has_usage,
+                                     const std::optional<Usage>& usage) {
+  if (head.shape == AnswerShape::kText) return {chunk_json(head, choice, nullptr, has_usage, usage)};
+  std::vector<std::string> chunks;
+  if (!choice.text.empty() || (choice.log_probs && !choice.log_probs->empty())) {
+    AnsweredChoice content = choice;
+    content.finish.reset();
+    chunks.push_back(chunk_json(head, content, {{"content", choice.text}}, has_usage, usage));
+  }
+  if (choice.finish) {
+    const AnsweredChoice last{.index = choice.index, .finish = choice.finish};
+    chunks.push_back(chunk_json(head, last, Json::object(), has_usage, usage));
+  }
+  return chunks;
+}
+
+std::string usage_chunk_json(const AnswerHead& head, const Usage& usage) {
+  Json object = head_json(head, /*is_chunk=*/true);
   object["choices"] = Json::array();
-  if (choice != nullptr) object["choices"].push_back(choice_json(*choice));
-  if (has_usage) object["usage"] = usage ? usage_json(*usage) : Json(nullptr);
+  object["usage"] = usage_json(usage);
   return dump(object);
 }
 

@@ -7,6 +7,7 @@
 #include <cstdint>
 #include <optional>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "engine/engine.h"
@@ -21,9 +22,15 @@ struct Usage {
   std::size_t completion_tokens = 0;
 };
 
+// In what objects an answer is told: those of POST /v1/completions, /v1/chat/completions or /v1/score.
+enum class AnswerShape : std::uint8_t { kText, kChat, kScore };
+
+std::string_view id_prefix(AnswerShape shape);  // "cmpl-"
+
 // What all objects of one answer have in common.
 struct AnswerHead {
-  std::string id;  // "cmpl-..."
+  AnswerShape shape = AnswerShape::kText;
+  std::string id;
   std::int64_t created = 0;
   std::string model;
   std::string fingerprint;
@@ -43,11 +50,16 @@ struct AnswerTimings {
   bool beyond_trained_length = false;
 };
 
-std::string completion_json(const AnswerHead& head, const std::vector<AnsweredChoice>& choices,
-                            const Usage& usage, const AnswerTimings& timings);
-// Data of one event; `choice` null: the chunk with the usage alone. With `has_usage` it is null or filled.
-std::string chunk_json(const AnswerHead& head, const AnsweredChoice* choice, bool has_usage,
-                       const std::optional<Usage>& usage);
+// A whole answer.
+std::string answer_json(const AnswerHead& head, const std::vector<AnsweredChoice>& choices,
+                        const Usage& usage, const AnswerTimings& timings);
+// The data of events, in order. With `has_usage` it is null or filled in each.
+// What comes before the first token of a choice; none for a text.
+std::vector<std::string> first_chunks_json(const AnswerHead& head, std::size_t index, bool has_usage,
+                                           const std::optional<Usage>& usage);
+std::vector<std::string> chunks_json(const AnswerHead& head, const AnsweredChoice& choice, bool has_usage,
+                                     const std::optional<Usage>& usage);
+std::string usage_chunk_json(const AnswerHead& head, const Usage& usage);
 
 std::string model_json(const ServedModel& model, const std::string& name);
 std::string models_json(const ServedModel& model);

@@ -3,7 +3,6 @@
 
 #include <fmt/chrono.h>
 #include <fmt/format.h>
-#include <fmt/ranges.h>
 #include <openssl/crypto.h>
 #include <openssl/sha.h>
 
@@ -14,7 +13,9 @@
 #include <utility>
 
 #include "server/answers.h"
+#include "server/openapi.h"
 #include "server/page.h"
+#include "server/routes.h"
 #include "server/tokenizer_request.h"
 
 namespace ttt::server {
@@ -85,32 +86,6 @@ HttpResponse page_response() {
 
 }  // namespace
 
-struct Api::Route {
-  const char* path;  // ends with '/': the rest is a name
-  std::vector<const char*> methods;
-  bool is_public = false;
-};
-
-const std::vector<Api::Route>& Api::routes() {
-  static const std::vector<Route> kRoutes = {
-      {"/v1/completions", {"POST"}}, {"/v1/models", {"GET"}},         {"/v1/models/", {"GET"}},
-      {"/tokenize", {"POST"}},       {"/detokenize", {"POST"}},       {"/tokenizer_info", {"GET"}},
-      {"/health", {"GET"}, true},    {"/health/live", {"GET"}, true}, {"/health/ready", {"GET"}, true},
-      {"/ping", {"GET"}, true},      {"/metrics", {"GET"}},           {"/version", {"GET"}},
-      {"/v1/capacity", {"GET"}},     {"/v1/requests", {"GET"}},       {"/v1/requests/", {"DELETE"}},
-      {"/", {"GET"}, true}};
-  return kRoutes;
-}
-
-const Api::Route* Api::find_route(const std::string& path) {
-  for (const Route& route : routes()) {
-    const std::string_view known = route.path;
-    const bool takes_name = known.size() > 1 && known.ends_with('/');
-    if (takes_name ? path.starts_with(known) && path.size() > known.size() : path == known) return &route;
-  }
-  return nullptr;
-}
-
 Api::Api(const ServedModel& model, const ApiOptions& options)
     : model_(model), options_(options), metrics_(model), next_seed_(std::random_device{}()) {
   for (const std::string& key : options_.api_keys) key_hashes_.push_back(sha256(key));
@@ -148,9 +123,8 @@ void Api::cancel_all(const std::string& reason) {
 }
 
 // Health is answered without a key, so that whoever watches the process needs none.
-std::optional<HttpResponse> Api::health(const std::string& path) const {
+HttpResponse Api::health(const std::string& path) const {
   if (path == "/health/live" || path == "/ping") return json_response(status_json("ok"));
-  if (path != "/health" && path != "/health/ready") return std::nullopt;
   if (ready_ && !draining_) return json_response(status_json("ok"));
   return to_response(draining_ ? ApiError(503, "draining", "this server is shutting down")
                                : ApiError(503, "loading", "the model is being loaded"));
@@ -162,26 +136,23 @@ std::optional<HttpResponse> Api::answer_head(const HttpRequest& head) {
     if (head.method == "OPTIONS" && allowed_origin(head) != nullptr) return preflight(head);
     const Route* const route = find_route(head.path);
     if (route == nullptr) {
-      throw ApiError(404, "not_found", "there is no such path; see GET / for what there is");
+      throw ApiError(404, "not_found", "there is no such path; GET /openapi.json tells what there is");
     }
     const std::string method = head.method == "HEAD" ? "GET" : head.method;
-    if (std::ranges::find(route->methods, method) == route->methods.end()) {
-      HttpResponse response =
-          to_response(ApiError(405, "method_not_allowed",
-                               fmt::format("wanted {} for this path", fmt::join(route->methods, " or "))));
-      response.headers.push_back({"Allow", fmt::format("{}", fmt::join(route->methods, ", "))});
-      return response;
+    if (method != route->method) {
+      HttpResponse response = to_response(
+          ApiError(405, "method_not_allowed", fmt::format("wanted {} for this path", route->method)));
+      response.headers.push_back({"Allow", route->method});
+      return with_cors(head, std::move(response));
     }
     if (head.path == "/") return page_response();
-    if (route->is_public) return health(head.path);
+    if (route->is_public) return with_cors(head, health(head.path));
     if (!(options_.metrics_open && head.path == "/metrics")) check_key(head);
     if (draining_) throw ApiError(503, "draining", "this server is shutting down");
     if (!ready_) throw ApiError(503, "loading", "the model is being loaded");
     return std::nullopt;
   } catch (const ApiError& error) {
-    HttpResponse response = to_response(error);
-    add_cors(head, response);
-    return response;
+    return with_cors(head, to_response(error));
   }
 }
 
@@ -209,8 +180,7 @@ const std::string* Api::allowed_origin(const HttpRequest& head) const {
 }
 
 HttpResponse Api::preflight(const HttpRequest& head) const {
-  HttpResponse response{.status = 204, .headers = {}, .body = {}};
-  add_cors(head, response);
+  HttpResponse response = with_cors(head, {.status = 204});
   response.headers.push_back({"Access-Control-Allow-Methods", "GET, POST, DELETE"});
   const std::string* const wanted = head.header("access-control-request-headers");
   if (wanted != nullptr) response.headers.push_back({"Access-Control-Allow-Headers", *wanted});
@@ -218,12 +188,13 @@ HttpResponse Api::preflight(const HttpRequest& head) const {
   return response;
 }
 
-void Api::add_cors(const HttpRequest& request, HttpResponse& response) const {
+HttpResponse Api::with_cors(const HttpRequest& request, HttpResponse response) const {
   const std::string* const origin = allowed_origin(request);
-  if (origin == nullptr) return;
+  if (origin == nullptr) return response;
   response.headers.push_back({"Access-Control-Allow-Origin", *origin});
   response.headers.push_back({"Access-Control-Expose-Headers", "x-request-id, x-ttt-ignored-fields"});
   response.headers.push_back({"Vary", "Origin"});
+  return response;
 }
 
 // Every key is compared, and all bytes of each: the time says nothing.
@@ -232,7 +203,8 @@ void Api::check_key(const HttpRequest& head) const {
   static constexpr std::string_view kBearer = "Bearer ";
   const std::string* const given = head.header("authorization");
   std::string_view key = given != nullptr ? std::string_view(*given) : std::string_view();
-  key = key.starts_with(kBearer) ? key.substr(kBearer.size()) : std::string_view();
+  const bool is_bearer = equal_names(key.substr(0, kBearer.size()), kBearer);
+  key = is_bearer ? key.substr(kBearer.size()) : std::string_view();
   const std::string hash = sha256(key);
   bool matches = false;
   for (const std::string& known : key_hashes_) {
@@ -244,18 +216,17 @@ void Api::check_key(const HttpRequest& head) const {
 
 void Api::handle(HttpRequest request, std::shared_ptr<HttpExchange> exchange) {
   try {
-    if (request.path == "/v1/completions") return complete(request, exchange);
-    HttpResponse response = answer(request);
-    add_cors(request, response);
-    exchange->respond(std::move(response));
+    if (request.path == "/v1/completions") return complete(request, AnswerShape::kText, exchange);
+    if (request.path == "/v1/chat/completions") return complete(request, AnswerShape::kChat, exchange);
+    if (request.path == "/v1/score") return complete(request, AnswerShape::kScore, exchange);
+    exchange->respond(with_cors(request, answer(request)));
   } catch (const ApiError& error) {
-    HttpResponse response = to_response(error);
-    add_cors(request, response);
-    exchange->respond(std::move(response));
+    exchange->respond(with_cors(request, to_response(error)));
   }
 }
 
-void Api::complete(const HttpRequest& request, const std::shared_ptr<HttpExchange>& exchange) {
+void Api::complete(const HttpRequest& request, AnswerShape shape,
+                   const std::shared_ptr<HttpExchange>& exchange) {
   {  // counted before anything else, so that after drain() their number only falls
     const std::lock_guard lock(mutex_);
     if (draining_) throw ApiError(503, "draining", "this server is shutting down");
@@ -270,9 +241,8 @@ void Api::complete(const HttpRequest& request, const std::shared_ptr<HttpExchang
   try {
     if (request.body.empty()) throw ApiError(400, "invalid_json", "the body is empty; send a JSON object");
     CompletionRequest parsed =
-        parse_completion(request.body, model_, options_.limits, next_seed_++ & 0xFFFFFFFF);
-    HttpResponse head;
-    add_cors(request, head);
+        parse_completion(request.body, shape, model_, options_.limits, next_seed_++ & 0xFFFFFFFF);
+    HttpResponse head = with_cors(request, {});
     completion = Completion::start(*context_, std::move(parsed), request.id, exchange,
                                    std::move(head.headers), forget);
   } catch (...) {
@@ -291,6 +261,7 @@ HttpResponse Api::answer(const HttpRequest& request) {
   if (path.starts_with(kModel)) return one_model(percent_decoded(path.substr(kModel.size())));
   if (path == "/tokenize") return tokenize(request);
   if (path == "/detokenize") return detokenize(request);
+  if (path == "/openapi.json") return json_response(openapi_json(model_.version));
   if (path == "/version") return json_response(version_json(model_));
   if (path == "/v1/capacity") return json_response(capacity_json(model_, context_->engine.load()));
   if (path == "/metrics") {
@@ -308,7 +279,6 @@ HttpResponse Api::answer(const HttpRequest& request) {
     return json_response(requests_json(running));
   }
   return cancel_request(percent_decoded(path.substr(kRequest.size())));
-  return page_response();
 }
 
 HttpResponse Api::one_model(const std::string& name) const {
@@ -344,8 +314,9 @@ HttpResponse Api::cancel_request(const std::string& id) {
   throw ApiError(404, "not_found", "no request of that id is running");
 }
 
-HttpResponse Api::refuse(unsigned status, std::string_view code, std::string_view message) {
-  return to_response(ApiError(status, std::string(code), std::string(message)));
+HttpResponse Api::refuse(const HttpRequest& head, unsigned status, std::string_view code,
+                         std::string_view message) {
+  return with_cors(head, to_response(ApiError(status, std::string(code), std::string(message))));
 }
 
 void Api::answered(const HttpRequest& request, unsigned status, std::chrono::nanoseconds took) {

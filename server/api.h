@@ -1,13 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // The routes of the HTTP interface, who may use them, and what runs. The server's main class; an HttpServer
-// brings it requests.
-//
-//   POST /v1/completions            OpenAI's completion API, whole or streamed
-//   GET  /v1/models[/{id}]          what is served
-//   POST /tokenize, /detokenize     GET /tokenizer_info      (as vLLM has them)
-//   GET  /health/live, /health/ready, /health, /ping, /metrics, /version, /v1/capacity
-//   GET  /                         a page to try it
-//   GET  /v1/requests               DELETE /v1/requests/{id}
+// brings it requests. What there is: server/routes.cpp.
 #pragma once
 
 #include <atomic>
@@ -60,22 +53,19 @@ class Api : public HttpHandler {
 
   std::optional<HttpResponse> answer_head(const HttpRequest& head) override;
   void handle(HttpRequest request, std::shared_ptr<HttpExchange> exchange) override;
-  HttpResponse refuse(unsigned status, std::string_view code, std::string_view message) override;
+  HttpResponse refuse(const HttpRequest& head, unsigned status, std::string_view code,
+                      std::string_view message) override;
   void answered(const HttpRequest& request, unsigned status, std::chrono::nanoseconds took) override;
 
  private:
-  struct Route;
-  static const std::vector<Route>& routes();
-  static const Route* find_route(const std::string& path);
-
-  std::optional<HttpResponse> health(const std::string& path) const;
+  HttpResponse health(const std::string& path) const;
   void check_caller(const HttpRequest& head) const;
   void check_key(const HttpRequest& head) const;
   const std::string* allowed_origin(const HttpRequest& head) const;
   HttpResponse preflight(const HttpRequest& head) const;
-  void add_cors(const HttpRequest& request, HttpResponse& response) const;
+  HttpResponse with_cors(const HttpRequest& request, HttpResponse response) const;
 
-  void complete(const HttpRequest& request, const std::shared_ptr<HttpExchange>& exchange);
+  void complete(const HttpRequest& request, AnswerShape shape, const std::shared_ptr<HttpExchange>& exchange);
   HttpResponse answer(const HttpRequest& request);  // everything but completions
   HttpResponse one_model(const std::string& name) const;
   HttpResponse tokenize(const HttpRequest& request) const;

@@ -20,11 +20,11 @@ constexpr std::string_view kPing = ": ping\n\n";
 
 std::string event(const std::string& json) { return fmt::format("data: {}\n\n", json); }
 
-std::string new_id() {
+std::string new_id(AnswerShape shape) {
   static constexpr std::string_view kLetters =
       "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz";
   thread_local std::mt19937_64 generator{std::random_device{}()};
-  std::string id = "cmpl-";
+  std::string id(id_prefix(shape));
   for (int i = 0; i < 22; ++i) id += kLetters[generator() % kLetters.size()];
   return id;
 }
@@ -50,9 +50,9 @@ Completion::Completion(const CompletionContext& context, CompletionRequest reque
       headers_(std::move(headers)),
       ended_(std::move(ended)),
       started_(std::chrono::steady_clock::now()) {
-  head_ = {new_id(), unix_time(), request_.model, context_.model.fingerprint};
+  head_ = {request_.shape, new_id(request_.shape), unix_time(), request_.model, context_.model.fingerprint};
   for (const GenerationRequest& prompt : request_.prompts) {
-    std::vector<Choice>& choices = choices_.emplace_back(request_.num_choices());
+    std::vector<Choice>& choices = choices_.emplace_back(static_cast<std::size_t>(prompt.num_choices));
     if (!prompt.top_log_probs) continue;
     const std::span<const TokenId> before =
         request_.echo ? std::span<const TokenId>() : std::span<const TokenId>(prompt.prompt);
@@ -79,14 +79,11 @@ std::shared_ptr<Completion> Completion::start(const CompletionContext& context, 
 
 void Completion::submit() {
   try {
-    for (const GenerationRequest& prompt : request_.prompts) {
-      auto stream = context_.engine.submit(prompt);
-      if (stream == nullptr) throw queue_full();
-      streams_.push_back(std::move(stream));
-    }
+    streams_ = context_.engine.submit(request_.prompts);
   } catch (const RequestError& error) {
     throw ApiError(400, "invalid_value", error.what(), error.parameter);
   }
+  if (streams_.empty()) throw queue_full();
 }
 
 void Completion::listen() {
@@ -97,8 +94,9 @@ void Completion::listen() {
     head.headers.push_back({"Cache-Control", "no-cache"});
     head.headers.push_back({"X-Accel-Buffering", "no"});
     exchange_->begin(std::move(head), std::string(kPing), context_.ping_time);
+    const std::lock_guard lock(mutex_);
+    send_first_chunks();
     if (request_.echo) {
-      const std::lock_guard lock(mutex_);
       for (std::size_t p = 0; p < streams_.size(); ++p) {
         if (request_.prompts[p].prompt_log_probs) continue;  // comes with the prompt's tokens
         const std::string text = prompt_text(p);
@@ -148,7 +146,7 @@ void Completion::pump() {
       if (!std::ranges::all_of(choices, has_ended)) throw std::bad_alloc();  // a stream was broken off
     }
     if (request_.stream) {
-      if (request_.include_usage) send_usage();
+      if (request_.include_usage) send({usage_chunk_json(head_, usage())});
       exchange_->write(std::string(kDone));
       exchange_->finish();
     } else {
@@ -164,11 +162,11 @@ void Completion::take(std::size_t prompt, TokenEvent event) {
   Choice& choice = choices_[prompt][event.choice];
   const std::size_t index = prompt * request_.num_choices() + event.choice;
   if (!event.prompt_tokens.empty()) {
-    // They come with choice 0 and are every choice's; the text of the prompt comes with the last of them.
+    // Those of the prompt come with choice 0 and are every choice's; its text comes with the last of them.
+    const bool is_own = request_.shape == AnswerShape::kScore;
     for (Choice& each : choices_[prompt]) {
-      for (const TokenInfo& token : event.prompt_tokens) {
-        if (each.scorer) each.tokens.push_back(each.scorer->next(token));
-      }
+      if (!each.scorer || (is_own && &each != &choice)) continue;
+      for (const TokenInfo& token : event.prompt_tokens) each.tokens.push_back(each.scorer->next(token));
     }
   }
   context_.metrics.tokens_generated(event.tokens.size());
@@ -180,6 +178,7 @@ void Completion::take(std::size_t prompt, TokenEvent event) {
   const bool has_news = !event.text.empty() || event.finish || (choice.scorer && !event.tokens.empty());
   if (event.finish) {
     choice.finish = std::move(event.finish);
+    context_.metrics.tokens_generated(choice.finish->discarded_tokens);
     context_.metrics.choice_finished(*choice.finish, request_.prompts[prompt].prompt.size(),
                                      choice.num_tokens, event.choice == 0);
     if (event.choice == 0) context_.metrics.prompt_tokens_read(streams_[prompt]->prompt_tokens_read());
@@ -199,15 +198,28 @@ void Completion::take(std::size_t prompt, TokenEvent event) {
   send_chunk(index, std::move(answered));
 }
 
-void Completion::send_chunk(std::size_t index, AnsweredChoice choice) {
-  choice.index = index;
-  const bool has_usage = request_.include_usage || request_.continuous_usage;
-  std::optional<Usage> so_far;
-  if (request_.continuous_usage) so_far = usage();
-  if (!exchange_->write(event(chunk_json(head_, &choice, has_usage, so_far)))) give_up();
+bool Completion::has_usage() const { return request_.include_usage || request_.continuous_usage; }
+
+std::optional<Usage> Completion::usage_so_far() const {
+  return request_.continuous_usage ? std::optional(usage()) : std::nullopt;
 }
 
-void Completion::send_usage() { exchange_->write(event(chunk_json(head_, nullptr, true, usage()))); }
+void Completion::send(const std::vector<std::string>& chunks) {
+  for (const std::string& chunk : chunks) {
+    if (!exchange_->write(event(chunk))) return give_up();
+  }
+}
+
+void Completion::send_first_chunks() {
+  for (std::size_t i = 0; i < streams_.size() * request_.num_choices() && !is_over_; ++i) {
+    send(first_chunks_json(head_, i, has_usage(), usage_so_far()));
+  }
+}
+
+void Completion::send_chunk(std::size_t index, AnsweredChoice choice) {
+  choice.index = index;
+  send(chunks_json(head_, choice, has_usage(), usage_so_far()));
+}
 
 void Completion::answer_whole() {
   std::vector<AnsweredChoice> answered;
@@ -223,7 +235,7 @@ void Completion::answer_whole() {
   }
   HttpResponse response{.status = 200, .headers = headers(), .body = {}};
   response.headers.push_back({"Content-Type", "application/json"});
-  response.body = completion_json(head_, answered, usage(), timings());
+  response.body = answer_json(head_, answered, usage(), timings());
   exchange_->respond(std::move(response));
 }
 
@@ -284,9 +296,12 @@ std::string Completion::prompt_text(std::size_t prompt) const {
 
 Usage Completion::usage() const {
   Usage usage;
-  for (const GenerationRequest& prompt : request_.prompts) usage.prompt_tokens += prompt.prompt.size();
+  usage.prompt_tokens = request_.num_given_tokens();
   for (const auto& choices : choices_) {
-    for (const Choice& choice : choices) usage.completion_tokens += choice.num_tokens;
+    for (const Choice& choice : choices) {
+      usage.completion_tokens += choice.num_tokens;
+      if (choice.finish) usage.completion_tokens += choice.finish->discarded_tokens;
+    }
   }
   return usage;
 }

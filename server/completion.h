@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// One POST /v1/completions, from its requests in the engine to the last byte of the answer.
+// One POST /v1/completions or /v1/chat/completions, from its requests in the engine to the last byte of the
+// answer.
 #pragma once
 
 #include <atomic>
@@ -63,8 +64,11 @@ class Completion : public std::enable_shared_from_this<Completion> {
   void listen();
   void pump();  // takes what the streams have; on worker threads
   void take(std::size_t prompt, TokenEvent event);
+  bool has_usage() const;
+  std::optional<Usage> usage_so_far() const;
+  void send(const std::vector<std::string>& chunks);
+  void send_first_chunks();
   void send_chunk(std::size_t index, AnsweredChoice choice);
-  void send_usage();
   void answer_whole();
   void fail(const ApiError& error);  // ends it with an error, in the stream where that has begun
   void give_up();                    // the client is gone

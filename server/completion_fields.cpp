@@ -2,6 +2,7 @@
 #include "server/completion_fields.h"
 
 #include <fmt/format.h>
+#include <fmt/ranges.h>
 
 #include <algorithm>
 #include <charconv>
@@ -9,138 +10,18 @@
 #include <utility>
 
 #include "engine/request_error.h"
+#include "server/chat_messages.h"
+#include "server/field_table.h"
 #include "weights/checkpoint_error.h"
 #include "weights/strict_json.h"
 
 namespace ttt::server {
 namespace {
 
+using Kind = Field::Kind;
 using weights::JsonScalar;
 
 constexpr std::int64_t kMaxInt64 = std::numeric_limits<std::int64_t>::max();
-
-struct Field {
-  enum class Kind : std::uint8_t {
-    kId,
-    kPrompt,
-    kInteger,
-    kNumber,
-    kBool,
-    kText,
-    kIds,
-    kTexts,
-    kBiases,
-    kStreamOptions,
-    kAnything,  // accepted, without effect
-  };
-  enum class Where : std::uint8_t { kBoth, kBatch, kHttp };
-  const char* name;
-  Kind kind;
-  Where where = Where::kBoth;
-  // Where the value goes, by kind.
-  void (*set_integer)(CompletionFields& fields, std::int64_t value) = nullptr;
-  float* (*number)(CompletionFields& fields) = nullptr;
-  bool* (*flag)(CompletionFields& fields) = nullptr;
-  std::string* (*text)(CompletionFields& fields) = nullptr;
-  std::vector<TokenId>* (*ids)(CompletionFields& fields) = nullptr;
-};
-
-using Kind = Field::Kind;
-using Where = Field::Where;
-using F = CompletionFields&;
-
-// Integers beyond 32 bits are out of every range, and stay so.
-std::int32_t narrowed(std::int64_t value) {
-  return static_cast<std::int32_t>(std::clamp<std::int64_t>(value, std::numeric_limits<std::int32_t>::min(),
-                                                            std::numeric_limits<std::int32_t>::max()));
-}
-
-// Any 64 bits are a seed; over HTTP negative ones too, as clients send them.
-void set_seed(F fields, std::int64_t value) { fields.seed = static_cast<std::uint64_t>(value); }
-
-Field integer(const char* name, void (*set)(F, std::int64_t)) {
-  return {.name = name, .kind = Kind::kInteger, .set_integer = set};
-}
-Field number(const char* name, float* (*get)(F)) {
-  return {.name = name, .kind = Kind::kNumber, .number = get};
-}
-Field flag(const char* name, Where where, bool* (*get)(F)) {
-  return {.name = name, .kind = Kind::kBool, .where = where, .flag = get};
-}
-Field ids(const char* name, std::vector<TokenId>* (*get)(F)) {
-  return {.name = name, .kind = Kind::kIds, .ids = get};
-}
-Field http_text(const char* name, std::string* (*get)(F)) {
-  return {.name = name, .kind = Kind::kText, .where = Where::kHttp, .text = get};
-}
-
-const Field kFields[] = {
-    {.name = "id", .kind = Kind::kId, .where = Where::kBatch},
-    {.name = "prompt", .kind = Kind::kPrompt},
-    integer("max_tokens", [](F f, std::int64_t value) { f.request.max_tokens = value; }),
-    integer("min_tokens", [](F f, std::int64_t value) { f.request.min_tokens = value; }),
-    number("temperature", [](F f) { return &f.request.sampling.temperature; }),
-    integer("top_k", [](F f, std::int64_t value) { f.request.sampling.top_k = narrowed(value); }),
-    number("top_p", [](F f) { return &f.request.sampling.top_p; }),
-    number("min_p", [](F f) { return &f.request.sampling.min_p; }),
-    number("typical_p", [](F f) { return &f.request.sampling.typical_p; }),
-    number("repetition_penalty", [](F f) { return &f.request.sampling.repetition_penalty; }),
-    integer("repeat_last_n",
-            [](F f, std::int64_t value) { f.request.sampling.repeat_last_n = narrowed(value); }),
-    number("presence_penalty", [](F f) { return &f.request.sampling.presence_penalty; }),
-    number("frequency_penalty", [](F f) { return &f.request.sampling.frequency_penalty; }),
-    {.name = "logit_bias", .kind = Kind::kBiases},
-    ids("banned_tokens", [](F f) { return &f.request.sampling.banned; }),
-    ids("allowed_tokens", [](F f) { return &f.request.sampling.allowed; }),
-    integer("seed", set_seed),
-    {.name = "stop", .kind = Kind::kTexts},
-    ids("stop_token_ids", [](F f) { return &f.request.stop_ids; }),
-    flag("ignore_eos", Where::kBoth, [](F f) { return &f.ignore_eos; }),
-    integer("n", [](F f, std::int64_t value) { f.request.num_choices = value; }),
-    integer("best_of", [](F f, std::int64_t value) { f.request.best_of = value; }),
-    integer("logprobs", [](F f, std::int64_t value) { f.request.top_log_probs = value; }),
-    flag("echo", Where::kBoth, [](F f) { return &f.echo; }),
-    http_text("model", [](F f) { return &f.model; }),
-    http_text("suffix", [](F f) { return &f.suffix; }),
-    flag("stream", Where::kHttp, [](F f) { return &f.stream; }),
-    {.name = "stream_options", .kind = Kind::kStreamOptions, .where = Where::kHttp},
-    flag("add_special_tokens", Where::kHttp, [](F f) { return &f.add_special_tokens; }),
-    flag("return_tokens_as_token_ids", Where::kHttp, [](F f) { return &f.tokens_as_ids; }),
-    {.name = "user", .kind = Kind::kAnything, .where = Where::kHttp},
-};
-
-bool is_in(const Field& field, FieldSet set) {
-  return field.where == Where::kBoth || (field.where == Where::kBatch) == (set == FieldSet::kBatch);
-}
-
-const char* wanted(const Field& field, FieldSet set) {
-  switch (field.kind) {
-    case Kind::kId:
-      return "a string or an integer";
-    case Kind::kPrompt:
-      return set == FieldSet::kBatch ? "a string or an array of token ids"
-                                     : "a string, an array of token ids, or an array of either";
-    case Kind::kInteger:
-      return "an integer";
-    case Kind::kNumber:
-      return "a number";
-    case Kind::kBool:
-      return "true or false";
-    case Kind::kText:
-      return "a string";
-    case Kind::kIds:
-      return "an array of token ids";
-    case Kind::kTexts:
-      return "a string or an array of strings";
-    case Kind::kBiases:
-      return "an object of token ids and numbers, such as {\"42\": -1.5}";
-    case Kind::kStreamOptions:
-      return "an object such as {\"include_usage\": true}";
-    case Kind::kAnything:
-      break;
-  }
-  return "";
-}
 
 std::optional<std::int64_t> integer_of(const JsonScalar& value) {
   if (const auto* negative = std::get_if<std::int64_t>(&value)) return *negative;
@@ -199,6 +80,8 @@ class FieldListener : public weights::JsonListener {
   FieldListener(const FieldRules& rules, CompletionFields& fields) : rules_(rules), fields_(fields) {}
 
   void begin_object() override {
+    if (messages_.is_open()) return messages_.begin_object();
+    if (is_one_way() && field_->words.empty()) refuse_way();
     if (depth_ == 1 && field_ != nullptr &&
         (field_->kind == Kind::kBiases || field_->kind == Kind::kStreamOptions)) {
       return open(field_->kind, "an object");
@@ -206,6 +89,9 @@ class FieldListener : public weights::JsonListener {
     open(Kind::kAnything, "an object");
   }
   void begin_array() override {
+    if (messages_.is_open() || (depth_ == 1 && field_ != nullptr && field_->kind == Kind::kMessages)) {
+      return messages_.begin_array();
+    }
     if (depth_ == 0) note("", "wanted a JSON object, found an array");
     if (depth_ == 2 && wanted_container_ && field_->kind == Kind::kPrompt) return open_prompt_ids();
     const bool takes_array =
@@ -214,6 +100,11 @@ class FieldListener : public weights::JsonListener {
     open(takes_array ? field_->kind : Kind::kAnything, "an array");
   }
   void end() override {
+    if (messages_.is_open()) {
+      messages_.end();
+      if (!messages_.is_open()) take_messages();
+      return;
+    }
     if (--depth_ == 1) {
       if (wanted_container_ && field_->kind == Kind::kPrompt) check_prompts();
       wanted_container_ = false;
@@ -224,16 +115,21 @@ class FieldListener : public weights::JsonListener {
     }
   }
   void key(std::string name) override {
+    if (messages_.is_open()) return messages_.key(std::move(name));
     if (depth_ == 2) inner_key_ = std::move(name);
     if (depth_ != 1) return;
-    field_ = std::ranges::find_if(
-        kFields, [&](const Field& field) { return field.name == name && is_in(field, rules_.set); });
-    if (field_ != std::end(kFields)) return;
     field_ = nullptr;
+    has_flat_ids_ = false;
+    for (const Field& field : all_fields()) {
+      if (field.name == name && field.is_in(rules_.set)) field_ = &field;
+    }
+    if (field_ != nullptr) return;
     constexpr std::size_t kMaxListed = 64;
     if (fields_.unknown.size() < kMaxListed) fields_.unknown.push_back(std::move(name));
   }
   void scalar(JsonScalar value) override {
+    if (messages_.is_open()) return messages_.scalar(std::move(value));
+    if (is_one_way()) return take_way(value);
     try {
       if (depth_ == 0) throw RequestError("", "wanted a JSON object, found " + described(value));
       if (depth_ == 1 && field_ != nullptr) take(std::move(value));
@@ -250,7 +146,7 @@ class FieldListener : public weights::JsonListener {
   // The depth grows; what does not fit the field is noted.
   void open(Kind kind, const char* found) {
     const int depth = depth_++;
-    if (depth == 0 || field_ == nullptr || field_->kind == Kind::kAnything) return;
+    if (depth == 0 || field_ == nullptr || field_->kind == Kind::kAnything || is_one_way()) return;
     if (depth > 1 && !(depth == 2 && wanted_container_)) return;
     const bool fits = depth == 1 && field_->kind == kind;
     if (!fits) {
@@ -282,6 +178,33 @@ class FieldListener : public weights::JsonListener {
 
   void note(const std::string& field, const std::string& sentence) {
     if (!fault_) fault_ = RequestError(field, field.empty() ? sentence : field + ": " + sentence);
+  }
+
+  // Of what is not done here: anything in it, at any depth, that is not one of the words.
+  bool is_one_way() const { return depth_ > 0 && field_ != nullptr && field_->kind == Kind::kOneWay; }
+  void take_way(const JsonScalar& value) {
+    if (std::holds_alternative<std::nullptr_t>(value)) return;
+    const auto* const text = std::get_if<std::string>(&value);
+    const auto is_text = [&](const char* word) { return text != nullptr && *text == word; };
+    if (!std::ranges::any_of(field_->words, is_text)) refuse_way();
+  }
+  void refuse_way() {
+    if (fields_.unsupported) return;
+    fields_.unsupported = {
+        field_->name, fmt::format("{}: {}; leave it out", field_->name,
+                                  field_->words.empty() ? "this model writes text alone, calls nothing"
+                                                        : fmt::format("wanted {}, for this model writes "
+                                                                      "text alone",
+                                                                      fmt::join(field_->words, " or ")))};
+  }
+
+  void take_messages() {
+    fields_.messages = messages_.take();
+    if (fields_.messages.empty()) note("messages", "wanted at least one message, found an empty array");
+    if (messages_.fault() && !fault_) fault_ = RequestError("messages", *messages_.fault());
+    if (messages_.unsupported() && !fields_.unsupported) {
+      fields_.unsupported = {"messages", *messages_.unsupported()};
+    }
   }
 
   [[noreturn]] void refuse(const JsonScalar& value) const {
@@ -317,7 +240,9 @@ class FieldListener : public weights::JsonListener {
         fields_.request.stop_strings = {std::get<std::string>(std::move(value))};
         return;
       case Kind::kAnything:
+      case Kind::kOneWay:
         return;
+      case Kind::kMessages:
       case Kind::kIds:
       case Kind::kBiases:
       case Kind::kStreamOptions:
@@ -326,9 +251,9 @@ class FieldListener : public weights::JsonListener {
   }
 
   void take_integer(const JsonScalar& value) {
-    const bool is_seed = field_->set_integer == &set_seed;
+    const bool is_seed = field_->is_seed();
     const auto* large = std::get_if<std::uint64_t>(&value);
-    if (is_seed && large != nullptr && rules_.set == FieldSet::kHttp) {
+    if (is_seed && large != nullptr && rules_.set != FieldSet::kBatch) {
       fields_.seed = *large;
       return;
     }
@@ -375,6 +300,11 @@ class FieldListener : public weights::JsonListener {
     return static_cast<TokenId>(*id);
   }
 
+  std::vector<Prompt>& prompts() { return *field_->prompts(fields_); }
+  [[noreturn]] void fault_of_prompts(const std::string& sentence) const {
+    throw RequestError(field_->name, fmt::format("{}: {}", field_->name, sentence));
+  }
+
   // An array of ids is one prompt, of strings or of arrays many.
   void take_prompt_element(JsonScalar value) {
     if (auto* text = std::get_if<std::string>(&value)) {
@@ -382,35 +312,34 @@ class FieldListener : public weights::JsonListener {
       return add_prompt(std::move(*text));
     }
     if (!prompt_ids_open_ && !has_flat_ids_) {
-      if (!fields_.prompts.empty()) refuse(value);
+      if (!prompts().empty()) refuse(value);
       add_prompt(std::vector<TokenId>());
       has_flat_ids_ = true;
     }
-    auto& ids = std::get<std::vector<TokenId>>(fields_.prompts.back());
+    auto& ids = std::get<std::vector<TokenId>>(prompts().back());
     ids.push_back(token_id(value, ids.size()));
   }
 
   void add_prompt(Prompt prompt) {
     if (has_flat_ids_) {
-      throw RequestError("prompt", "prompt: wanted token ids alone, or arrays alone, found both");
+      fault_of_prompts("wanted token ids alone, or arrays alone, found both");
     }
-    if (fields_.prompts.size() == rules_.max_prompts) {
-      throw RequestError("prompt",
-                         fmt::format("prompt: wanted at most {} prompts, found more", rules_.max_prompts));
+    if (prompts().size() == rules_.max_prompts) {
+      fault_of_prompts(fmt::format("wanted at most {}, found more", rules_.max_prompts));
     }
-    if (!fields_.prompts.empty() && fields_.prompts.back().index() != prompt.index()) {
-      throw RequestError("prompt", "prompt: wanted strings alone, or arrays alone, found both");
+    if (!prompts().empty() && prompts().back().index() != prompt.index()) {
+      fault_of_prompts("wanted strings alone, or arrays alone, found both");
     }
-    fields_.prompts.push_back(std::move(prompt));
+    prompts().push_back(std::move(prompt));
   }
 
   void check_prompts() {
-    if (fields_.prompts.empty()) note("prompt", "wanted at least one prompt, found an empty array");
+    if (prompts().empty()) note(field_->name, "wanted at least one, found an empty array");
   }
   void check_last_prompt() {
-    if (!std::get<std::vector<TokenId>>(fields_.prompts.back()).empty()) return;
-    note("prompt", fmt::format("wanted at least one token id, found an empty array (prompt {})",
-                               fields_.prompts.size() - 1));
+    if (!std::get<std::vector<TokenId>>(prompts().back()).empty()) return;
+    note(field_->name,
+         fmt::format("wanted at least one token id, found an empty array (number {})", prompts().size() - 1));
   }
 
   void take_stop(JsonScalar value) {
@@ -458,18 +387,11 @@ class FieldListener : public weights::JsonListener {
   bool prompt_ids_open_ = false;   // an array within the array of prompts
   bool has_flat_ids_ = false;      // the array of prompts turned out to be one prompt's ids
   std::string inner_key_;
+  ChatMessagesReader messages_;  // told what stands in the field of that name
   std::optional<RequestError> fault_;
 };
 
 }  // namespace
-
-std::vector<std::string> completion_field_names(FieldSet set) {
-  std::vector<std::string> names;
-  for (const Field& field : kFields) {
-    if (is_in(field, set)) names.emplace_back(field.name);
-  }
-  return names;
-}
 
 void read_completion_fields(std::string_view json, std::string_view place, const FieldRules& rules,
                             CompletionFields& fields) {

@@ -13,10 +13,16 @@
 #include <vector>
 
 #include "engine/request.h"
+#include "tokenizer/chat_template.h"
 
 namespace ttt::server {
 
-enum class FieldSet : std::uint8_t { kBatch, kHttp };
+enum class FieldSet : std::uint8_t {
+  kBatch,       // a line of `ttt run --batch`
+  kCompletion,  // POST /v1/completions
+  kChat,        // POST /v1/chat/completions
+  kScore,       // POST /v1/score
+};
 
 using Prompt = std::variant<std::string, std::vector<TokenId>>;
 // Given back as it came; null: there is none.
@@ -41,10 +47,23 @@ struct CompletionFields {
   bool add_special_tokens = true;
   bool tokens_as_ids = false;        // return_tokens_as_token_ids
   std::vector<std::string> unknown;  // names of fields that were skipped
+
+  std::vector<Prompt> completions;  // to be scored; as `prompts`
+
+  // Of a chat.
+  std::vector<tokenizer::ChatMessage> messages;  // empty: none were named, or null
+  std::optional<std::int64_t> max_completion_tokens;
+  bool log_probs = false;
+  std::optional<std::int64_t> top_log_probs;
+  struct Unsupported {
+    std::string field;
+    std::string sentence;
+  };
+  std::optional<Unsupported> unsupported;  // the first thing asked for that is sound, but not done here
 };
 
 struct FieldRules {
-  FieldSet set = FieldSet::kHttp;
+  FieldSet set = FieldSet::kCompletion;
   std::size_t vocab_size = 0;  // token ids lie below
   std::size_t max_string_bytes = 0;
   std::size_t max_prompts = 1;

@@ -5,6 +5,7 @@
 #include <fmt/ranges.h>
 
 #include <algorithm>
+#include <iterator>
 #include <utility>
 
 #include "engine/request_error.h"
@@ -14,20 +15,59 @@
 namespace ttt::server {
 namespace {
 
+// An answer in a chat ends by itself or here, as there is no context window that would end it.
+constexpr std::int64_t kChatTokens = 1024;
+
 // OpenAI's defaults, where they differ from the engine's.
-CompletionFields default_fields() {
+CompletionFields default_fields(AnswerShape shape) {
   CompletionFields fields;
-  fields.request.max_tokens = 16;
+  fields.request.max_tokens = shape == AnswerShape::kChat ? kChatTokens : 16;
   fields.request.sampling.temperature = 1.0F;
   return fields;
+}
+
+FieldSet field_set(AnswerShape shape) {
+  switch (shape) {
+    case AnswerShape::kText:
+      return FieldSet::kCompletion;
+    case AnswerShape::kChat:
+      return FieldSet::kChat;
+    case AnswerShape::kScore:
+      return FieldSet::kScore;
+  }
+  return FieldSet::kCompletion;
 }
 
 ApiError invalid(const std::string& param, const std::string& message) {
   return ApiError(400, "invalid_value", message, param);
 }
 
+// Chat has other words for two things.
+void settle_chat_fields(CompletionFields& fields, const RequestLimits& limits) {
+  if (fields.max_completion_tokens) {
+    if (*fields.max_completion_tokens < 0) {
+      throw invalid("max_completion_tokens",
+                    fmt::format("max_completion_tokens: wanted an integer of at least 0, found {}",
+                                *fields.max_completion_tokens));
+    }
+    fields.request.max_tokens = *fields.max_completion_tokens;
+  }
+  if (fields.top_log_probs && !fields.log_probs) {
+    throw invalid("top_logprobs", "top_logprobs: allowed only where logprobs is true");
+  }
+  const std::int64_t top = fields.top_log_probs.value_or(0);
+  if (top < 0 || top > limits.max_logprobs) {
+    throw invalid("top_logprobs",
+                  fmt::format("top_logprobs: wanted 0 to {}, found {}", limits.max_logprobs, top));
+  }
+  if (fields.log_probs) fields.request.top_log_probs = top;
+}
+
 // What can be said without knowing the engine.
-void check_fields(const CompletionFields& fields, const RequestLimits& limits) {
+void check_fields(const CompletionFields& fields, AnswerShape shape, const RequestLimits& limits) {
+  if (fields.unsupported) {
+    throw ApiError(400, "unsupported_parameter", fields.unsupported->sentence, fields.unsupported->field);
+  }
   if (!fields.suffix.empty()) {
     throw ApiError(400, "unsupported_parameter",
                    "suffix: this model reads forward only and cannot fill in; leave suffix out", "suffix");
@@ -55,17 +95,17 @@ void check_fields(const CompletionFields& fields, const RequestLimits& limits) {
   if (limits.strict_fields && !fields.unknown.empty()) {
     throw ApiError(400, "unknown_parameter",
                    fmt::format("there is no such field; there are {}",
-                               fmt::join(completion_field_names(FieldSet::kHttp), ", ")),
+                               fmt::join(completion_field_names(field_set(shape)), ", ")),
                    fields.unknown.front());
   }
 }
 
-void check_prompt_length(const std::vector<TokenId>& prompt, const RequestLimits& limits) {
-  if (limits.max_prompt_tokens == 0 || std::cmp_less_equal(prompt.size(), limits.max_prompt_tokens)) return;
+void check_prompt_length(std::size_t size, const char* field, const RequestLimits& limits) {
+  if (limits.max_prompt_tokens == 0 || std::cmp_less_equal(size, limits.max_prompt_tokens)) return;
   throw ApiError(400, "context_length_exceeded",
-                 fmt::format("prompt: this server takes at most {} tokens, found {}; shorten the prompt",
-                             limits.max_prompt_tokens, prompt.size()),
-                 "prompt");
+                 fmt::format("{}: this server takes at most {} tokens, found {}; shorten the prompt", field,
+                             limits.max_prompt_tokens, size),
+                 field);
 }
 
 // A short body can ask for an answer of any size: with echo, with many choices, with many prompts.
@@ -79,7 +119,8 @@ void check_answer_size(const CompletionFields& fields, const std::vector<Generat
     if (!request.top_log_probs) continue;
     double tokens = request.prompt_log_probs ? size : 0.0;
     if (!fields.stream) tokens += static_cast<double>(request.max_tokens);
-    log_probs += tokens * sequences * (static_cast<double>(*request.top_log_probs) + 1.0);
+    const auto given = static_cast<double>(num_given_tokens(request)) - size;
+    log_probs += (tokens * sequences + given) * (static_cast<double>(*request.top_log_probs) + 1.0);
   }
   if (log_probs > limits.max_answer_logprobs) {
     throw invalid("logprobs",
@@ -117,7 +158,7 @@ void check_lists(const CompletionFields& fields, const ServedModel& model) {
 GenerationRequest request_of(const CompletionFields& fields, std::vector<TokenId> prompt, std::size_t index,
                              std::uint64_t seed, const ServedModel& model, const RequestLimits& limits) {
   GenerationRequest request = fields.request;
-  check_prompt_length(prompt, limits);
+  check_prompt_length(prompt.size(), fields.messages.empty() ? "prompt" : "messages", limits);
   request.prompt = std::move(prompt);
   request.sampling.seed = seed;
   request.sampling.prompt_index = static_cast<std::uint32_t>(index);
@@ -128,6 +169,123 @@ GenerationRequest request_of(const CompletionFields& fields, std::vector<TokenId
     request.max_tokens = std::min(request.max_tokens, limits.max_output_tokens);
   if (fields.ignore_eos && request.eos_id) request.sampling.banned.push_back(*request.eos_id);
   return request;
+}
+
+CompletionFields read_fields(std::string_view body, AnswerShape shape, const ServedModel& model,
+                             const RequestLimits& limits) {
+  const FieldRules rules{.set = field_set(shape),
+                         .vocab_size = model.config.vocab_size,
+                         .max_string_bytes = body.size(),
+                         .max_prompts = limits.max_prompts};
+  CompletionFields fields = default_fields(shape);
+  try {
+    read_completion_fields(body, "the body", rules, fields);
+  } catch (const RequestError& error) {
+    if (error.parameter.empty()) throw ApiError(400, "invalid_json", error.what());
+    throw ApiError(400, "invalid_type", error.what(), error.parameter);
+  }
+  check_model_name(model, fields.model);
+  if (shape == AnswerShape::kChat) settle_chat_fields(fields, limits);
+  check_fields(fields, shape, limits);
+  check_lists(fields, model);
+  return fields;
+}
+
+// The conversation as ids; what ends an answer is added to the request's own.
+std::vector<TokenId> encode_messages(CompletionFields& fields, const ServedModel& model) {
+  if (model.tokenizer == nullptr || !model.chat_template) {
+    throw ApiError(400, "no_chat_template",
+                   "this model has no chat template that is known here, so it was not taught to chat; start "
+                   "the server with --chat-template (plain, chatml or llama2), or use /v1/completions");
+  }
+  if (fields.messages.empty()) {
+    throw ApiError(400, "missing_required_parameter", "messages: missing; give an array of messages",
+                   "messages");
+  }
+  try {
+    tokenizer::ChatPrompt prompt =
+        tokenizer::encode_chat(*model.tokenizer, *model.chat_template, fields.messages,
+                               fields.add_special_tokens ? model.bos_id : std::nullopt, model.eos_id);
+    GenerationRequest& request = fields.request;
+    std::ranges::move(prompt.stop_strings, std::back_inserter(request.stop_strings));
+    std::ranges::copy(prompt.stop_ids, std::back_inserter(request.stop_ids));
+    return std::move(prompt.ids);
+  } catch (const tokenizer::TokenizerError& error) {
+    throw invalid("messages", error.what());
+  }
+}
+
+// Behind the prompt: no begin-of-text token, no space in front of the first word.
+std::vector<TokenId> encode_scored(const ServedModel& model, Prompt completion) {
+  if (auto* const ids = std::get_if<std::vector<TokenId>>(&completion)) return std::move(*ids);
+  if (model.tokenizer == nullptr) {
+    throw invalid("completions", "completions: this model has no tokenizer; give arrays of token ids");
+  }
+  try {
+    std::vector<TokenId> ids = model.tokenizer->encode_continuation(std::get<std::string>(completion));
+    if (ids.empty()) throw invalid("completions", "completions: wanted a text in each, found an empty one");
+    return ids;
+  } catch (const tokenizer::TokenizerError& error) {
+    throw invalid("completions", fmt::format("completions: {}", error.what()));
+  }
+}
+
+std::vector<TokenId> encode_prompt(const ServedModel& model, Prompt prompt, bool bos) {
+  if (auto* const ids = std::get_if<std::vector<TokenId>>(&prompt)) return std::move(*ids);
+  return encode_prompt(model, std::get<std::string>(prompt), bos);
+}
+
+// As many completions as run at once read the prompt together.
+std::vector<GenerationRequest> score_groups(CompletionFields& fields,
+                                            std::vector<std::vector<TokenId>> prompts,
+                                            const ServedModel& model, const RequestLimits& limits) {
+  if (prompts.size() != 1) {
+    throw invalid("prompt",
+                  fmt::format("prompt: wanted one, found {}; score each by itself", prompts.size()));
+  }
+  if (fields.completions.empty()) {
+    throw ApiError(400, "missing_required_parameter",
+                   "completions: missing; give a text, token ids, or several of either", "completions");
+  }
+  fields.request.max_tokens = 0;
+  fields.request.top_log_probs = 1;
+  constexpr std::size_t kMostAtOnce = 16;
+  const std::size_t at_once = std::min(kMostAtOnce, model.slots);
+  const std::size_t num_groups = (fields.completions.size() + at_once - 1) / at_once;
+  const double tokens = static_cast<double>(num_groups) * static_cast<double>(prompts[0].size());
+  if (tokens > limits.max_score_tokens) {
+    throw invalid(
+        "completions",
+        fmt::format("completions: the prompt would be read {} times, which is {:.0f} tokens; wanted at "
+                    "most {:.0f}; send fewer at a time",
+                    num_groups, tokens, limits.max_score_tokens));
+  }
+  std::vector<GenerationRequest> groups;
+  for (Prompt& completion : fields.completions) {
+    if (groups.empty() || groups.back().continuations.size() == at_once) {
+      groups.push_back(request_of(fields, prompts[0], groups.size(), 0, model, limits));
+    }
+    std::vector<std::vector<TokenId>>& group = groups.back().continuations;
+    group.push_back(encode_scored(model, std::move(completion)));
+    check_prompt_length(prompts[0].size() + group.back().size(), "completions", limits);
+    groups.back().num_choices = static_cast<std::int64_t>(group.size());
+  }
+  return groups;
+}
+
+CompletionRequest common_of(CompletionFields& fields, AnswerShape shape, const ServedModel& model,
+                            std::uint64_t random_seed) {
+  CompletionRequest result;
+  result.shape = shape;
+  result.model = fields.model.empty() ? model.names.front() : std::move(fields.model);
+  result.seed = fields.seed.value_or(random_seed);
+  result.echo = fields.echo;
+  result.stream = fields.stream;
+  result.include_usage = fields.include_usage;
+  result.continuous_usage = fields.continuous_usage;
+  result.tokens_as_ids = fields.tokens_as_ids;
+  result.ignored = std::move(fields.unknown);
+  return result;
 }
 
 }  // namespace
@@ -157,40 +315,41 @@ std::vector<TokenId> encode_prompt(const ServedModel& model, const std::string& 
   return ids;
 }
 
-CompletionRequest parse_completion(std::string_view body, const ServedModel& model,
-                                   const RequestLimits& limits, std::uint64_t random_seed) {
-  const FieldRules rules{.set = FieldSet::kHttp,
-                         .vocab_size = model.config.vocab_size,
-                         .max_string_bytes = body.size(),
-                         .max_prompts = limits.max_prompts};
-  CompletionFields fields = default_fields();
-  try {
-    read_completion_fields(body, "the body", rules, fields);
-  } catch (const RequestError& error) {
-    if (error.parameter.empty()) throw ApiError(400, "invalid_json", error.what());
-    throw ApiError(400, "invalid_type", error.what(), error.parameter);
+std::size_t CompletionRequest::num_given_tokens() const {
+  std::size_t count = 0;
+  for (const GenerationRequest& request : prompts) {
+    count += ttt::num_given_tokens(request);
+    if (shape == AnswerShape::kScore && &request != &prompts.front()) count -= request.prompt.size();
   }
-  check_model_name(model, fields.model);
-  check_fields(fields, limits);
-  check_lists(fields, model);
-  if (fields.prompts.empty()) fields.prompts.emplace_back(std::string());
+  return count;
+}
 
-  CompletionRequest result;
-  result.model = fields.model.empty() ? model.names.front() : std::move(fields.model);
-  result.seed = fields.seed.value_or(random_seed);
-  result.echo = fields.echo;
-  result.stream = fields.stream;
-  result.include_usage = fields.include_usage;
-  result.continuous_usage = fields.continuous_usage;
-  result.tokens_as_ids = fields.tokens_as_ids;
-  result.ignored = std::move(fields.unknown);
-  for (std::size_t i = 0; i < fields.prompts.size(); ++i) {
-    Prompt& prompt = fields.prompts[i];
-    auto* const ids = std::get_if<std::vector<TokenId>>(&prompt);
-    std::vector<TokenId> encoded =
-        ids != nullptr ? std::move(*ids)
-                       : encode_prompt(model, std::get<std::string>(prompt), fields.add_special_tokens);
-    result.prompts.push_back(request_of(fields, std::move(encoded), i, result.seed, model, limits));
+CompletionRequest parse_completion(std::string_view body, AnswerShape shape, const ServedModel& model,
+                                   const RequestLimits& limits, std::uint64_t random_seed) {
+  CompletionFields fields = read_fields(body, shape, model, limits);
+  std::vector<std::vector<TokenId>> prompts;
+  if (shape == AnswerShape::kChat) {
+    prompts.push_back(encode_messages(fields, model));
+  } else {
+    if (fields.prompts.empty()) fields.prompts.emplace_back(std::string());
+    for (Prompt& prompt : fields.prompts) {
+      prompts.push_back(encode_prompt(model, std::move(prompt), fields.add_special_tokens));
+    }
+  }
+  CompletionRequest result = common_of(fields, shape, model, random_seed);
+  if (shape == AnswerShape::kScore) {
+    result.prompts = score_groups(fields, std::move(prompts), model, limits);
+  } else {
+    for (std::size_t i = 0; i < prompts.size(); ++i) {
+      result.prompts.push_back(request_of(fields, std::move(prompts[i]), i, result.seed, model, limits));
+    }
+  }
+  for (const GenerationRequest& request : result.prompts) {
+    try {
+      check_request(request, model.config.vocab_size);
+    } catch (const RequestError& error) {
+      throw invalid(error.parameter, error.what());
+    }
   }
   check_answer_size(fields, result.prompts, limits);
   return result;

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// POST /v1/completions: from a body to requests for the engine, with the API's defaults and rules.
+// POST /v1/completions, /v1/chat/completions and /v1/score: from a body to requests for the engine, with the
+// API's defaults and rules.
 #pragma once
 
 #include <cstddef>
@@ -9,6 +10,7 @@
 #include <vector>
 
 #include "engine/request.h"
+#include "server/answers.h"
 #include "server/served_model.h"
 
 namespace ttt::server {
@@ -21,6 +23,7 @@ struct RequestLimits {
   // Of all tokens of an answer together, those that a stream has sent not counted: each takes some 100 bytes.
   double max_answer_logprobs = 4e6;
   double max_echoed_tokens = 32e6;  // of all prompts and choices of an answer together
+  double max_score_tokens = 16e6;   // of a score's prompt, as often as it is read
   std::size_t max_stop = 16;
   std::size_t max_prompts = 128;
   std::chrono::milliseconds time_limit{0};  // of each request, waiting included; 0: none
@@ -28,9 +31,10 @@ struct RequestLimits {
 };
 
 struct CompletionRequest {
-  std::vector<GenerationRequest> prompts;  // one for each, in order
+  std::vector<GenerationRequest> prompts;  // one for each, in order; of a score groups of completions
   std::string model;                       // as the answer names it
-  std::uint64_t seed = 0;                  // the one used
+  AnswerShape shape = AnswerShape::kText;
+  std::uint64_t seed = 0;  // the one used
   bool echo = false;
   bool stream = false;
   bool include_usage = false;
@@ -38,12 +42,14 @@ struct CompletionRequest {
   bool tokens_as_ids = false;
   std::vector<std::string> ignored;  // fields without effect
 
+  // Of each prompt; the last group of a score may have fewer.
   std::size_t num_choices() const { return static_cast<std::size_t>(prompts.front().num_choices); }
+  std::size_t num_given_tokens() const;  // the prompt of a score counted once
 };
 
-// Throws ApiError. What Engine::submit checks is not checked here. `random_seed` is used where the body names
-// no seed.
-CompletionRequest parse_completion(std::string_view body, const ServedModel& model,
+// Throws ApiError. What depends on the engine's slots and queue is not checked here. `random_seed` is used
+// where the body names no seed.
+CompletionRequest parse_completion(std::string_view body, AnswerShape shape, const ServedModel& model,
                                    const RequestLimits& limits, std::uint64_t random_seed);
 
 // An ApiError of status 404 that lists the names, unless `name` is one of them.

@@ -68,8 +68,10 @@ class HttpHandler {
   virtual std::optional<HttpResponse> answer_head(const HttpRequest& head) = 0;
   // Called with the whole request, from a worker thread: may take its time. What it throws becomes a 500.
   virtual void handle(HttpRequest request, std::shared_ptr<HttpExchange> exchange) = 0;
-  // The answer to what is no sound request, or is too large or slow. Must return soon.
-  virtual HttpResponse refuse(unsigned status, std::string_view code, std::string_view message) = 0;
+  // The answer to what is no sound request, or is too large or slow; of its head what was read. Must return
+  // soon.
+  virtual HttpResponse refuse(const HttpRequest& head, unsigned status, std::string_view code,
+                              std::string_view message) = 0;
   // For logs and counts; after every answer, whole or broken off. `status` is 499 where the client went away.
   virtual void answered(const HttpRequest& request, unsigned status, std::chrono::nanoseconds took) = 0;
 };

@@ -198,8 +198,9 @@ class Connection : public std::enable_shared_from_this<Connection> {
     if (!error) co_return true;
     const Refusal refusal = refusal_of(error, "this is no sound HTTP/1.1 request");
     if (refusal.status == kClientGone) co_return false;
-    HttpRequest unread;
-    unread.method = unread.path = "-";
+    HttpRequest unread = request_of(parser);  // as far as it came
+    if (unread.method.empty()) unread.method = "-";
+    if (unread.path.empty()) unread.path = "-";
     started_ = Clock::now();
     co_await refuse(unread, refusal);
     co_return false;
@@ -286,14 +287,14 @@ class Connection : public std::enable_shared_from_this<Connection> {
     half_closed_ = probed_ = lost_ = false;
     HttpRequest head = request;  // for the log; the body goes to the handler
     head.body.clear();
-    asio::post(
-        shared_.workers, [&handler = shared_.handler, exchange, request = std::move(request)]() mutable {
-          try {
-            handler.handle(std::move(request), exchange);
-          } catch (const std::exception&) {
-            exchange->respond(handler.refuse(500, "internal_error", "the server failed in this request"));
-          }
-        });
+    asio::post(shared_.workers, [&handler = shared_.handler, exchange, head,
+                                 request = std::move(request)]() mutable {
+      try {
+        handler.handle(std::move(request), exchange);
+      } catch (const std::exception&) {
+        exchange->respond(handler.refuse(head, 500, "internal_error", "the server failed in this request"));
+      }
+    });
     watching_ = true;
     asio::co_spawn(
         strand_, [self = shared_from_this()] { return self->watch(); }, asio::detached);
@@ -393,7 +394,7 @@ class Connection : public std::enable_shared_from_this<Connection> {
   }
 
   awaitable<void> refuse(const HttpRequest& request, const Refusal& refusal) {
-    HttpResponse response = shared_.handler.refuse(refusal.status, refusal.code, refusal.message);
+    HttpResponse response = shared_.handler.refuse(request, refusal.status, refusal.code, refusal.message);
     co_await send_early(request, response, true);
   }
 

@@ -8,8 +8,9 @@
 #include <prometheus/text_serializer.h>
 #include <unistd.h>
 
-#include <array>
 #include <cstdio>
+
+#include "server/routes.h"
 
 namespace ttt::server {
 namespace {
@@ -27,20 +28,10 @@ const Buckets kSeconds = {0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.
                           1,     2.5,    5,     10,   25,    50,   100, 250,  1000};
 const Buckets kTokens = {1, 4, 16, 64, 256, 1024, 4096, 16384, 65536, 262144, 1048576};
 
-// Routes that there are, so that strangers cannot make label values.
-constexpr std::array<std::string_view, 14> kRoutes = {
-    "/v1/completions", "/v1/models", "/tokenize",     "/detokenize", "/tokenizer_info", "/health",
-    "/health/live",    "/ping",      "/health/ready", "/metrics",    "/version",        "/v1/capacity",
-    "/v1/requests",    "/"};
-
+// Only what there is, so that strangers cannot make label values.
 std::string route_of(std::string_view path) {
-  for (const std::string_view route : kRoutes) {
-    if (path == route) return std::string(route);
-  }
-  for (const std::string_view prefix : {"/v1/models/", "/v1/requests/"}) {
-    if (path.starts_with(prefix)) return std::string(prefix) + "{id}";
-  }
-  return "other";
+  const Route* const route = find_route(path);
+  return route == nullptr ? "other" : route->pattern();
 }
 
 std::string method_of(std::string_view method) {

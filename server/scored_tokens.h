@@ -7,7 +7,6 @@
 #include <optional>
 #include <span>
 #include <string>
-#include <utility>
 #include <vector>
 
 #include "engine/session.h"
@@ -16,12 +15,23 @@
 
 namespace ttt::server {
 
-struct ScoredToken {
+struct TopToken {
   std::string text;
-  std::size_t offset = 0;  // in the answer's text, in code points
+  std::optional<std::string>
+      bytes;  // what it adds to the text; empty: a control piece, or an id without text
+  float log_prob = 0.0F;
+};
+
+struct ScoredToken {
+  TokenId id = 0;
+  std::string text = {};
+  std::optional<std::string> bytes = {};  // as in TopToken
+  std::size_t offset = 0;                 // in the answer's text, in code points
   std::optional<float> log_prob;
-  // The most probable tokens and the token itself, each text once, best first; empty where log_prob is.
-  std::vector<std::pair<std::string, float>> top;
+  // The most probable tokens, each text once, best first, and behind them the token itself if it is not among
+  // them; empty where log_prob is.
+  std::vector<TopToken> top;
+  std::size_t num_best = 0;  // of `top`, without what stands behind
 };
 
 // -infinity, which JSON has not, is written so.
@@ -41,7 +51,7 @@ class TokenScorer {
  private:
   void advance(TokenId id);
   bool has_text(TokenId id) const;
-  std::string name(TokenId id) const;
+  TopToken name(TokenId id, float log_prob) const;
 
   const tokenizer::Tokenizer* tokenizer_;
   bool as_ids_;

@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "engine/config.h"
+#include "tokenizer/chat_template.h"
 #include "tokenizer/tokenizer.h"
 
 namespace ttt::server {
@@ -19,6 +20,7 @@ struct ServedModel {
   const tokenizer::Tokenizer* tokenizer = nullptr;  // null: token ids only
   std::optional<tokenizer::TokenId> bos_id;         // put before texts; empty: the model asks for none
   std::optional<tokenizer::TokenId> eos_id;
+  std::optional<tokenizer::ChatTemplate> chat_template;  // empty: chats are refused
   std::uint64_t num_parameters = 0;
   std::string weights_type;  // "F32", of the matrices
   std::string weights_hash;

@@ -21,11 +21,11 @@ ApiError wrong_type(const std::string& field, const char* wanted) {
   return ApiError(400, "invalid_type", fmt::format("{}: wanted {}", field, wanted), field);
 }
 
-// The fields of one flat object; what they are is told to the two functions.
+// The fields of one flat object; what they are is told to the functions below.
 class FlatListener : public weights::JsonListener {
  public:
-  void begin_object() override { ++depth_; }
-  void begin_array() override { ++depth_; }
+  void begin_object() override { open(/*is_list=*/false); }
+  void begin_array() override { open(/*is_list=*/true); }
   void end() override { --depth_; }
   void key(std::string name) override {
     if (depth_ == 1) field_ = std::move(name);
@@ -39,8 +39,16 @@ class FlatListener : public weights::JsonListener {
  protected:
   virtual void take(const std::string& field, JsonScalar value) = 0;
   virtual void take_element(const std::string& /*field*/, const JsonScalar& /*value*/) {}
+  // An array or an object begins in the field; throws where that is not wanted. `is_list`: it is an array,
+  // and the field's own value.
+  virtual void enter(const std::string& field, bool is_list) = 0;
 
  private:
+  void open(bool is_list) {
+    if (depth_ == 0 && is_list) throw ApiError(400, "invalid_json", "wanted a JSON object");
+    if (depth_ > 0) enter(field_, is_list && depth_ == 1);
+    ++depth_;
+  }
   int depth_ = 0;
   std::string field_;
 };
@@ -62,6 +70,12 @@ class TokenizeListener : public FlatListener {
       request.with_texts = flag(field, value);
     }
   }
+  void enter(const std::string& field, bool /*is_list*/) override {
+    if (field == "prompt" || field == "content") throw wrong_type(field, "a string");
+    const bool is_flag = field == "add_special_tokens" || field == "add_special" ||
+                         field == "return_token_strs" || field == "with_pieces";
+    if (is_flag) throw wrong_type(field, "true or false");
+  }
   static bool flag(const std::string& field, const JsonScalar& value) {
     if (!std::holds_alternative<bool>(value)) throw wrong_type(field, "true or false");
     return std::get<bool>(value);
@@ -72,8 +86,14 @@ class DetokenizeListener : public FlatListener {
  public:
   explicit DetokenizeListener(std::size_t vocab_size) : vocab_size_(vocab_size) {}
   std::vector<tokenizer::TokenId> ids;
+  bool has_ids = false;
 
  private:
+  void enter(const std::string& field, bool is_list) override {
+    if (field != "tokens") return;
+    if (!is_list) throw wrong_type(field, "an array of token ids");
+    has_ids = true;
+  }
   void take(const std::string& field, JsonScalar /*value*/) override {
     if (field == "tokens") throw wrong_type(field, "an array of token ids");
   }
@@ -112,6 +132,10 @@ TokenizeRequest parse_tokenize(std::string_view body) {
 std::vector<tokenizer::TokenId> parse_detokenize(std::string_view body, std::size_t vocab_size) {
   DetokenizeListener listener(vocab_size);
   read(body, listener);
+  if (!listener.has_ids) {
+    throw ApiError(400, "missing_required_parameter", "tokens: missing; give an array of token ids",
+                   "tokens");
+  }
   return std::move(listener.ids);
 }
 

@@ -47,11 +47,25 @@ Tokenizer::~Tokenizer() = default;
 Tokenizer::Tokenizer(Tokenizer&&) noexcept = default;
 Tokenizer& Tokenizer::operator=(Tokenizer&&) noexcept = default;
 
+namespace {
+
+void check_size(std::string_view text) {
+  if (text.size() <= Tokenizer::kMaxTextBytes) return;
+  throw TokenizerError(fmt::format("the text has {} bytes, at most {} are supported; split it", text.size(),
+                                   Tokenizer::kMaxTextBytes));
+}
+
+}  // namespace
+
+std::vector<TokenId> Tokenizer::encode_continuation(std::string_view text) const {
+  check_size(text);
+  std::vector<TokenId> out;
+  impl_->append_stretch(text, /*at_text_begin=*/false, out);
+  return out;
+}
+
 std::vector<TokenId> Tokenizer::encode(std::string_view text, SpecialTokens special) const {
-  if (text.size() > kMaxTextBytes) {
-    throw TokenizerError(
-        fmt::format("the text has {} bytes, at most {} are supported; split it", text.size(), kMaxTextBytes));
-  }
+  check_size(text);
   std::vector<TokenId> out;
   std::size_t stretch = 0;  // where the current stretch of ordinary text begins
   for (std::size_t i = 0; special == SpecialTokens::kParse && i < text.size();) {

@@ -63,6 +63,8 @@ class Tokenizer {
   // memory are linear in the text. Throws TokenizerError for a text beyond kMaxTextBytes, and for a stretch
   // of it that cannot be divided (Segmenter::kMaxStretchBytes). Any thread.
   std::vector<TokenId> encode(std::string_view text, SpecialTokens special = SpecialTokens::kPlain) const;
+  // Of text that stands behind other ids: no space before the first word, and no special tokens.
+  std::vector<TokenId> encode_continuation(std::string_view text) const;
   static constexpr std::size_t kMaxTextBytes = std::size_t{64} << 20;
 
   // Whole text of a sequence, as SentencePiece decodes it (no space before the first word). Control pieces

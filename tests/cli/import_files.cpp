@@ -128,7 +128,7 @@ TEST_CASE("a folder with a tokenizer.json runs, and keeps its ids in the convert
   CHECK(text(output).out == text(source).out);
 }
 
-TEST_CASE("--tokenizer takes a tokenizer.json, and that of another .gguf file") {
+TEST_CASE("option --tokenizer takes a tokenizer.json, and that of another .gguf file") {
   const TemporaryFolder folder;
   const std::string source = json_model(folder / "source");
   const std::string with_json = folder / "json.gguf";

@@ -147,6 +147,33 @@ TEST_CASE("serve reads keys from a file, and refuses one without") {
   CHECK(client.read_answer().status == 401);
 }
 
+TEST_CASE("serve chats with the template that it is told, by name or from a file that is known") {
+  const Folder folder;
+  const std::string file = folder.path + "/template";
+  const std::string chat =
+      post("/v1/chat/completions", R"({"messages":[{"role":"user","content":"Hi"}],"max_tokens":2})");
+  const auto status_with = [&](const std::vector<std::string>& more) {
+    Child child(serve(folder, more));
+    REQUIRE(child.read_errors_until("serving"));
+    HttpClient client(folder.socket());
+    client.send(chat);
+    const unsigned status = client.read_answer().status;
+    child.signal(SIGTERM);
+    CHECK(child.wait().code == 0);
+    return status;
+  };
+  CHECK(status_with({}) == 400);  // the model has none of its own
+  CHECK(status_with({"--chat-template", "plain"}) == 200);
+  std::ofstream(file) << "chatml\n";
+  CHECK(status_with({"--chat-template", file}) == 200);
+  std::ofstream(file) << "{{ messages }}\n";
+  for (const std::string& unknown : {file, std::string("nonsense")}) {
+    const test::Outcome refused = run_program(serve(folder, {"--chat-template", unknown}));
+    CHECK(refused.code == 2);
+    CHECK(refused.err.find("llama2") != std::string::npos);
+  }
+}
+
 TEST_CASE("serve refuses an address that is taken and a socket's place that is a file") {
   const Folder folder;
   std::ofstream(folder.socket()) << "precious";

@@ -99,6 +99,25 @@ TEST_CASE("a full queue takes nothing and says so") {
   CHECK(engine.submit(request_of(100, 1)) != nullptr);
 }
 
+TEST_CASE("several requests are taken together or not at all") {
+  SimulatedBackend backend(1, 8);
+  std::atomic<bool> go = false, held = true;
+  backend.on_step = [&](std::span<const Segment>) {
+    if (!held.exchange(false)) return;
+    while (!go) std::this_thread::yield();
+  };
+  Engine engine(backend, SimulatedBackend::config(), nullptr, {.max_waiting = 4, .max_waiting_tokens = 100});
+  const auto running = engine.submit(request_of(1, 1));
+  while (held) std::this_thread::yield();  // it is in its step now
+  CHECK(engine.submit(std::vector(3, request_of(1, 1))).size() == 3);
+  CHECK(engine.submit(std::vector(2, request_of(1, 1))).empty());
+  CHECK(engine.load().waiting == 3);
+  CHECK(engine.submit(std::vector(1, request_of(1, 1))).size() == 1);
+  CHECK_THROWS_AS(engine.submit(std::vector(5, request_of(1, 1))), RequestError);
+  CHECK_THROWS_AS(engine.submit(std::vector(2, request_of(51, 1))), RequestError);
+  go = true;
+}
+
 TEST_CASE("a stream wakes its reader after every event and never after the callback was taken away") {
   SimulatedBackend backend(2, 64);
   Engine engine(backend, SimulatedBackend::config(), nullptr);

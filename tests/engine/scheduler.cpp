@@ -35,9 +35,9 @@ Outcome collect(TokenStream& stream, const GenerationRequest& request) {
   Outcome outcome;
   outcome.choices.resize(static_cast<std::size_t>(request.num_choices));
   while (auto event = stream.try_pop()) {
-    outcome.prompt_tokens.insert(outcome.prompt_tokens.end(), event->prompt_tokens.begin(),
-                                 event->prompt_tokens.end());
     Outcome::Choice& choice = outcome.choices.at(event->choice);
+    auto& given = request.continuations.empty() ? outcome.prompt_tokens : choice.tokens;
+    given.insert(given.end(), event->prompt_tokens.begin(), event->prompt_tokens.end());
     REQUIRE(choice.finish.reason == FinishReason::kRunning);  // nothing comes after the end
     choice.tokens.insert(choice.tokens.end(), event->tokens.begin(), event->tokens.end());
     if (event->finish) choice.finish = *event->finish;
@@ -86,9 +86,10 @@ Outcome alone(const GenerationRequest& request) {
       const Segment segment = session.next_segment(1);
       backend.submit({&segment, 1});
       SessionStep step = session.accept(backend.wait()[0]);
-      if (choice == 0) {
-        outcome.prompt_tokens.insert(outcome.prompt_tokens.end(), step.prompt_tokens.begin(),
-                                     step.prompt_tokens.end());
+      const bool has_own = !request.continuations.empty();
+      if (choice == 0 || has_own) {
+        auto& given = has_own ? out.tokens : outcome.prompt_tokens;
+        given.insert(given.end(), step.prompt_tokens.begin(), step.prompt_tokens.end());
       }
       if (step.token) out.tokens.push_back(*step.token);
     }
@@ -124,6 +125,14 @@ GenerationRequest random_request(test::Random& random, std::size_t num_slots) {
   if (random.below(3) == 0) {
     request.top_log_probs = static_cast<std::int64_t>(random.below(4));
     request.prompt_log_probs = random.below(2) == 0;
+  }
+  if (random.below(6) == 0) {
+    request.max_tokens = request.min_tokens = request.best_of = 0;
+    request.top_log_probs = 1;
+    request.prompt_log_probs = false;
+    for (std::int64_t i = 0; i < request.num_choices; ++i) {
+      request.continuations.push_back(random.tokens(random.between(1, 50), 50));
+    }
   }
   return request;
 }
@@ -277,6 +286,31 @@ TEST_CASE("the prompt of several choices is read once") {
   CHECK(tokens_read == 999 + 4);
 }
 
+TEST_CASE("given continuations are scored as parts of one text, their prompt is read once") {
+  World world(4, 64);
+  std::size_t tokens_read = 0;
+  world.backend.on_step = [&](std::span<const Segment> batch) {
+    for (const Segment& segment : batch) tokens_read += segment.num_tokens();
+  };
+  GenerationRequest request = simple_request(100, 0);
+  request.top_log_probs = 1;
+  request.num_choices = 3;
+  request.continuations = {{1}, {2, 3, 4}, std::vector<TokenId>(70, 5)};
+  const World::Submitted submitted = world.submit(request);
+  world.run();
+  CHECK(tokens_read == 99 + 3 + 1 + 3 + 70);
+  const Outcome outcome = submitted.outcome();
+  for (std::size_t i = 0; i < 3; ++i) {
+    GenerationRequest whole = simple_request(100, 0);
+    whole.top_log_probs = 1;
+    whole.prompt_log_probs = true;
+    whole.prompt.insert(whole.prompt.end(), request.continuations[i].begin(), request.continuations[i].end());
+    const std::vector<TokenInfo> all = alone(whole).prompt_tokens;
+    CHECK(outcome.choices[i].tokens == std::vector<TokenInfo>(all.begin() + 100, all.end()));
+    CHECK(outcome.choices[i].finish.reason == FinishReason::kLength);
+  }
+}
+
 TEST_CASE("a cancelled request takes part in no further step, and its slot is free at once") {
   World world(1, 64);
   const auto first = world.submit(simple_request(10, 1'000));
@@ -377,6 +411,13 @@ TEST_CASE("what can never run is refused with the parameter's name") {
   CHECK(parameter_refused([](R& r) { r.time_limit = milliseconds::max(); }) == "time_limit");
   CHECK(parameter_refused([](R& r) { r.prompt_log_probs = true; }) == "prompt_logprobs");
   CHECK(parameter_refused([](R& r) { r.time_limit = milliseconds(-1); }) == "time_limit");
+  const auto scored = [](R& r) { r.continuations = {{1}}, r.max_tokens = 0, r.top_log_probs = 1; };
+  CHECK(parameter_refused([&](R& r) { scored(r); }) == "");
+  CHECK(parameter_refused([&](R& r) { scored(r), r.continuations = {{}}; }) == "completions");
+  CHECK(parameter_refused([&](R& r) { scored(r), r.continuations = {{50}}; }) == "completions");
+  CHECK(parameter_refused([&](R& r) { scored(r), r.continuations.push_back({1}); }) == "completions");
+  CHECK(parameter_refused([&](R& r) { scored(r), r.max_tokens = 1; }) == "completions");
+  CHECK(parameter_refused([&](R& r) { scored(r), r.top_log_probs.reset(); }) == "completions");
 }
 
 TEST_CASE("a prompt that no queue could hold is refused, not told to come again") {

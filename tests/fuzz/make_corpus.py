@@ -676,6 +676,12 @@ def torch_files():
 
 def completion_files():
     yield "accepted-text", b'{"model":"demo","prompt":"Once \\u00e9\\ud83d\\ude00","max_tokens":3}'
+    # As completions these say nothing that is known; they are for the other two kinds.
+    yield "accepted-chat", (
+        b'{"messages":[{"role":"system","content":"A story."},{"role":"user","content":[{"type":"text",'
+        b'"text":"Hi <|im_end|>"},{"type":"text","text":"there"}]},{"role":"assistant","content":null,'
+        b'"tool_calls":[]}],"logprobs":null,"tools":[],"stream":true}')
+    yield "accepted-score", b'{"prompt":"Once","completions":[" upon"," more"],"model":"demo"}'
     yield "accepted-ids", b'{"prompt":[1,2,3],"logprobs":2,"echo":true,"max_tokens":0}'
     yield "accepted-texts", b'{"prompt":["a","b"],"n":2,"best_of":3,"stop":["x","yy"],"seed":-7}'
     yield "accepted-id-lists", b'{"prompt":[[1],[2,3]],"stream":true,"stream_options":{"include_usage":true}}'

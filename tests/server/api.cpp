@@ -41,10 +41,14 @@ TEST_CASE("texts and ids are turned into each other") {
       Json::parse(served.answer(post("/tokenize", R"({"prompt":"</s>","add_special_tokens":false})")).body);
   CHECK(eos["tokens"] == Json::array({*served.served.eos_id}));
   CHECK(Json::parse(served.answer(get("/tokenizer_info")).body)["eos_token"] == "</s>");
-  for (const char* body : {"{", "[]", "{}", R"({"prompt":1})"}) {
+  for (const char* body :
+       {"{", "[]", "{}", R"({"prompt":1})", R"({"prompt":["a"]})", R"({"prompt":{}})",
+        R"({"prompt":"a","add_special_tokens":[]})", R"({"prompt":"a","with_pieces":1})"}) {
     CHECK(served.answer(post("/tokenize", body)).status == 400);
   }
-  for (const char* body : {"{", "1", R"({"tokens":1})", R"({"tokens":[-1]})", R"({"tokens":[99999999]})"}) {
+  for (const char* body :
+       {"{", "1", "{}", R"({"tokens":null})", R"({"tokens":1})", R"({"tokens":[-1]})",
+        R"({"tokens":[99999999]})", R"({"tokens":[[1]]})", R"({"tokens":[{}]})", R"({"tokens":{"a":3}})"}) {
     CHECK(served.answer(post("/detokenize", body)).status == 400);
   }
 }
@@ -75,7 +79,7 @@ TEST_CASE("with keys set, every path but health needs one") {
   const Served served(options);
   const std::string good = "Authorization: Bearer second-key\r\n";
   for (const char* path : {"/v1/models", "/v1/models/demo", "/tokenizer_info", "/metrics", "/version",
-                           "/v1/capacity", "/v1/requests"}) {
+                           "/v1/capacity", "/v1/requests", "/openapi.json"}) {
     INFO(path);
     const Answer none = served.answer(get(path));
     CHECK(none.status == 401);
@@ -84,9 +88,12 @@ TEST_CASE("with keys set, every path but health needs one") {
     CHECK(served.answer(get(path, "Authorization: Bearer second-ke\r\n")).status == 401);
     CHECK(served.answer(get(path, "Authorization: Bearer \r\n")).status == 401);
     CHECK(served.answer(get(path, "Authorization: second-key\r\n")).status == 401);
+    CHECK(served.answer(get(path, "Authorization: bearer second-key\r\n")).status == 200);
+    CHECK(served.answer(get(path, "authorization: BEARER second-key\r\n")).status == 200);
     CHECK(served.answer(get(path, good)).status == 200);
   }
-  for (const char* path : {"/v1/completions", "/tokenize", "/detokenize"}) {
+  for (const char* path :
+       {"/v1/completions", "/v1/chat/completions", "/v1/score", "/tokenize", "/detokenize"}) {
     CHECK(served.answer(post(path, "{}")).status == 401);
   }
   for (const char* path : {"/health", "/health/live", "/health/ready", "/ping"}) {
@@ -136,6 +143,30 @@ TEST_CASE("web pages are kept away unless they are allowed") {
   const Answer rebound = open.answer("GET /v1/models HTTP/1.1\r\nHost: evil.example:8080\r\n\r\n");
   CHECK(rebound.status == 421);
   CHECK(open.answer("GET /v1/models HTTP/1.1\r\nHost: LOCALHOST:8080\r\n\r\n").status == 200);
+}
+
+TEST_CASE("a web page that may call can read refusals and health too") {
+  ServedOptions options;
+  options.api.origins = {"https://good.example"};
+  options.api.api_keys = {"key"};
+  options.http.max_body_bytes = 1000;
+  const Served served(options);
+  const std::string origin = "Origin: https://good.example\r\n", key = "Authorization: Bearer key\r\n";
+  const auto check = [&](const std::string& request, unsigned status) {
+    INFO(request.substr(0, 60));
+    Answer answer = served.answer(request);
+    CHECK(answer.status == status);
+    CHECK(answer.headers["access-control-allow-origin"] == "https://good.example");
+    CHECK(answer.headers["vary"] == "Origin");
+  };
+  check(get("/health", origin), 200);
+  check(get("/health/live", origin), 200);
+  check(get("/v1/models", origin), 401);
+  check(get("/v1/completions", origin), 405);
+  check(get("/nothing", origin), 404);
+  check(post("/v1/completions", "{", origin + key), 400);
+  check(post("/v1/completions", std::string(2000, ' '), origin + key), 413);
+  CHECK(!served.answer(get("/health")).headers.contains("access-control-allow-origin"));
 }
 
 TEST_CASE("running requests are listed and can be cancelled") {

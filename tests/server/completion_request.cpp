@@ -32,7 +32,7 @@ TEST_CASE("the fuzzer's corpus of bodies is judged as its names say") {
     CHECK(fuzz_completion(reinterpret_cast<const std::uint8_t*>(body.data()), body.size()) == 0);
     unsigned status = 200;
     try {
-      parse_completion(body, model, {}, 1);
+      parse_completion(body, AnswerShape::kText, model, {}, 1);
     } catch (const ApiError& error) {
       status = error.status;
       CHECK(std::string(error.what()).size() > 10);

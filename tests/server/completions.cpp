@@ -24,14 +24,6 @@ std::string text_of(const std::vector<Json>& chunks, std::size_t index = 0) {
   return text;
 }
 
-Json error_of(const Answer& answer) {
-  const Json object = Json::parse(answer.body);
-  REQUIRE(object.contains("error"));
-  const Json& error = object["error"];
-  for (const char* key : {"message", "type", "param", "code"}) REQUIRE(error.contains(key));
-  return error;
-}
-
 std::size_t code_points(const std::string& text) { return count_code_points(text); }
 
 }  // namespace
@@ -331,6 +323,9 @@ TEST_CASE("what is wrong with a request is told with its field") {
       {R"({"prompt":"a","top_p":1.5})", "top_p"},
       {R"({"prompt":"a","n":0})", "n"},
       {R"({"prompt":"a","n":129})", "n"},
+      {R"({"prompt":"a","n":-5782})", "n"},
+      {R"({"prompt":"a","n":9000000000000000000})", "n"},
+      {R"({"prompt":"a","best_of":-3})", "best_of"},
       {R"({"prompt":"a","n":2,"best_of":1})", "best_of"},
       {R"({"prompt":"a","best_of":2,"stream":true})", "best_of"},
       {R"({"prompt":"a","logprobs":21})", "logprobs"},
@@ -465,6 +460,39 @@ TEST_CASE("a full queue answers 429 with a time to try again") {
   CHECK(answer.status == 429);
   CHECK(answer.headers.contains("retry-after"));
   CHECK(error_of(answer)["code"] == "queue_full");
+}
+
+TEST_CASE("several prompts are taken together or refused together, whatever runs") {
+  const Served served({.slots = 1, .scheduling = {.max_waiting = 3}});
+  const auto texts = [](int count) {
+    Json body = {{"max_tokens", 1}};
+    for (int i = 0; i < count; ++i) body["prompt"].push_back("a");
+    return post("/v1/completions", body.dump());
+  };
+  CHECK(served.answer(texts(3)).status == 200);
+  const Answer never = served.answer(texts(4));  // an empty queue would not hold them
+  CHECK(never.status == 400);
+  CHECK(error_of(never)["param"] == "prompt");
+  HttpClient running(served.port()), waiting(served.port());
+  running.send(post("/v1/completions", R"({"prompt":"a","max_tokens":1000000,"ignore_eos":true})"));
+  for (int i = 0; i < 500 && served.engine->load().running == 0; ++i) {
+    std::this_thread::sleep_for(std::chrono::milliseconds(10));
+  }
+  waiting.send(texts(2));
+  for (int i = 0; i < 500 && served.engine->load().waiting < 2; ++i) {
+    std::this_thread::sleep_for(std::chrono::milliseconds(10));
+  }
+  CHECK(served.answer(texts(2)).status == 429);
+  CHECK(served.engine->load().waiting == 2);
+}
+
+TEST_CASE("tokens of candidates that were not the best are counted") {
+  const Served served;
+  const Json answer =
+      served.complete(R"({"prompt":"Once","max_tokens":5,"n":1,"best_of":3,"ignore_eos":true,"seed":1})");
+  CHECK(answer["choices"].size() == 1);
+  CHECK(answer["usage"]["completion_tokens"] == 15);
+  CHECK(served.answer(get("/metrics")).body.find("ttt:generation_tokens_total 15") != std::string::npos);
 }
 
 TEST_CASE("a burst larger than what may wait for a slow client reaches one that reads") {

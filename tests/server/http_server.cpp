@@ -37,7 +37,8 @@ class Echo : public HttpHandler {
                        .headers = {},
                        .body = fmt::format("{} {} {}", request.method, request.path, request.body.size())});
   }
-  HttpResponse refuse(unsigned status, std::string_view code, std::string_view message) override {
+  HttpResponse refuse(const HttpRequest&, unsigned status, std::string_view code,
+                      std::string_view message) override {
     return {.status = status, .headers = {}, .body = fmt::format("{}: {}", code, message)};
   }
   void answered(const HttpRequest& /*request*/, unsigned /*status*/,

@@ -40,6 +40,7 @@ TEST_CASE("bytes of one character have its place and names of their own") {
   for (int i = 0; i < 4; ++i) {
     const ScoredToken token = scorer.next(info(*bundled.tokenizer.find_piece(pieces[i])));
     CHECK(token.text == names[i]);
+    CHECK(token.bytes == std::string(1, "\xf0\x9f\x98\x80"[i]));
     CHECK(token.offset == 0);
   }
   CHECK(scorer.next(info(*bundled.tokenizer.find_piece("<0xE2>"))).offset == 1);
@@ -64,8 +65,11 @@ TEST_CASE("the chosen token is among the most probable, with the same value, and
   const ScoredToken token = scorer.next({.id = 3, .log_prob = -2.5F, .top = {{1, -0.5F}, {2, never}}});
   CHECK(token.text == "token_id:3");
   REQUIRE(token.top.size() == 3);
-  CHECK(token.top[1] == std::pair<std::string, float>("token_id:2", kNeverLogProb));
-  CHECK(token.top[2] == std::pair<std::string, float>("token_id:3", -2.5F));
+  CHECK(token.num_best == 2);
+  CHECK(token.top[1].text == "token_id:2");
+  CHECK(token.top[1].log_prob == kNeverLogProb);
+  CHECK(token.top[2].text == "token_id:3");
+  CHECK(token.top[2].log_prob == -2.5F);
   CHECK(scorer.next({.id = 1, .log_prob = -0.5F, .top = {{1, -0.5F}}}).top.size() == 1);
 }
 
@@ -78,8 +82,8 @@ TEST_CASE("two tokens of one text keep apart") {
   const ScoredToken token =
       scorer.next({.id = *letter, .log_prob = -0.1F, .top = {{*letter, -0.1F}, {*byte, -3.0F}}});
   REQUIRE(token.top.size() == 2);
-  CHECK(token.top[0].first == "a");
-  CHECK(token.top[1].first != "a");
+  CHECK(token.top[0].text == "a");
+  CHECK(token.top[1].text != "a");
 }
 
 TEST_CASE("the first token of a sequence has no log-probability") {

@@ -21,6 +21,7 @@ Served::Served(ServedOptions options)
   served.tokenizer = &*tokenizer;
   served.bos_id = tokenizer->bos_id();
   served.eos_id = tokenizer->eos_id();
+  served.chat_template = options.chat_template;
   served.version = "test";
   served.fingerprint = "ttt-test";
   served.slots = options.slots;
@@ -46,15 +47,23 @@ Answer Served::answer(const std::string& request) const {
   return client.read_answer();
 }
 
-Json Served::complete(const std::string& body) const {
-  const Answer answered = answer(post("/v1/completions", body));
+Json error_of(const Answer& answer) {
+  const Json object = Json::parse(answer.body);
+  REQUIRE(object.contains("error"));
+  const Json& error = object["error"];
+  for (const char* key : {"message", "type", "param", "code"}) REQUIRE(error.contains(key));
+  return error;
+}
+
+Json Served::complete(const std::string& body, const std::string& path) const {
+  const Answer answered = answer(post(path, body));
   INFO(answered.body);
   REQUIRE(answered.status == 200);
   return Json::parse(answered.body);
 }
 
-std::vector<Json> Served::stream(const std::string& body) const {
-  const Answer answered = answer(post("/v1/completions", body));
+std::vector<Json> Served::stream(const std::string& body, const std::string& path) const {
+  const Answer answered = answer(post(path, body));
   INFO(answered.body);
   REQUIRE(answered.status == 200);
   REQUIRE(answered.headers.at("content-type") == "text/event-stream; charset=utf-8");

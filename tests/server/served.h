@@ -27,7 +27,11 @@ struct ServedOptions {
   std::size_t slots = 4;
   SchedulerOptions scheduling = {};
   bool ready = true;
+  std::optional<tokenizer::ChatTemplate> chat_template = {};
 };
+
+// The error of an answer that is one, in OpenAI's shape, which is required.
+Json error_of(const Answer& answer);
 
 class Served {
  public:
@@ -37,9 +41,10 @@ class Served {
   std::uint16_t port() const { return http->port(); }
   // One request on a connection of its own.
   Answer answer(const std::string& request) const;
-  Json complete(const std::string& body) const;             // status 200 is required
-  std::vector<Json> stream(const std::string& body) const;  // without [DONE], which is required
-  bool becomes_idle() const;                                // within a second, on a machine that is not slow
+  // Status 200 is required; of a stream [DONE] too, which is left out.
+  Json complete(const std::string& body, const std::string& path = "/v1/completions") const;
+  std::vector<Json> stream(const std::string& body, const std::string& path = "/v1/completions") const;
+  bool becomes_idle() const;  // within a second, on a machine that is not slow
 
   weights::Checkpoint checkpoint;
   Model model;
