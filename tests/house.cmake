@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-# Fails where a source has no SPDX line, or where a header that costs seconds to compile is included in one of
-# our headers or in more of our sources than it may be. Run as: cmake -DROOT=<source tree> -P house.cmake
+# Fails where a source has no SPDX line or does not include its own header first, or where a header that costs
+# seconds to compile is included in one of our headers or in more of our sources than it may be. Run as:
+# cmake -DROOT=<source tree> -P house.cmake
 cmake_minimum_required(VERSION 3.25)
 set(product weights tokenizer engine cpu cuda server cli)
 set(heavy CLI/CLI.hpp nlohmann/json.hpp sentencepiece_processor.h spdlog/spdlog.h boost/asio.hpp curl/curl.h)
@@ -27,6 +28,13 @@ foreach(file ${files})
   string(REGEX MATCH "^[^/]*" folder "${file}")
   if(NOT folder IN_LIST product)
     continue()
+  endif()
+  string(REGEX REPLACE "[.]cpp$" ".h" own "${file}")
+  if(NOT own STREQUAL file AND EXISTS ${ROOT}/${own})
+    file(STRINGS ${ROOT}/${file} first REGEX "^[ \t]*#[ \t]*include" LIMIT_COUNT 1)
+    if(NOT first STREQUAL "#include \"${own}\"")
+      string(APPEND found "  ${file} does not include ${own} first\n")
+    endif()
   endif()
   file(STRINGS ${ROOT}/${file} includes REGEX "^[ \t]*#[ \t]*include[ \t]*<")
   foreach(include ${includes})

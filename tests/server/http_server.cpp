@@ -231,18 +231,24 @@ TEST_CASE("bodies that are read at once are limited over all connections") {
   Echo echo;
   HttpServerOptions options = quick();
   options.max_inflight_bytes = 100'000;
+  options.body_timeout = std::chrono::seconds(60);
   const HttpServer server(echo, options);
   HttpClient first(server.port()), second(server.port());
   const std::string head = "POST /echo HTTP/1.1\r\nHost: a\r\nContent-Length: 65000\r\n\r\n";
   first.send(head + std::string(64'000, 'x'));
-  std::this_thread::sleep_for(std::chrono::milliseconds(50));
+  std::this_thread::sleep_for(std::chrono::milliseconds(300));
   second.send(head + std::string(64'000, 'x'));
   CHECK(second.read_answer().status == 429);
   first.send(std::string(1000, 'x'));
   CHECK(first.read_answer().status == 200);
-  HttpClient third(server.port());
-  third.send(head + std::string(65'000, 'x'));
-  CHECK(third.read_answer().status == 200);
+  // Its bytes are given back a moment after its answer is there.
+  unsigned status = 0;
+  for (int i = 0; i < 100 && status != 200; ++i) {
+    HttpClient third(server.port());
+    third.send(head + std::string(65'000, 'x'));
+    status = third.read_answer().status;
+  }
+  CHECK(status == 200);
 }
 
 TEST_CASE("a Unix socket serves, and is gone afterwards") {
