@@ -175,7 +175,9 @@ void Completion::take(std::size_t prompt, TokenEvent event) {
     if (choice.scorer) choice.tokens.push_back(choice.scorer->next(token));
   }
   choice.text += event.text;
-  const bool has_news = !event.text.empty() || event.finish || (choice.scorer && !event.tokens.empty());
+  // Without a tokenizer a chunk says at least that there is another token.
+  const bool tells_tokens = choice.scorer || context_.model.tokenizer == nullptr;
+  const bool has_news = !event.text.empty() || event.finish || (tells_tokens && !event.tokens.empty());
   if (event.finish) {
     choice.finish = std::move(event.finish);
     context_.metrics.tokens_generated(choice.finish->discarded_tokens);
