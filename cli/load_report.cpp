@@ -93,7 +93,7 @@ std::string to_markdown(const LoadReport& report) {
   const auto rate = [&](std::uint64_t count) { return report.per_second(static_cast<double>(count)); };
   std::string text = fmt::format("{} at {}, ", report.model, report.url);
   text += report.rate > 0.0 ? fmt::format("{} requests/s (burstiness {})", report.rate, report.burstiness)
-                            : std::string("one after another");
+                            : std::string("each client sends when it was answered");
   if (report.concurrency > 0) text += fmt::format(", {} at once at most", report.concurrency);
   text += fmt::format(", seed {}\n", report.seed);
   if (report.interrupted) text += "ended early by a signal: what was running is not counted\n";

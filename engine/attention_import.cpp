@@ -10,6 +10,7 @@
 #include <utility>
 
 #include "engine/archived_weight.h"
+#include "engine/config_agreement.h"
 #include "engine/random_weights.h"
 #include "engine/tensor_table.h"
 #include "engine/tokenizer_metadata.h"
@@ -105,13 +106,8 @@ class AttentionImporter {
   void take_config_json() {
     const ModelConfig given = config_from_json(options_.config_json, options_.config_path, kModelTypes);
     const ModelConfig& config = model_.config;
-    const auto check = [&](std::string_view field, auto from_tensors, auto found) {
-      if (from_tensors == found) return;
-      weights::refuse({.file = options_.config_path,
-                       .where = field,
-                       .wanted = fmt::format("{}, as the tensors have it", from_tensors),
-                       .found = fmt::format("{}", found),
-                       .remedy = "The file belongs to another model: correct it or take it away."});
+    const auto check = [&](std::string_view field, const auto& from_tensors, const auto& found) {
+      check_agreement(options_.config_path, field, from_tensors, found);
     };
     check("vocab_size", config.vocab_size, given.vocab_size);
     check("hidden_size", config.hidden_size, given.hidden_size);
