@@ -109,6 +109,13 @@ total_passed=0
 total_failed=0
 summary=()
 
+# failures LOG: of what ctest printed, each test that failed, with its output.
+failures() {
+  awk '/^ *[0-9]+\/[0-9]+ Test +#/ { shown = /\*\*\*/ && !/\*\*\*Skipped/ }
+       /^ +Start +[0-9]+: |^[0-9]+% tests passed/ { shown = 0 }
+       shown { print "  " $0 }' "$1"
+}
+
 # test_variant PRESET TARGET...: builds the targets, runs the preset's tests, adds to the summary.
 test_variant() {
   local preset=$1 log counts failed total
@@ -121,11 +128,12 @@ test_variant() {
   say "testing in build/$preset"
   "${fixed_addresses[@]}" ctest --preset "$preset" -j "$(nproc)" | tee "$log" || true
   counts=$(sed -nE 's/^[0-9]+% tests passed, ([0-9]+) tests? failed out of ([0-9]+)$/\1 \2/p' "$log")
-  rm -f "$log"
   read -r failed total <<<"${counts:-1 1}"  # a ctest that ran nothing is a failure
   total_passed=$((total_passed + total - failed))
   total_failed=$((total_failed + failed))
+  ((failed == 0)) || summary+=("$(failures "$log")")
   summary+=("$preset: $((total - failed)) passed, $failed failed")
+  rm -f "$log"
 }
 
 test_all() {

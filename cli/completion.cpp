@@ -61,7 +61,7 @@ const Option* positional(const Command& command) {
 }
 
 // A word in single quotes, for bash and zsh.
-std::string quoted(std::string_view text) {
+std::string shell_quoted(std::string_view text) {
   std::string result = "'";
   for (const char c : text) result += c == '\'' ? std::string("'\\''") : std::string(1, c);
   return result + "'";
@@ -94,7 +94,7 @@ std::string command_case(const Command& command) {
   offered.emplace_back(kConfig.name);
   values += fmt::format("        {}) _ttt_files; return ;;\n", kConfig.name);
   std::vector<std::string> patterns;
-  for (const std::string& name : names_of(command)) patterns.push_back(quoted(name));
+  for (const std::string& name : names_of(command)) patterns.push_back(shell_quoted(name));
   const Option* argument = positional(command);
   return fmt::format(
       "    {})\n      case $before in\n{}      esac\n      if [[ $word == -* ]]; then\n        _ttt_words "
@@ -135,7 +135,7 @@ _ttt() {
     text += fmt::format(
         "    {}) if [[ COMP_CWORD -eq 2 ]]; then _ttt_words '{}'; return; fi\n"
         "      command+=\" ${{COMP_WORDS[2]}}\" ;;\n",
-        quoted(first), fmt::join(second, " "));
+        shell_quoted(first), fmt::join(second, " "));
   }
   text += "  esac\n  case $command in\n";
   for (const Command& command : commands) text += command_case(command);
@@ -173,7 +173,7 @@ std::string option_specs(const Option& option) {
     if (!option.is_flag()) {
       spec += fmt::format(":{}:{}", escaped_help(option.placeholder), value_action(option));
     }
-    specs += fmt::format("        {} \\\n", quoted(spec));
+    specs += fmt::format("        {} \\\n", shell_quoted(spec));
   }
   return specs;
 }
@@ -184,22 +184,23 @@ std::string command_case(const Command& command) {
     if (!option.ignored) specs += option_specs(option);
   }
   for (const CommonOption& common : kCommonFlags) {
-    specs += fmt::format("        {} \\\n", quoted(fmt::format("{}[{}]", common.name, common.help)));
+    specs += fmt::format("        {} \\\n", shell_quoted(fmt::format("{}[{}]", common.name, common.help)));
   }
-  specs +=
-      fmt::format("        {} \\\n", quoted(fmt::format("{}=[{}]:FILE:_files", kConfig.name, kConfig.help)));
+  specs += fmt::format("        {} \\\n",
+                       shell_quoted(fmt::format("{}=[{}]:FILE:_files", kConfig.name, kConfig.help)));
   std::vector<std::string> patterns;
-  for (const std::string& name : names_of(command)) patterns.push_back(quoted(name));
+  for (const std::string& name : names_of(command)) patterns.push_back(shell_quoted(name));
   const Option* argument = positional(command);
-  specs += fmt::format("        {}", argument == nullptr
-                                         ? quoted("*:argument: ")
-                                         : quoted(fmt::format("*:{}:{}", escaped_help(argument->positional),
-                                                              value_action(*argument))));
+  specs +=
+      fmt::format("        {}", argument == nullptr
+                                    ? shell_quoted("*:argument: ")
+                                    : shell_quoted(fmt::format("*:{}:{}", escaped_help(argument->positional),
+                                                               value_action(*argument))));
   return fmt::format("    {})\n      _arguments -s -S \\\n{}\n      ;;\n", fmt::join(patterns, "|"), specs);
 }
 
 std::string described(std::string_view word, std::string_view summary) {
-  return fmt::format("    {}\n", quoted(fmt::format("{}:{}", word, escaped_help(summary))));
+  return fmt::format("    {}\n", shell_quoted(fmt::format("{}:{}", word, escaped_help(summary))));
 }
 
 // A list for _describe: every command's first word, or the second words of those that begin with `first`.
@@ -234,7 +235,7 @@ std::string script(std::span<const Command> commands) {
         "    {})\n      if (( CURRENT == 3 )); then\n        words_of_command=(\n{}        )\n"
         "        _describe -t commands command words_of_command\n        return\n      fi\n"
         "      command+=\" ${{words[3]}}\"\n      shift words\n      (( CURRENT-- ))\n      ;;\n",
-        quoted(first), describe_list(commands, first));
+        shell_quoted(first), describe_list(commands, first));
   }
   text += "  esac\n  shift words\n  (( CURRENT-- ))\n  case $command in\n";
   for (const Command& command : commands) text += command_case(command);

@@ -23,7 +23,7 @@ namespace {
 namespace fs = std::filesystem;
 
 // Room for headers and config.json beside the tensors.
-constexpr std::uint64_t kHeaderAllowance = 1U << 20;
+constexpr std::uint64_t kExportAllowance = 1U << 20;
 
 void check_target(const std::string& path) {
   std::error_code error;
@@ -50,7 +50,7 @@ int export_folder(const ExportOptions& options) {
         options.model));
   }
   const std::vector<ExportedTensor> tensors = list_exported(files.model);
-  std::uint64_t bytes = kHeaderAllowance;
+  std::uint64_t bytes = kExportAllowance;
   for (const ExportedTensor& tensor : tensors) bytes += *weights::tensor_bytes(tensor.type, tensor.shape);
   const tokenizer::Tokenizer* tokenizer = files.tokenizer ? &*files.tokenizer : nullptr;
   if (tokenizer != nullptr) bytes += tokenizer->model_bytes().size();
@@ -71,7 +71,7 @@ int export_folder(const ExportOptions& options) {
   folder.commit();
   print_notice(fmt::format("{}: model.safetensors with {} tensors, config.json{}, {}", options.output,
                            tensors.size(), tokenizer == nullptr ? "" : ", tokenizer.model",
-                           readable_bytes(bytes - kHeaderAllowance)));
+                           readable_bytes(bytes - kExportAllowance)));
   return kOk;
 }
 

@@ -39,7 +39,7 @@ constexpr std::size_t kStepTokens = 512;
 // What a client that reads its tokens waits for the prompts of others, in tokens of a step: at this many a
 // step with prompts takes some five times one without.
 constexpr std::size_t kPrefillBesideDecode = 128;
-constexpr std::chrono::milliseconds kPollTime(50);
+constexpr std::chrono::milliseconds kWatchTime(50);
 
 std::chrono::milliseconds milliseconds(double seconds) {
   return std::chrono::milliseconds(static_cast<std::int64_t>(seconds * 1000.0));
@@ -199,7 +199,7 @@ server::HttpServerOptions http_options(const ServeOptions& options) {
 bool wait_until_idle(const server::Api& api, Clock::time_point deadline) {
   while (api.num_completions() > 0) {
     if (Clock::now() >= deadline) return false;
-    std::this_thread::sleep_for(kPollTime);
+    std::this_thread::sleep_for(kWatchTime);
   }
   return true;
 }
@@ -221,7 +221,7 @@ void shut_down(server::Api& api, server::HttpServer& http, const ServeOptions& o
   // What was answered is still being sent.
   constexpr std::chrono::seconds kSendTime(10);
   const Clock::time_point deadline = Clock::now() + kSendTime;
-  while (http.num_connections() > 0 && Clock::now() < deadline) std::this_thread::sleep_for(kPollTime);
+  while (http.num_connections() > 0 && Clock::now() < deadline) std::this_thread::sleep_for(kWatchTime);
 }
 
 }  // namespace
@@ -258,7 +258,7 @@ int serve(const ServeOptions& options) {
   print_notice(fmt::format("serving {} at {} after {}: {} sequences at once, {} each", model.names.front(),
                            http->address(), readable_seconds(seconds), limits.slots,
                            readable_bytes(info.slot_bytes)));
-  while (!interrupted()) std::this_thread::sleep_for(kPollTime);
+  while (!interrupted()) std::this_thread::sleep_for(kWatchTime);
   shut_down(api, *http, options);
   http.reset();  // before the engine, which its threads may be asking
   return kOk;

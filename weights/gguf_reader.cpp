@@ -17,7 +17,7 @@
 namespace ttt::weights {
 namespace {
 
-constexpr std::string_view kRemedy = "The file is damaged or incomplete: download or convert it again.";
+constexpr std::string_view kGgufRemedy = "The file is damaged or incomplete: download or convert it again.";
 constexpr std::uint64_t kMinMetadataBytes = 8 + 1 + 4 + 1;        // key length, key, type, value
 constexpr std::uint64_t kMinTensorInfoBytes = 8 + 1 + 4 + 4 + 8;  // name length, name, rank, type, offset
 
@@ -36,7 +36,7 @@ class Cursor {
   }
 
   [[noreturn]] void fail(std::string_view wanted, std::string_view found,
-                         std::string_view remedy = kRemedy) const {
+                         std::string_view remedy = kGgufRemedy) const {
     const std::string place = name_.empty() ? fmt::format("{} (byte {})", kind_, position_)
                                             : fmt::format("{} '{}' (byte {})", kind_, name_, position_);
     refuse({.file = file_, .where = place, .wanted = wanted, .found = found, .remedy = remedy});

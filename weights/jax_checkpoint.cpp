@@ -25,7 +25,7 @@ namespace {
 
 using enum MsgpackType;
 
-constexpr std::string_view kRemedy = "The file is damaged or not a checkpoint: download or copy it again.";
+constexpr std::string_view kJaxRemedy = "The file is damaged or not a checkpoint: download or copy it again.";
 // Holds a record's path and the header of its array, of which real ones take 150 bytes.
 constexpr std::size_t kWindowBytes = 4096;
 constexpr std::uint64_t kMaxPathComponents = 64;
@@ -278,7 +278,8 @@ class JaxCheckpoint::Scanner {
   }
 
   [[noreturn]] void fail(std::string_view where, std::string_view wanted, std::string_view found) const {
-    refuse({.file = checkpoint_.path_, .where = where, .wanted = wanted, .found = found, .remedy = kRemedy});
+    refuse(
+        {.file = checkpoint_.path_, .where = where, .wanted = wanted, .found = found, .remedy = kJaxRemedy});
   }
 
   JaxCheckpoint& checkpoint_;

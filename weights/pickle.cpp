@@ -13,7 +13,7 @@
 namespace ttt::weights {
 namespace {
 
-constexpr std::string_view kRemedy =
+constexpr std::string_view kPickleRemedy =
     "The file is damaged, or holds more than tensors. If you trust it, load it in Python and save the state "
     "dict alone: torch.save(model.state_dict(), \"pytorch_model.bin\").";
 
@@ -105,7 +105,7 @@ class PickleReader {
             .where = fmt::format("data.pkl, byte {}", opcode_at_),
             .wanted = wanted,
             .found = found,
-            .remedy = kRemedy});
+            .remedy = kPickleRemedy});
   }
 
   std::string_view bytes_;

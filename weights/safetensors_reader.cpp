@@ -19,7 +19,8 @@ namespace {
 
 static_assert(std::endian::native == std::endian::little, "tensor bytes are used as they lie in the file");
 
-constexpr std::string_view kRemedy = "The file is damaged or incomplete: download or convert it again.";
+constexpr std::string_view kSafetensorsRemedy =
+    "The file is damaged or incomplete: download or convert it again.";
 constexpr std::uint64_t kLengthBytes = 8;  // of the number in front of the header
 
 struct Entry {
@@ -137,7 +138,7 @@ class HeaderListener : public JsonListener {
     fail(in_metadata_ ? "__metadata__" : entries_.back().name, "an object", "another value");
   }
   [[noreturn]] void fail_field(std::string_view wanted, std::string_view found,
-                               std::string_view remedy = kRemedy) const {
+                               std::string_view remedy = kSafetensorsRemedy) const {
     refuse({.file = file_,
             .where = entries_.back().name + ", " + key_,
             .wanted = wanted,
@@ -145,7 +146,7 @@ class HeaderListener : public JsonListener {
             .remedy = remedy});
   }
   [[noreturn]] void fail(std::string_view where, std::string_view wanted, std::string_view found) const {
-    refuse({.file = file_, .where = where, .wanted = wanted, .found = found, .remedy = kRemedy});
+    refuse({.file = file_, .where = where, .wanted = wanted, .found = found, .remedy = kSafetensorsRemedy});
   }
 
   std::string_view file_;
@@ -158,7 +159,7 @@ class HeaderListener : public JsonListener {
 
 std::string_view header_text(std::span<const std::byte> bytes, std::string_view file) {
   const auto fail = [&](const std::string& wanted, const std::string& found) {
-    refuse({.file = file, .where = "header", .wanted = wanted, .found = found, .remedy = kRemedy});
+    refuse({.file = file, .where = "header", .wanted = wanted, .found = found, .remedy = kSafetensorsRemedy});
   };
   if (bytes.size() < kLengthBytes)
     fail("8 bytes of header length", fmt::format("a file of {} bytes", bytes.size()));
@@ -180,7 +181,8 @@ std::string_view header_text(std::span<const std::byte> bytes, std::string_view 
 TensorView place_tensor(const Entry& entry, std::uint64_t begin, std::span<const std::byte> data,
                         std::string_view file) {
   const auto fail = [&](const std::string& wanted, const std::string& found) {
-    refuse({.file = file, .where = entry.name, .wanted = wanted, .found = found, .remedy = kRemedy});
+    refuse(
+        {.file = file, .where = entry.name, .wanted = wanted, .found = found, .remedy = kSafetensorsRemedy});
   };
   const std::string found = fmt::format("{} to {}", entry.offsets[0], entry.offsets[1]);
   const auto size = tensor_bytes(*entry.dtype, *entry.shape);
@@ -225,7 +227,7 @@ SafetensorsFile SafetensorsFile::parse(std::span<const std::byte> bytes, std::st
             .where = "tensor data",
             .wanted = fmt::format("{} bytes", end),
             .found = fmt::format("{} bytes", data.size()),
-            .remedy = kRemedy});
+            .remedy = kSafetensorsRemedy});
   }
   return result;
 }

@@ -16,7 +16,7 @@
 namespace ttt::weights {
 namespace {
 
-constexpr std::string_view kRemedy =
+constexpr std::string_view kIndexRemedy =
     "The index is damaged or hostile: download it again from a source you trust.";
 constexpr std::string_view kVersionsDiffer =
     "Shards and index are of different versions: download all of them again.";
@@ -65,7 +65,7 @@ class IndexListener : public JsonListener {
     if (in_map_ && (depth_ > 2 || !is_object)) fail("weight_map", "an object of file names", "another value");
   }
   [[noreturn]] void fail(std::string_view where, std::string_view wanted, std::string_view found) const {
-    refuse({.file = file_, .where = where, .wanted = wanted, .found = found, .remedy = kRemedy});
+    refuse({.file = file_, .where = where, .wanted = wanted, .found = found, .remedy = kIndexRemedy});
   }
 
   std::string_view file_;
@@ -92,7 +92,7 @@ ShardCheck::ShardCheck(std::string index_path, std::string folder) : folder_(std
     refuse({.file = index_path,
             .wanted = fmt::format("at most {} shards", limits::kMaxShards),
             .found = fmt::format("{}", file_names_.size()),
-            .remedy = kRemedy});
+            .remedy = kIndexRemedy});
   }
 }
 

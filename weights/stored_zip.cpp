@@ -17,7 +17,7 @@
 namespace ttt::weights {
 namespace {
 
-constexpr std::string_view kDamaged = "The file is damaged or incomplete: download it again.";
+constexpr std::string_view kZipRemedy = "The file is damaged or incomplete: download it again.";
 constexpr std::string_view kHostile =
     "torch.save writes no such archive: download the file again from a source you trust.";
 
@@ -35,7 +35,7 @@ constexpr std::uint64_t kDirectoryEndBytes = 22;
           .where = where,
           .wanted = "a whole zip archive as torch.save writes it",
           .found = found,
-          .remedy = kDamaged});
+          .remedy = kZipRemedy});
 }
 
 // A path of plain names below a folder.
@@ -74,7 +74,7 @@ class MemberReader {
                 .where = name_,
                 .wanted = fmt::format("{} more bytes", buffer.size()),
                 .found = "the end of the member",
-                .remedy = kDamaged});
+                .remedy = kZipRemedy});
       }
       buffer = buffer.subspan(static_cast<std::size_t>(count));
     }

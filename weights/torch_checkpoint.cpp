@@ -27,7 +27,7 @@ constexpr std::string_view kSingleFile = "pytorch_model.bin";
 constexpr std::string_view kIndexEnding = ".index.json";
 constexpr std::array<std::string_view, 3> kWrappers = {"state_dict", "model_state_dict", "model"};
 constexpr std::uint64_t kMaxByteOrderBytes = 16;  // "little" or "big"
-constexpr std::string_view kDamaged = "The file is damaged or was tampered with: download it again.";
+constexpr std::string_view kTorchRemedy = "The file is damaged or was tampered with: download it again.";
 constexpr std::string_view kNoStateDict =
     "Save the state dict alone in Python: torch.save(model.state_dict(), \"pytorch_model.bin\").";
 
@@ -106,7 +106,7 @@ const PickleValue& state_dict_of(const Pickle& pickle, const std::string& file) 
 std::size_t find_storage(const StoredZip& file, const std::string& folder, const std::string& name,
                          const PickledStorage& storage, const StridedView& view) {
   const auto fail = [&](std::string_view wanted, std::string_view found) {
-    refuse({.file = file.path(), .where = name, .wanted = wanted, .found = found, .remedy = kDamaged});
+    refuse({.file = file.path(), .where = name, .wanted = wanted, .found = found, .remedy = kTorchRemedy});
   };
   const auto member = file.find(folder + "data/" + storage.key);
   if (!member) fail("its storage data/" + storage.key, "no such member");
@@ -188,7 +188,7 @@ std::set<std::string> TorchCheckpoint::add_file(StoredZip file) {
                                            : std::string(kind_name(key.kind)),
            kNoStateDict);
     if (value.kind != PickleKind::kTensor) fail(key.text, "a tensor", kind_name(value.kind), kNoStateDict);
-    if (!names.insert(key.text).second) fail(key.text, "it once", "it twice", kDamaged);
+    if (!names.insert(key.text).second) fail(key.text, "it once", "it twice", kTorchRemedy);
     const PickledTensor& tensor = pickle.tensors[static_cast<std::size_t>(value.integer)];
     const PickledStorage& storage = pickle.storages[tensor.storage];
     if (!is_float(storage.dtype)) {
@@ -197,7 +197,7 @@ std::set<std::string> TorchCheckpoint::add_file(StoredZip file) {
            "Convert it in Python before saving, or save the weights that it was made from.");
     }
     if (tensors_.size() == limits::kMaxTensors)
-      fail("state dict", fmt::format("at most {} tensors", limits::kMaxTensors), "more", kDamaged);
+      fail("state dict", fmt::format("at most {} tensors", limits::kMaxTensors), "more", kTorchRemedy);
     StridedView view{.offset = tensor.offset, .shape = tensor.shape, .strides = tensor.strides};
     const std::size_t member = find_storage(file, folder, key.text, storage, view);
     tensors_.push_back({.name = key.text, .dtype = storage.dtype, .shape = view.shape});

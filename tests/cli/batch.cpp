@@ -36,16 +36,11 @@ using test::ChildOptions;
 using test::id_model;
 using test::Outcome;
 using test::run_program;
+using test::text_model;
 using weights::contains;
 using weights::TemporaryFolder;
 
 using Words = std::vector<std::string>;
-
-const std::string& text_model() {
-  static const TemporaryFolder folder;
-  static const std::string path = test::make_text_model(folder / "model");
-  return path;
-}
 
 std::vector<std::string> lines_of(const std::string& text) {
   std::vector<std::string> lines;
@@ -292,7 +287,8 @@ TEST_CASE("a killed run leaves a file that is completed to the same answers", "[
   REQUIRE(batch.run({"--parallel", "4"}).code == kOk);
   const std::string whole = batch.answers();
   std::mt19937 random(5);
-  for (int round = 0; round < 5; ++round) {
+  int killed = 0;
+  for (int round = 0; round < 20 && killed < 5; ++round) {
     std::filesystem::remove(batch.output());
     {
       Child child(batch.command({"--parallel", "4"}));
@@ -304,12 +300,13 @@ TEST_CASE("a killed run leaves a file that is completed to the same answers", "[
         ::usleep(1000);
       }
       child.signal(SIGKILL);
-      CHECK(child.wait().killed);
+      if (!child.wait().killed || records_of(batch.answers()).size() == 40) continue;  // the signal came late
+      ++killed;
     }
-    CHECK(records_of(batch.answers()).size() < 40);
     REQUIRE(batch.run({"--resume"}).code == kOk);
     CHECK(records_of(batch.answers()) == records_of(whole));
   }
+  CHECK(killed == 5);
 }
 
 TEST_CASE("Ctrl-C writes nothing half, says how to go on, and ends with code 130") {

@@ -121,11 +121,11 @@ TEST_CASE("help knows commands, words of their options, and says when it knows n
 
 TEST_CASE("the version is told to people and to programs") {
   CHECK(run_program({"--version"}).out.starts_with("ttt 0."));
-  const auto json = nlohmann::json::parse(run_program({"version", "--json"}).out);
-  CHECK(json.at("schema") == 1);
-  CHECK(json.at("compiler").get<std::string>().size() > 3);
-  CHECK(json.at("libraries").size() == 9);
-  for (const auto& [name, number] : json.at("libraries").items()) {
+  const auto version = nlohmann::json::parse(run_program({"version", "--json"}).out);
+  CHECK(version.at("schema") == 1);
+  CHECK(version.at("compiler").get<std::string>().size() > 3);
+  CHECK(version.at("libraries").size() == 9);
+  for (const auto& [name, number] : version.at("libraries").items()) {
     CAPTURE(name);
     CHECK(contains(number.get<std::string>(), "."));
   }

@@ -19,15 +19,9 @@ using test::ChildOptions;
 using test::id_model;
 using test::Outcome;
 using test::run_program;
+using test::text_model;
 using weights::contains;
 using weights::TemporaryFolder;
-
-// One text model for all tests of this file.
-const std::string& text_model() {
-  static const TemporaryFolder folder;
-  static const std::string path = test::make_text_model(folder / "model");
-  return path;
-}
 
 // `ttt run MODEL ARGUMENTS`, greedy and short unless the arguments say otherwise.
 Outcome run_text(std::vector<std::string> arguments, const ChildOptions& options = {}) {

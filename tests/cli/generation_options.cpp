@@ -24,14 +24,9 @@ using nlohmann::json;
 using test::id_model;
 using test::Outcome;
 using test::run_program;
+using test::text_model;
 using weights::contains;
 using weights::TemporaryFolder;
-
-const std::string& text_model() {
-  static const TemporaryFolder folder;
-  static const std::string path = test::make_text_model(folder / "model");
-  return path;
-}
 
 using Words = std::vector<std::string>;
 

@@ -62,6 +62,12 @@ std::string make_text_model(const std::string& folder, std::size_t vocab_size) {
   return folder;
 }
 
+const std::string& text_model() {
+  static const weights::TemporaryFolder folder;
+  static const std::string path = make_text_model(folder / "model");
+  return path;
+}
+
 void edit_file(const std::string& path, std::string_view from, std::string_view to) {
   std::string text = weights::read_file(path);
   const std::size_t place = text.find(from);

@@ -16,6 +16,9 @@ std::string id_model();
 // to the text of config.json.
 std::string make_text_model(const std::string& folder, std::size_t vocab_size = 4096);
 
+// The path of one such folder, made at the first call, for the tests that only read it.
+const std::string& text_model();
+
 // Replaces `from` by `to` in a file; throws if it is not there.
 void edit_file(const std::string& path, std::string_view from, std::string_view to);
 

@@ -12,6 +12,7 @@
 
 #include "cpu/gemm.h"
 #include "tests/cpu/forced_target.h"
+#include "tests/cpu/products.h"
 #include "tests/cpu/stored_matrix.h"
 
 using namespace ttt;
@@ -19,19 +20,6 @@ using weights::DType;
 using weights::kBlockWeights;
 
 namespace {
-
-std::vector<float> run(const cpu::PackedMatrix& w, const float* x, std::size_t rows,
-                       std::size_t threads = 1) {
-  cpu::ThreadPool pool(threads);
-  std::vector<float> y(rows * w.num_outputs(), std::nanf(""));  // what is not written shows
-  std::vector<float> scratch(threads * cpu::kGemmScratch, 1.0F);
-  cpu::gemm(pool, w, x, rows, y.data(), scratch.data());
-  return y;
-}
-
-bool same_bits(const float* a, const float* b, std::size_t count) {
-  return std::memcmp(a, b, count * sizeof(float)) == 0;
-}
 
 // x as the kernels must see it, one block at a time.
 struct NaiveBlock {
@@ -53,8 +41,8 @@ NaiveBlock quantise(const float* x) {
 // The largest error over its bound. A block's term is exact but for the product of the scales and that with
 // the integer, two roundings. A term then meets the sums inside 256 inputs, eight at most, and one for each
 // 256 inputs. So the error is at most (10 + number of 256) * 2^-24 * sum of |terms|, to first order.
-double error_over_bound(const std::vector<float>& y, const float* x, const std::vector<float>& w,
-                        std::size_t rows, std::size_t outputs, std::size_t inputs) {
+double block_error_over_bound(const std::vector<float>& y, const float* x, const std::vector<float>& w,
+                              std::size_t rows, std::size_t outputs, std::size_t inputs) {
   const double steps = 10.0 + static_cast<double>((inputs + 255) / 256);
   double largest = 0.0;
   for (std::size_t r = 0; r < rows; ++r) {
@@ -78,12 +66,8 @@ double error_over_bound(const std::vector<float>& y, const float* x, const std::
   return largest;
 }
 
-struct Shape {
-  std::size_t outputs, inputs;
-};
-
-std::vector<Shape> all_tails() {
-  std::vector<Shape> shapes;
+std::vector<test::ProductShape> block_tails() {
+  std::vector<test::ProductShape> shapes;
   for (std::size_t outputs = 1; outputs <= 40; ++outputs) shapes.push_back({outputs, 32});
   for (std::size_t inputs = 32; inputs <= 544; inputs += 32) shapes.push_back({17, inputs});
   for (const std::size_t outputs : {16U, 33U, 64U, 83U}) shapes.push_back({outputs, 288});
@@ -99,21 +83,22 @@ TEST_CASE("quantised products are within the bound for every target, type, lengt
   INFO(cpu::dispatch_target() << " " << weights::dtype_info(dtype).name);
   test::Random random(1);
   cpu::ThreadPool pool(1);
-  for (const Shape& shape : all_tails()) {
+  for (const test::ProductShape& shape : block_tails()) {
     INFO(shape.outputs << " x " << shape.inputs);
     const test::StoredMatrix w(random, dtype, shape.outputs, shape.inputs, random.below(3));
     const cpu::PackedMatrix packed(w.tensor, pool);
     constexpr std::size_t kRows = 40;
     const std::size_t shift = random.below(4);  // of x, in floats
     const std::vector<float> x = test::random_floats(random, shift + kRows * shape.inputs);
-    const std::vector<float> all = run(packed, x.data() + shift, kRows);
+    const std::vector<float> all = test::products(packed, x.data() + shift, kRows);
     const std::size_t checked = shape.inputs > 1000 ? 3 : kRows;
-    REQUIRE(error_over_bound(all, x.data() + shift, w.values, checked, shape.outputs, shape.inputs) == 0.0);
+    REQUIRE(block_error_over_bound(all, x.data() + shift, w.values, checked, shape.outputs, shape.inputs) ==
+            0.0);
     for (std::size_t rows = 1; rows<kRows; rows += shape.inputs> 64 ? 5 : 1) {
       INFO(rows << " rows");
       const std::size_t first = random.below(kRows - rows);
-      const std::vector<float> some = run(packed, x.data() + shift + first * shape.inputs, rows);
-      REQUIRE(same_bits(some.data(), all.data() + first * shape.outputs, some.size()));
+      const std::vector<float> some = test::products(packed, x.data() + shift + first * shape.inputs, rows);
+      REQUIRE(test::same_bits(some.data(), all.data() + first * shape.outputs, some.size()));
     }
   }
 }
@@ -128,13 +113,15 @@ TEST_CASE("a row's quantised product has the same bits alone, among 1,000 rows a
   const test::StoredMatrix w(random, dtype, outputs, inputs, 0);
   const cpu::PackedMatrix packed(w.tensor, pool);
   const std::vector<float> x = test::random_floats(random, num_rows * inputs);
-  const std::vector<float> all = run(packed, x.data(), num_rows);
+  const std::vector<float> all = test::products(packed, x.data(), num_rows);
   for (const std::size_t threads : {2U, 3U, 5U, 16U}) {
-    CHECK(run(packed, x.data(), num_rows, threads) == all);
-    CHECK(run(packed, x.data(), 1, threads) == std::vector<float>(all.begin(), all.begin() + outputs));
+    CHECK(test::products(packed, x.data(), num_rows, threads) == all);
+    CHECK(test::products(packed, x.data(), 1, threads) ==
+          std::vector<float>(all.begin(), all.begin() + outputs));
   }
   for (const std::size_t row : {0U, 1U, 2U, 3U, 127U, 128U, 500U, 999U}) {
-    REQUIRE(same_bits(run(packed, x.data() + row * inputs, 1).data(), all.data() + row * outputs, outputs));
+    REQUIRE(test::same_bits(test::products(packed, x.data() + row * inputs, 1).data(),
+                            all.data() + row * outputs, outputs));
   }
 }
 
@@ -149,7 +136,7 @@ TEST_CASE("quantised products have the same bits on every target") {
   for (const std::string& name : cpu::cpu_targets()) {
     INFO(name);
     const test::ForcedTarget target(name);
-    results.push_back(run(packed, x.data(), 9));
+    results.push_back(test::products(packed, x.data(), 9));
     CHECK(results.back() == results.front());
   }
 }
@@ -172,8 +159,10 @@ TEST_CASE("the largest quants neither saturate nor wrap") {
   for (const float sign : {1.0F, -1.0F}) {
     const std::vector<float> x(20 * kInputs, sign * 127.0F);
     for (const std::size_t rows : {1U, 3U, 20U}) {
-      for (const float y : run(eights, x.data(), rows)) REQUIRE(y == sign * 127.0F * -128.0F * kInputs);
-      for (const float y : run(fours, x.data(), rows)) REQUIRE(y == sign * 127.0F * -8.0F * kInputs);
+      for (const float y : test::products(eights, x.data(), rows))
+        REQUIRE(y == sign * 127.0F * -128.0F * kInputs);
+      for (const float y : test::products(fours, x.data(), rows))
+        REQUIRE(y == sign * 127.0F * -8.0F * kInputs);
     }
   }
 }
@@ -224,9 +213,9 @@ TEST_CASE("a NaN makes its own row's quantised product NaN and no other") {
   const test::StoredMatrix w(random, dtype, 20, 64, 0);
   const cpu::PackedMatrix packed(w.tensor, pool);
   std::vector<float> x = test::random_floats(random, 15 * 64);
-  const std::vector<float> before = run(packed, x.data(), 15);
+  const std::vector<float> before = test::products(packed, x.data(), 15);
   x[7 * 64 + 40] = std::nanf("");
-  const std::vector<float> after = run(packed, x.data(), 15);
+  const std::vector<float> after = test::products(packed, x.data(), 15);
   for (std::size_t i = 0; i < after.size(); ++i) {
     REQUIRE((i / 20 == 7 ? std::isnan(after[i]) : after[i] == before[i]));
   }
@@ -240,7 +229,7 @@ TEST_CASE("a part of the quantised panels leaves the other outputs alone") {
   const cpu::PackedMatrix packed(w.tensor, pool);
   const std::size_t rows = GENERATE(1U, 30U);
   const std::vector<float> x = test::random_floats(random, rows * 32);
-  const std::vector<float> all = run(packed, x.data(), rows);
+  const std::vector<float> all = test::products(packed, x.data(), rows);
   std::vector<float> y(rows * 70, 7.0F);
   std::vector<float> scratch(cpu::kGemmScratch);
   cpu::gemm_panels(packed, 1, 3, x.data(), rows, y.data(), scratch.data());

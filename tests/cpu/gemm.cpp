@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "tests/cpu/forced_target.h"
+#include "tests/cpu/products.h"
 #include "tests/cpu/stored_matrix.h"
 
 using namespace ttt;
@@ -18,21 +19,11 @@ using weights::DType;
 
 namespace {
 
-// The rows begin `shift` floats after an aligned address.
-std::vector<float> run(const cpu::PackedMatrix& w, const float* x, std::size_t rows,
-                       std::size_t threads = 1) {
-  cpu::ThreadPool pool(threads);
-  std::vector<float> y(rows * w.num_outputs(), std::nanf(""));  // what is not written shows
-  std::vector<float> scratch(threads * cpu::kGemmScratch);
-  cpu::gemm(pool, w, x, rows, y.data(), scratch.data());
-  return y;
-}
-
 // The largest error over its bound. A block's sum of n terms is n fused steps, or 2n roundings without FMA of
 // which a term meets n + 1 at most; then come the sums of the blocks. So the error is at most
 // (n + 1 + blocks) * 2^-24 * sum of |x w|, to first order.
-double error_over_bound(const std::vector<float>& y, const float* x, const std::vector<float>& w,
-                        std::size_t rows, std::size_t outputs, std::size_t inputs) {
+double plain_error_over_bound(const std::vector<float>& y, const float* x, const std::vector<float>& w,
+                              std::size_t rows, std::size_t outputs, std::size_t inputs) {
   const double steps =
       static_cast<double>(std::min<std::size_t>(inputs, cpu::kBlockInputs) + 1 + inputs / cpu::kBlockInputs);
   double largest = 0.0;
@@ -52,22 +43,14 @@ double error_over_bound(const std::vector<float>& y, const float* x, const std::
   return largest;
 }
 
-struct Shape {
-  std::size_t outputs, inputs;
-};
-
-std::vector<Shape> all_tails() {
-  std::vector<Shape> shapes;
+std::vector<test::ProductShape> plain_tails() {
+  std::vector<test::ProductShape> shapes;
   for (std::size_t outputs = 1; outputs <= 40; ++outputs) shapes.push_back({outputs, 5});
   for (std::size_t inputs = 1; inputs <= 40; ++inputs) shapes.push_back({17, inputs});
   for (const std::size_t outputs : {1U, 16U, 33U, 64U, 83U}) {
     for (const std::size_t inputs : {64U, 255U, 256U, 257U, 520U}) shapes.push_back({outputs, inputs});
   }
   return shapes;
-}
-
-bool same_bits(const float* a, const float* b, std::size_t count) {
-  return std::memcmp(a, b, count * sizeof(float)) == 0;
 }
 
 }  // namespace
@@ -78,20 +61,21 @@ TEST_CASE("products are within the bound for every target, type, length and numb
   INFO(cpu::dispatch_target() << " " << weights::dtype_info(dtype).name);
   test::Random random(1);
   cpu::ThreadPool pool(1);
-  for (const Shape& shape : all_tails()) {
+  for (const test::ProductShape& shape : plain_tails()) {
     INFO(shape.outputs << " x " << shape.inputs);
     const test::StoredMatrix w(random, dtype, shape.outputs, shape.inputs, random.below(3));
     const cpu::PackedMatrix packed(w.tensor, pool);
     constexpr std::size_t kRows = 40;
     const std::size_t shift = random.below(4);  // of x, in floats
     const std::vector<float> x = test::random_floats(random, shift + kRows * shape.inputs);
-    const std::vector<float> all = run(packed, x.data() + shift, kRows);
-    REQUIRE(error_over_bound(all, x.data() + shift, w.values, kRows, shape.outputs, shape.inputs) == 0.0);
+    const std::vector<float> all = test::products(packed, x.data() + shift, kRows);
+    REQUIRE(plain_error_over_bound(all, x.data() + shift, w.values, kRows, shape.outputs, shape.inputs) ==
+            0.0);
     for (std::size_t rows = 1; rows<kRows; rows += shape.inputs> 40 ? 5 : 1) {
       INFO(rows << " rows");
       const std::size_t first = random.below(kRows - rows);
-      const std::vector<float> some = run(packed, x.data() + shift + first * shape.inputs, rows);
-      REQUIRE(same_bits(some.data(), all.data() + first * shape.outputs, some.size()));
+      const std::vector<float> some = test::products(packed, x.data() + shift + first * shape.inputs, rows);
+      REQUIRE(test::same_bits(some.data(), all.data() + first * shape.outputs, some.size()));
     }
   }
 }
@@ -106,13 +90,15 @@ TEST_CASE("a row's product has the same bits alone, among 1,000 rows and with an
   const test::StoredMatrix w(random, dtype, outputs, inputs, 0);
   const cpu::PackedMatrix packed(w.tensor, pool);
   const std::vector<float> x = test::random_floats(random, num_rows * inputs);
-  const std::vector<float> all = run(packed, x.data(), num_rows);
+  const std::vector<float> all = test::products(packed, x.data(), num_rows);
   for (const std::size_t threads : {2U, 3U, 5U, 16U}) {
-    CHECK(run(packed, x.data(), num_rows, threads) == all);
-    CHECK(run(packed, x.data(), 1, threads) == std::vector<float>(all.begin(), all.begin() + outputs));
+    CHECK(test::products(packed, x.data(), num_rows, threads) == all);
+    CHECK(test::products(packed, x.data(), 1, threads) ==
+          std::vector<float>(all.begin(), all.begin() + outputs));
   }
   for (const std::size_t row : {0U, 1U, 2U, 3U, 127U, 128U, 500U, 999U}) {
-    REQUIRE(same_bits(run(packed, x.data() + row * inputs, 1).data(), all.data() + row * outputs, outputs));
+    REQUIRE(test::same_bits(test::products(packed, x.data() + row * inputs, 1).data(),
+                            all.data() + row * outputs, outputs));
   }
 }
 
@@ -126,7 +112,7 @@ TEST_CASE("targets with fused multiply-adds agree bit by bit") {
   for (const std::string& name : cpu::cpu_targets()) {
     if (name.ends_with("sse4") || name.ends_with("scalar")) continue;
     const test::ForcedTarget target(name);
-    results.push_back(run(packed, x.data(), 9));
+    results.push_back(test::products(packed, x.data(), 9));
     CHECK(results.back() == results.front());
   }
 }
@@ -144,7 +130,7 @@ TEST_CASE("16-bit weights are widened exactly, subnormal numbers and infinities 
   const cpu::PackedMatrix packed({.name = "w", .dtype = dtype, .shape = {65536, 1}, .bytes = bytes}, pool);
   const std::vector<float> ones(20, 1.0F);
   for (const std::size_t rows : {1U, 2U, 20U}) {  // in registers, and through the scratch of many rows
-    const std::vector<float> y = run(packed, ones.data(), rows);
+    const std::vector<float> y = test::products(packed, ones.data(), rows);
     for (std::size_t i = 0; i < y.size(); ++i) {
       const float wanted = values[i % 65536];
       if (!(y[i] == wanted || (std::isnan(y[i]) && std::isnan(wanted)))) {
@@ -162,7 +148,7 @@ TEST_CASE("a part of the panels leaves the other outputs alone") {
   const cpu::PackedMatrix packed(w.tensor, pool);
   const std::size_t rows = GENERATE(1U, 30U);
   const std::vector<float> x = test::random_floats(random, rows * 9);
-  const std::vector<float> all = run(packed, x.data(), rows);
+  const std::vector<float> all = test::products(packed, x.data(), rows);
   std::vector<float> y(rows * 70, 7.0F);
   std::vector<float> scratch(cpu::kGemmScratch);
   cpu::gemm_panels(packed, 1, 3, x.data(), rows, y.data(), scratch.data());

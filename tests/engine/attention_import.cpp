@@ -16,7 +16,7 @@ using weights::TemporaryFolder;
 
 namespace {
 
-const std::string kFolder = TTT_TEST_DATA "/golden/import/jax-transformer-trainstate-bf16";
+const std::string kAttentionFolder = TTT_TEST_DATA "/golden/import/jax-transformer-trainstate-bf16";
 
 using Rows = std::vector<std::vector<double>>;  // [tokens, channels]
 
@@ -145,7 +145,7 @@ ImportOptions companions(const weights::ImportSource& source) {
 
 TEST_CASE("the baseline's file gives the official code's logits, computed as llama.cpp defines them") {
   const TemporaryFolder folder;
-  const auto source = weights::open_import_source(kFolder);
+  const auto source = weights::open_import_source(kAttentionFolder);
   REQUIRE(source.has_value());
   REQUIRE(is_attention_baseline(*source->archive));
   const AttentionModel model = import_attention(*source->archive, companions(*source));
@@ -155,7 +155,7 @@ TEST_CASE("the baseline's file gives the official code's logits, computed as lla
   REQUIRE(convert_attention(model, nullptr, path, {.matrix_type = type}).completed);
 
   const auto golden =
-      weights::SafetensorsFile::open(kFolder + "/golden.safetensors", weights::FileAccess::kRead);
+      weights::SafetensorsFile::open(kAttentionFolder + "/golden.safetensors", weights::FileAccess::kRead);
   const std::vector<double> wanted = test::read_doubles(*golden.find_tensor("logits"));
   const Rows logits = LlamaOracle(path).logits(test::read_doubles(*golden.find_tensor("token_ids")));
   double largest = 0.0, squares = 0.0;
@@ -173,7 +173,7 @@ TEST_CASE("the baseline's file gives the official code's logits, computed as lla
 
 TEST_CASE("the baseline's file says what llama.cpp asks for, and holds nothing that it does not know") {
   const TemporaryFolder folder;
-  const auto source = weights::open_import_source(kFolder);
+  const auto source = weights::open_import_source(kAttentionFolder);
   const AttentionModel model = import_attention(*source->archive, companions(*source));
   const std::string path = folder / "model.gguf";
   REQUIRE(convert_attention(model, nullptr, path, {}).completed);
@@ -190,7 +190,7 @@ TEST_CASE("the baseline's file says what llama.cpp asks for, and holds nothing t
 }
 
 TEST_CASE("the baseline's number of heads is told by config.json or by a published width, else asked for") {
-  const auto source = weights::open_import_source(kFolder);
+  const auto source = weights::open_import_source(kAttentionFolder);
   CHECK(import_attention(*source->archive, companions(*source)).config.num_attention_heads == 4);
   CHECK_THROWS_WITH(import_attention(*source->archive, {}),
                     Contains("a width of 64") && Contains("config.json"));

@@ -22,15 +22,15 @@ using weights::DType;
 
 namespace {
 
-const std::string kFolder = TTT_TEST_DATA "/golden/import/";
+const std::string kImportFolder = TTT_TEST_DATA "/golden/import/";
 
 weights::JaxCheckpoint open_jax(const std::string& name) {
-  return weights::JaxCheckpoint::open(kFolder + name);
+  return weights::JaxCheckpoint::open(kImportFolder + name);
 }
 MemoryArchive small_jax() { return MemoryArchive(open_jax("jax-one-layer-3-steps/streaming_params")); }
 
 ImportOptions with_json(const std::string& folder) {
-  return {.config_json = test::file_contents(kFolder + folder + "/config.json"),
+  return {.config_json = test::file_contents(kImportFolder + folder + "/config.json"),
           .config_path = "config.json"};
 }
 

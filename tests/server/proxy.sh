@@ -51,7 +51,7 @@ EOF
 children+=($!)
 until_true test -S "$scratch/socket"
 
-"$ttt" loadtest --uds "$scratch/socket" --url http://127.0.0.1 -n 4 -c 2 --input-len 8 --output-len 200 -o json \
+"$ttt" loadtest --uds "$scratch/socket" --url http://127.0.0.1 -n 4 -c 2 --input-len 8 --output-len 600 -o json \
   >"$scratch/report.json"
 figure() { sed -nE 's/.*"'"$1"'": ([0-9.]+),?/\1/p' "$scratch/report.json"; }
 [[ $(figure completed) == 4 ]]

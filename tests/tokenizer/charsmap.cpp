@@ -28,7 +28,7 @@ struct SmallTrie {
   std::string blob() const { return charsmap_of(units, replacements); }
 };
 
-std::string refusal(const std::string& blob) {
+std::string charsmap_refusal(const std::string& blob) {
   return refusal_of([&] { CharsMap(blob, "m.model"); });
 }
 
@@ -60,46 +60,46 @@ TEST_CASE("the longest of forty nested rules is found, more than SentencePiece's
 
 TEST_CASE("a charsmap of another size than its trie's and replacements' is refused") {
   const std::string good = SmallTrie().blob();
-  CHECK_THAT(refusal(good.substr(0, 3)), Catch::Contains("at least 4 bytes"));
+  CHECK_THAT(charsmap_refusal(good.substr(0, 3)), Catch::Contains("at least 4 bytes"));
   for (const std::uint32_t size : {0U, 1U, 1023U, 1025U, 2052U, 4096U, 0xFFFFFC00U, 0xFFFFFFFFU}) {
     std::string blob = good;
     for (std::size_t i = 0; i < 4; ++i) blob[i] = static_cast<char>(size >> (8 * i));
     CAPTURE(size);
-    CHECK_THAT(refusal(blob), Catch::Contains("a multiple of 1024 bytes"));
+    CHECK_THAT(charsmap_refusal(blob), Catch::Contains("a multiple of 1024 bytes"));
   }
   // Nothing behind the trie.
-  CHECK_THAT(refusal(good.substr(0, 4 + 2048)), Catch::Contains("a multiple of 1024 bytes"));
+  CHECK_THAT(charsmap_refusal(good.substr(0, 4 + 2048)), Catch::Contains("a multiple of 1024 bytes"));
 }
 
 TEST_CASE("replacements that do not end or are no UTF-8 are refused") {
   SmallTrie trie;
   trie.replacements.pop_back();
-  CHECK_THAT(refusal(trie.blob()), Catch::Contains("end in NUL"));
+  CHECK_THAT(charsmap_refusal(trie.blob()), Catch::Contains("end in NUL"));
   trie.replacements = std::string("\0x\xFF\0", 4);
-  CHECK_THAT(refusal(trie.blob()), Catch::Contains("UTF-8"));
+  CHECK_THAT(charsmap_refusal(trie.blob()), Catch::Contains("UTF-8"));
 }
 
 TEST_CASE("a trie that leads out of itself is refused") {
   SmallTrie trie;
   trie.units[256 + 'A'] = 512U << 10 | 'A';
-  CHECK_THAT(refusal(trie.blob()), Catch::Contains("children below unit 512"));
+  CHECK_THAT(charsmap_refusal(trie.blob()), Catch::Contains("children below unit 512"));
   trie.units[256 + 'A'] = 0x1FFFFFU << 10 | 1U << 9 | 'A';
-  CHECK_THAT(refusal(trie.blob()), Catch::Contains("children below unit 512"));
+  CHECK_THAT(charsmap_refusal(trie.blob()), Catch::Contains("children below unit 512"));
   // The root is followed even if it calls itself a leaf.
   trie = {};
   trie.units[0] = kLeaf | 512U << 10;
-  CHECK_THAT(refusal(trie.blob()), Catch::Contains("unit 0"));
+  CHECK_THAT(charsmap_refusal(trie.blob()), Catch::Contains("unit 0"));
 }
 
 TEST_CASE("a leaf that points outside the replacements or into a character is refused") {
   SmallTrie trie;
   trie.units[257] = kLeaf | 4;
-  CHECK_THAT(refusal(trie.blob()), Catch::Contains("leaves that point"));
+  CHECK_THAT(charsmap_refusal(trie.blob()), Catch::Contains("leaves that point"));
   trie.units[257] = 1;  // announced as a leaf, but none
-  CHECK_THAT(refusal(trie.blob()), Catch::Contains("leaves that point"));
+  CHECK_THAT(charsmap_refusal(trie.blob()), Catch::Contains("leaves that point"));
   trie.replacements = std::string("\0\xC3\xA9\0", 4);
   trie.units[257] = kLeaf | 2;
-  CHECK_THAT(refusal(trie.blob()), Catch::Contains("leaves that point"));
+  CHECK_THAT(charsmap_refusal(trie.blob()), Catch::Contains("leaves that point"));
   trie.units[257] = kLeaf | 1;
   CHECK(CharsMap(trie.blob(), "m.model").longest_rule("A")->replacement == "\xC3\xA9");
 }

@@ -16,14 +16,14 @@ namespace {
 
 using Spoil = std::function<void(SmallModel&)>;
 
-std::string refusal(const std::string& bytes) {
+std::string model_proto_refusal(const std::string& bytes) {
   return refusal_of([&] { parse_model(bytes, "m.model"); });
 }
 
-std::string refusal(const Spoil& spoil) {
+std::string model_proto_refusal(const Spoil& spoil) {
   SmallModel model;
   spoil(model);
-  return refusal(model.bytes());
+  return model_proto_refusal(model.bytes());
 }
 
 Spoil piece(const std::string& text, PieceKind kind = PieceKind::kNormal, float score = 0.0F) {
@@ -164,16 +164,16 @@ TEST_CASE("each rule of the model's check refuses what breaks it") {
       {"wire type 0, 1, 2 or 5", [](SmallModel& model) { model.tail = "\x0B\x0C"; }},
   };
   for (const auto& [message, spoil] : cases) {
-    CHECK_THAT(refusal(spoil),
+    CHECK_THAT(model_proto_refusal(spoil),
                Catch::StartsWith("m.model: ") && Catch::Contains(message) && Catch::EndsWith("."));
   }
 }
 
 TEST_CASE("a model without trainer_spec or normalizer_spec is refused as cut short") {
   const std::string whole = SmallModel().bytes();
-  CHECK_THAT(refusal(whole.substr(0, whole.size() - 6)),
+  CHECK_THAT(model_proto_refusal(whole.substr(0, whole.size() - 6)),
              Catch::Contains("a trainer_spec and a normalizer_spec"));
-  CHECK_THAT(refusal(std::string()), Catch::Contains("a trainer_spec and a normalizer_spec"));
+  CHECK_THAT(model_proto_refusal(std::string()), Catch::Contains("a trainer_spec and a normalizer_spec"));
 }
 
 TEST_CASE("a control piece of one character is refused for BPE only") {
@@ -184,8 +184,9 @@ TEST_CASE("a control piece of one character is refused for BPE only") {
 }
 
 TEST_CASE("models beyond the limits are refused") {
-  CHECK_THAT(refusal(std::string(kMaxModelBytes + 1, '\0')), Catch::Contains("at most 67108864 bytes"));
-  CHECK_THAT(refusal([](SmallModel& model) {
+  CHECK_THAT(model_proto_refusal(std::string(kMaxModelBytes + 1, '\0')),
+             Catch::Contains("at most 67108864 bytes"));
+  CHECK_THAT(model_proto_refusal([](SmallModel& model) {
                for (std::size_t i = model.pieces.size(); i <= kMaxPieces; ++i) model.add("x");
              }),
              Catch::Contains("at most 1000000 pieces, found more"));
@@ -194,9 +195,9 @@ TEST_CASE("models beyond the limits are refused") {
       for (std::size_t i = 0; i < count; ++i) model.add(fmt::format("{:x<250}{:06}", "", i), kind);
     };
   };
-  CHECK_THAT(refusal(many(kMaxPieceTextBytes / 256, PieceKind::kNormal)),
+  CHECK_THAT(model_proto_refusal(many(kMaxPieceTextBytes / 256, PieceKind::kNormal)),
              Catch::Contains("at most 8388608 bytes of text"));
-  CHECK_THAT(refusal(many(kMaxSpecialTextBytes / 256, PieceKind::kUserDefined)),
+  CHECK_THAT(model_proto_refusal(many(kMaxSpecialTextBytes / 256, PieceKind::kUserDefined)),
              Catch::Contains("1048576 of it in control and user-defined pieces"));
 }
 
@@ -210,7 +211,7 @@ TEST_CASE("user-defined pieces may begin one another, up to a depth") {
   SmallModel model;
   nested(kMaxNestedUserDefined)(model);
   CHECK(parse_model(model.bytes(), "m.model").pieces.size() == 7 + kMaxNestedUserDefined);
-  CHECK_THAT(refusal(nested(kMaxNestedUserDefined + 1)),
+  CHECK_THAT(model_proto_refusal(nested(kMaxNestedUserDefined + 1)),
              Catch::Contains("at most 64 that begin one another"));
 }
 

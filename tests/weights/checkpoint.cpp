@@ -10,7 +10,7 @@
 namespace ttt::weights {
 namespace {
 
-std::string refusal(const std::string& path) {
+std::string checkpoint_refusal(const std::string& path) {
   return refusal_of([&] { Checkpoint::open(path); });
 }
 
@@ -105,20 +105,21 @@ TEST_CASE("checkpoint: a sharded folder opens, also through links, and each tens
 TEST_CASE("checkpoint: shards and index must agree on every tensor") {
   const TemporaryFolder folder;
   write_shards(folder, R"({"weight_map":{"a":"1.safetensors","b":"1.safetensors"}})");
-  CHECK(contains(refusal(folder.path()),
+  CHECK(contains(checkpoint_refusal(folder.path()),
                  "1.safetensors: b: wanted the tensor that the index names, found none of this name"));
   write_shards(folder, R"({"weight_map":{"a":"2.safetensors","b":"2.safetensors"}})");
-  CHECK(contains(refusal(folder.path()), "a: wanted the tensor that the index names"));
+  CHECK(contains(checkpoint_refusal(folder.path()), "a: wanted the tensor that the index names"));
   write_shards(folder, R"({"weight_map":{"a":"2.safetensors","b":"1.safetensors"}})");
-  CHECK(contains(refusal(folder.path()), "1.safetensors: a: wanted it in 2.safetensors, found it here"));
+  CHECK(contains(checkpoint_refusal(folder.path()),
+                 "1.safetensors: a: wanted it in 2.safetensors, found it here"));
   write_shards(folder, R"({"weight_map":{"a":"1.safetensors","c":"2.safetensors"}})");
-  CHECK(contains(refusal(folder.path()), "b: wanted only tensors that the index names"));
+  CHECK(contains(checkpoint_refusal(folder.path()), "b: wanted only tensors that the index names"));
   write_shards(folder, R"({"weight_map":{"a":"1.safetensors","b":"3.safetensors"}})");
-  CHECK(contains(refusal(folder.path()),
+  CHECK(contains(checkpoint_refusal(folder.path()),
                  "3.safetensors: wanted the shard that the index names, found no such file"));
   write_shards(folder, kIndex);
   folder.write("2.safetensors", shard("a"));
-  CHECK(contains(refusal(folder.path()), "2.safetensors: a: wanted it in 1.safetensors"));
+  CHECK(contains(checkpoint_refusal(folder.path()), "2.safetensors: a: wanted it in 1.safetensors"));
 }
 
 TEST_CASE("checkpoint: an index cannot lead out of the folder") {
@@ -128,30 +129,31 @@ TEST_CASE("checkpoint: an index cannot lead out of the folder") {
   const std::string name =
       "../" + std::filesystem::path(outside.path()).filename().string() + "/1.safetensors";
   write_shards(folder, R"({"weight_map":{"a":")" + name + R"(","b":"2.safetensors"}})");
-  CHECK(contains(refusal(folder.path()), "a file name without folders"));
+  CHECK(contains(checkpoint_refusal(folder.path()), "a file name without folders"));
 }
 
 TEST_CASE("checkpoint: what is no checkpoint is refused with the way to one") {
   const TemporaryFolder folder;
-  CHECK(contains(refusal(folder / "missing"), "no such file. Check the spelling of the path."));
-  CHECK(contains(refusal(folder.path()), "a config.json beside the tensors, found an empty folder"));
-  CHECK(contains(refusal(folder.write("empty.gguf", "")), "an empty file"));
-  CHECK(contains(refusal(folder.write("lfs.gguf", kLfsPointer)), "git lfs pull"));
-  CHECK(contains(refusal(folder.write("model.bin", "PK\x03\x04....")), "a PyTorch file"));
-  CHECK(contains(refusal(folder.write("train_state", "\x92\x91\xa4step\xc4")), "a JAX file"));
-  CHECK(contains(refusal(folder.write("m.safetensors", sample_safetensors())),
+  CHECK(contains(checkpoint_refusal(folder / "missing"), "no such file. Check the spelling of the path."));
+  CHECK(
+      contains(checkpoint_refusal(folder.path()), "a config.json beside the tensors, found an empty folder"));
+  CHECK(contains(checkpoint_refusal(folder.write("empty.gguf", "")), "an empty file"));
+  CHECK(contains(checkpoint_refusal(folder.write("lfs.gguf", kLfsPointer)), "git lfs pull"));
+  CHECK(contains(checkpoint_refusal(folder.write("model.bin", "PK\x03\x04....")), "a PyTorch file"));
+  CHECK(contains(checkpoint_refusal(folder.write("train_state", "\x92\x91\xa4step\xc4")), "a JAX file"));
+  CHECK(contains(checkpoint_refusal(folder.write("m.safetensors", sample_safetensors())),
                  "Give the folder that holds it"));
-  CHECK(contains(refusal(folder.write("page.gguf", "<!DOCTYPE html><html>")), "a web page"));
-  CHECK(contains(refusal(folder.write("text.gguf", "hello")), "a file of another kind"));
+  CHECK(contains(checkpoint_refusal(folder.write("page.gguf", "<!DOCTYPE html><html>")), "a web page"));
+  CHECK(contains(checkpoint_refusal(folder.write("text.gguf", "hello")), "a file of another kind"));
   REQUIRE(::mkfifo((folder / "fifo").c_str(), 0600) == 0);
-  CHECK(contains(refusal(folder / "fifo"), "a pipe, socket or device"));
+  CHECK(contains(checkpoint_refusal(folder / "fifo"), "a pipe, socket or device"));
 }
 
 TEST_CASE("checkpoint: a folder without the files of a checkpoint names what is missing or what to give") {
   const auto with = [](const std::vector<std::pair<std::string, std::string>>& files) {
     const TemporaryFolder folder;
     for (const auto& [name, content] : files) folder.write(name, content);
-    return refusal(folder.path());
+    return checkpoint_refusal(folder.path());
   };
   CHECK(contains(with({{"model.safetensors", sample_safetensors()}}),
                  "a config.json beside the tensors, found none"));

@@ -20,12 +20,12 @@ using test::msgpack_string;
 
 JaxCheckpoint parse_jax(std::string_view bytes) { return JaxCheckpoint::parse(bytes_of(bytes), "state"); }
 
-std::string refusal(std::string_view bytes) {
+std::string jax_refusal(std::string_view bytes) {
   return refusal_of([&] { parse_jax(bytes); });
 }
 
 // Of a stream whose one parameter "w" has this payload.
-std::string payload_refusal(std::string_view payload) { return refusal(jax_record({"w"}, payload)); }
+std::string payload_refusal(std::string_view payload) { return jax_refusal(jax_record({"w"}, payload)); }
 
 std::string values_of(const JaxCheckpoint& checkpoint, std::size_t index) {
   const ArchivedTensor& tensor = checkpoint.tensors()[index];
@@ -100,7 +100,7 @@ TEST_CASE("JAX: a file cut at any byte is refused, but where a record ends") {
   int accepted = 0;
   for (std::size_t size = 1; size < bytes.size(); ++size) {
     const std::string part = bytes.substr(0, size);
-    const std::string text = refusal(part);
+    const std::string text = jax_refusal(part);
     if (text.empty()) {
       ++accepted;
       CHECK(parse_jax(part).tensors().size() <= 3);
@@ -146,7 +146,7 @@ TEST_CASE("JAX: what is no array of real numbers is refused by name") {
   CHECK(contains(payload_refusal(jax_array({1}, "object", "abcdefgh")), "'object'"));
   CHECK(contains(payload_refusal(jax_array({1}, "complex64", "abcdefgh")), "'complex64'"));
   CHECK(contains(payload_refusal("\x80"), "another map"));
-  CHECK(contains(refusal(msgpack_array({msgpack_array({msgpack_string("w")}), "\xc0"})), "found nil"));
+  CHECK(contains(jax_refusal(msgpack_array({msgpack_array({msgpack_string("w")}), "\xc0"})), "found nil"));
 }
 
 TEST_CASE("JAX: chunks that do not make up their array are refused") {
@@ -171,34 +171,35 @@ TEST_CASE("JAX: chunks that do not make up their array are refused") {
 TEST_CASE("JAX: a path is 1 to 64 names in UTF-8, and no parameter comes twice") {
   const std::string array = jax_array({1}, "int8", "a");
   const std::string record = jax_record({"w"}, array);
-  CHECK(contains(refusal(record + record), "w: wanted each parameter once"));
+  CHECK(contains(jax_refusal(record + record), "w: wanted each parameter once"));
   // A slash inside a component and nesting are the same name.
-  CHECK(contains(refusal(jax_record({"a", "b"}, array) + jax_record({"a/b"}, array)), "a/b: wanted each"));
-  CHECK(contains(refusal(jax_record({}, array)), "a path of 1 to 64 components"));
-  CHECK(contains(refusal(jax_record({""}, array)), "names in UTF-8"));
-  CHECK(contains(refusal(jax_record({"\xff"}, array)), "names in UTF-8"));
-  CHECK(contains(refusal(jax_record({std::string(limits::kMaxTensorNameBytes + 1, 'n')}, array)),
+  CHECK(
+      contains(jax_refusal(jax_record({"a", "b"}, array) + jax_record({"a/b"}, array)), "a/b: wanted each"));
+  CHECK(contains(jax_refusal(jax_record({}, array)), "a path of 1 to 64 components"));
+  CHECK(contains(jax_refusal(jax_record({""}, array)), "names in UTF-8"));
+  CHECK(contains(jax_refusal(jax_record({"\xff"}, array)), "names in UTF-8"));
+  CHECK(contains(jax_refusal(jax_record({std::string(limits::kMaxTensorNameBytes + 1, 'n')}, array)),
                  "at most 256"));
   const std::string long_path = "\xdc" + std::string("\0\x41", 2) + std::string(65 * 2, '\xa0');
-  CHECK(contains(refusal("\x92" + long_path), "a path of 1 to 64 components"));
+  CHECK(contains(jax_refusal("\x92" + long_path), "a path of 1 to 64 components"));
 }
 
 TEST_CASE("JAX: a stream of anything else is refused") {
-  CHECK(contains(refusal("\x93\x91\xa1w\xc0\xc0"), "a pair of a path and an array"));
-  CHECK(contains(refusal("\x81\xa1w\xc0"), "wanted an array, found a map"));
-  CHECK(contains(refusal(jax_record({"step"}, "\x01")), "wanted parameters, found none"));
-  CHECK(contains(refusal(jax_record({"w"}, jax_array({1}, "int8", "a")) + "\n"), "wanted an array"));
-  CHECK(contains(refusal(std::string(100'000, '\x91')), "a pair"));
-  CHECK(contains(refusal("\x92\x91\xa4step\xc6\xff\xff\xff\xff"), "bytes of contents"));
+  CHECK(contains(jax_refusal("\x93\x91\xa1w\xc0\xc0"), "a pair of a path and an array"));
+  CHECK(contains(jax_refusal("\x81\xa1w\xc0"), "wanted an array, found a map"));
+  CHECK(contains(jax_refusal(jax_record({"step"}, "\x01")), "wanted parameters, found none"));
+  CHECK(contains(jax_refusal(jax_record({"w"}, jax_array({1}, "int8", "a")) + "\n"), "wanted an array"));
+  CHECK(contains(jax_refusal(std::string(100'000, '\x91')), "a pair"));
+  CHECK(contains(jax_refusal("\x92\x91\xa4step\xc6\xff\xff\xff\xff"), "bytes of contents"));
   std::string many = jax_record({"w"}, jax_array({1}, "int8", "a"));
   for (int i = 0; i < 4 * (1 << 16); ++i) many += "\x92\x91\xa4step\xc0";
-  CHECK(contains(refusal(many), "records"));
+  CHECK(contains(jax_refusal(many), "records"));
 }
 
 TEST_CASE("JAX: names and headers that fill more than a window are refused, not read on and on") {
   std::string path = "\xdc" + std::string("\0\x40", 2);
   for (int i = 0; i < 64; ++i) path += msgpack_string(std::string(100, 'n'));
-  CHECK(contains(refusal("\x92" + path + "\xc4\x01x"), "headers of at most 4096 bytes"));
+  CHECK(contains(jax_refusal("\x92" + path + "\xc4\x01x"), "headers of at most 4096 bytes"));
 }
 
 TEST_CASE("JAX: a file that shrinks after it was opened is refused when it is read") {

@@ -14,7 +14,7 @@ namespace {
 using namespace std::string_literals;
 using pickled::whole;
 
-std::string refusal(const std::string& bytes) {
+std::string pickle_refusal(const std::string& bytes) {
   return refusal_of([&] { read_pickle(bytes, "model.bin"); });
 }
 
@@ -55,9 +55,10 @@ TEST_CASE("pickle: memo slots give the same value again, in protocol 2 and 4") {
   CHECK(value_of("X\1\0\0\0ar\xff\0\0\0j\xff\0\0\0\x86"s).items == std::vector<PickleId>{0, 0});
   const Pickle framed = read_pickle("\x80\x04\x95\x09\0\0\0\0\0\0\0\x8c\1a\x94h\0\x86\x94."s, "model.bin");
   CHECK(root(framed).items == std::vector<PickleId>{0, 0});
-  CHECK(contains(refusal(whole("h\1")), "a memo slot that was filled, found 1"));
-  CHECK(contains(refusal(whole("Nq\2h\1")), "a memo slot that was filled, found 1"));
-  CHECK(contains(refusal(whole("Nr\xff\xff\xff\xffh\0"s)), "a memo slot below 1048576, found 4294967295"));
+  CHECK(contains(pickle_refusal(whole("h\1")), "a memo slot that was filled, found 1"));
+  CHECK(contains(pickle_refusal(whole("Nq\2h\1")), "a memo slot that was filled, found 1"));
+  CHECK(contains(pickle_refusal(whole("Nr\xff\xff\xff\xffh\0"s)),
+                 "a memo slot below 1048576, found 4294967295"));
 }
 
 TEST_CASE("pickle: a state dict gives its tensors, parameters and attributes") {
@@ -106,11 +107,11 @@ TEST_CASE("pickle: every other global is refused by name, and none is called") {
                                                         {"collections", "OrderedDict "},
                                                         {"", ""}}) {
     const std::string wanted = "the global \"" + module + " " + name + "\", which is not looked up";
-    CHECK(contains(refusal(whole(pickled::global(module, name))), wanted));
-    CHECK(contains(refusal(whole(pickled::text(module) + pickled::text(name) + "\x93")), wanted));
+    CHECK(contains(pickle_refusal(whole(pickled::global(module, name))), wanted));
+    CHECK(contains(pickle_refusal(whole(pickled::text(module) + pickled::text(name) + "\x93")), wanted));
   }
-  CHECK(contains(refusal(whole("cos")), "the end of a name"));
-  CHECK(contains(refusal(whole("K\1K\2\x93")), "a string for a global's name, found an integer"));
+  CHECK(contains(pickle_refusal(whole("cos")), "the end of a name"));
+  CHECK(contains(pickle_refusal(whole("K\1K\2\x93")), "a string for a global's name, found an integer"));
 }
 
 TEST_CASE("pickle: opcodes that torch.save does not write are refused by name") {
@@ -131,8 +132,9 @@ TEST_CASE("pickle: opcodes that torch.save does not write are refused by name") 
                                                                     {"\x97", "NEXT_BUFFER"},
                                                                     {"\x80\2", "PROTO"}};
   for (const auto& [opcode, name] : opcodes)
-    CHECK(contains(refusal(whole(opcode)), "only the opcodes that torch.save writes, found " + name + "."));
-  CHECK(contains(refusal(whole("\xff")), "found byte 0xff"));
+    CHECK(contains(pickle_refusal(whole(opcode)),
+                   "only the opcodes that torch.save writes, found " + name + "."));
+  CHECK(contains(pickle_refusal(whole("\xff")), "found byte 0xff"));
 }
 
 TEST_CASE("pickle: what is not made as a tensor is made is refused") {
@@ -142,7 +144,7 @@ TEST_CASE("pickle: what is not made as a tensor is made is refused") {
       "Q";
   const std::string rebuild = pickled::global("torch._utils", "_rebuild_tensor_v2");
   const auto rebuilt = [&](const std::vector<std::string>& arguments) {
-    return refusal(whole(rebuild + pickled::tuple(arguments) + "R"));
+    return pickle_refusal(whole(rebuild + pickled::tuple(arguments) + "R"));
   };
   const std::string zero = pickled::number(0);
   CHECK(contains(rebuilt({}), "a tensor of 6 or 7 parts, found 0"));
@@ -160,23 +162,23 @@ TEST_CASE("pickle: what is not made as a tensor is made is refused") {
   CHECK(rebuilt({storage, zero, ")", ")", "\x89", "N", "}"}).empty());
   for (const std::string& id :
        {std::string("N"), pickled::tuple({"N", "N", "N", "N", "N"}), std::string(")")})
-    CHECK(contains(refusal(whole(id + "Q")), "a persistent id"));
-  CHECK(contains(
-      refusal(whole(pickled::tuple({pickled::text("storage"), pickled::global("collections", "OrderedDict"),
-                                    pickled::text("0"), pickled::text("cpu"), zero}) +
-                    "Q")),
-      "a storage class, found another global"));
-  CHECK(contains(refusal(whole(pickled::tensor({.key = std::string(256, '0')}))),
+    CHECK(contains(pickle_refusal(whole(id + "Q")), "a persistent id"));
+  CHECK(contains(pickle_refusal(whole(
+                     pickled::tuple({pickled::text("storage"), pickled::global("collections", "OrderedDict"),
+                                     pickled::text("0"), pickled::text("cpu"), zero}) +
+                     "Q")),
+                 "a storage class, found another global"));
+  CHECK(contains(pickle_refusal(whole(pickled::tensor({.key = std::string(256, '0')}))),
                  "a key of at most 255 bytes"));
-  CHECK(
-      contains(refusal(whole(pickled::tensor({.elements = -1}))), "a storage's element count of 0 or more"));
-  CHECK(contains(refusal(whole(pickled::global("torch", "FloatStorage") + ")R")),
+  CHECK(contains(pickle_refusal(whole(pickled::tensor({.elements = -1}))),
+                 "a storage's element count of 0 or more"));
+  CHECK(contains(pickle_refusal(whole(pickled::global("torch", "FloatStorage") + ")R")),
                  "a function, found a storage"));
-  CHECK(contains(refusal(whole("N)R")), "a global for a function, found None"));
-  CHECK(contains(refusal(whole(pickled::global("collections", "OrderedDict") + "N\x85R")),
+  CHECK(contains(pickle_refusal(whole("N)R")), "a global for a function, found None"));
+  CHECK(contains(pickle_refusal(whole(pickled::global("collections", "OrderedDict") + "N\x85R")),
                  "an OrderedDict without arguments"));
-  CHECK(contains(refusal(whole("NNb")), "wanted a dict, found None"));
-  CHECK(contains(refusal(whole(pickled::global("torch._utils", "_rebuild_parameter") + ")R")),
+  CHECK(contains(pickle_refusal(whole("NNb")), "wanted a dict, found None"));
+  CHECK(contains(pickle_refusal(whole(pickled::global("torch._utils", "_rebuild_parameter") + ")R")),
                  "a parameter of 3 parts"));
 }
 
@@ -204,13 +206,14 @@ TEST_CASE("pickle: a broken stack, a lie about a length and bytes behind the end
                                      "b"s,
                                      "N.N"s}) {
     INFO(opcodes);
-    CHECK_FALSE(refusal(whole(opcodes)).empty());
+    CHECK_FALSE(pickle_refusal(whole(opcodes)).empty());
   }
-  CHECK(contains(refusal(""), "a pickle of protocol 2 to 5"));
-  CHECK(contains(refusal("\x80\x01N."), "a pickle of protocol 2 to 5"));
-  CHECK(contains(refusal("\x80\x06N."), "a pickle of protocol 2 to 5"));
+  CHECK(contains(pickle_refusal(""), "a pickle of protocol 2 to 5"));
+  CHECK(contains(pickle_refusal("\x80\x01N."), "a pickle of protocol 2 to 5"));
+  CHECK(contains(pickle_refusal("\x80\x06N."), "a pickle of protocol 2 to 5"));
   const std::string state = whole(pickled::dict({{"a", pickled::tensor({.elements = 1})}}));
-  for (std::size_t size = 0; size < state.size(); ++size) CHECK_FALSE(refusal(state.substr(0, size)).empty());
+  for (std::size_t size = 0; size < state.size(); ++size)
+    CHECK_FALSE(pickle_refusal(state.substr(0, size)).empty());
 }
 
 TEST_CASE("pickle: nested references cost nothing, and a value may hold itself") {
@@ -228,15 +231,16 @@ TEST_CASE("pickle: nested references cost nothing, and a value may hold itself")
 
 TEST_CASE("pickle: depth costs no stack, and counts have limits") {
   const std::string deep(limits::kMaxPickleValues - 1, '(');
-  CHECK(contains(refusal(whole(deep)), "one value at the end"));
+  CHECK(contains(pickle_refusal(whole(deep)), "one value at the end"));
   std::string tuples = ")";
   tuples.append(500'000, '\x85');
   CHECK(value_of(tuples).items.size() == 1);
-  CHECK(contains(refusal(whole(std::string(limits::kMaxPickleValues + 1, 'N'))), "at most 1048576 values"));
+  CHECK(contains(pickle_refusal(whole(std::string(limits::kMaxPickleValues + 1, 'N'))),
+                 "at most 1048576 values"));
   std::string references = "Nq\0("s;
   for (std::uint64_t i = 0; i < limits::kMaxPickleValues; ++i) references += "h\0"s;
-  CHECK(contains(refusal(whole(references)), "at most 1048576 values on the stack"));
-  CHECK(contains(refusal(whole(std::string(limits::kMaxPickleValues + 1, '('))), "fewer marks"));
+  CHECK(contains(pickle_refusal(whole(references)), "at most 1048576 values on the stack"));
+  CHECK(contains(pickle_refusal(whole(std::string(limits::kMaxPickleValues + 1, '('))), "fewer marks"));
 }
 
 }  // namespace

@@ -8,7 +8,7 @@
 namespace ttt::weights {
 namespace {
 
-std::string refusal(std::string_view text) {
+std::string index_refusal(std::string_view text) {
   return refusal_of([&] { parse_shard_index(text, "index.json"); });
 }
 
@@ -22,11 +22,11 @@ TEST_CASE("shard index: an index gives the file of each tensor and skips what el
 TEST_CASE("shard index: a file name that leaves the folder is refused") {
   for (const char* name : {"../x", "..", ".", "", "/etc/passwd", "a/b", "a\\\\b", "..\\\\x", "x..y/",
                            "a\\u0000b", "....", "/"}) {
-    const std::string text = refusal(std::string(R"({"weight_map":{"a":")") + name + "\"}}");
+    const std::string text = index_refusal(std::string(R"({"weight_map":{"a":")") + name + "\"}}");
     INFO(name);
     CHECK(contains(text, "a: wanted a file name without folders"));
   }
-  CHECK(contains(refusal(R"({"weight_map":{"a":")" + std::string(256, 'x') + "\"}}"),
+  CHECK(contains(index_refusal(R"({"weight_map":{"a":")" + std::string(256, 'x') + "\"}}"),
                  "a file name without folders"));
 }
 
@@ -37,7 +37,7 @@ TEST_CASE("shard index: an index of another form is refused") {
         R"({"weight_map":{"a":"x","a":"y"}})", R"({"weight_map":{"a":"x"},"weight_map":{"a":"y"}})",
         R"([{"weight_map":{"a":"x"}}])", ""}) {
     INFO(text);
-    CHECK_FALSE(refusal(text).empty());
+    CHECK_FALSE(index_refusal(text).empty());
   }
 }
 

@@ -11,14 +11,14 @@
 namespace ttt::weights {
 namespace {
 
-std::string refusal(const std::string& bytes) {
+std::string zip_refusal(const std::string& bytes) {
   return refusal_of([&] {
     const StoredZip file = StoredZip::parse(bytes_of(bytes), "model.bin");
     for (std::size_t i = 0; i < file.members().size(); ++i)
       file.read(i, 0, file.members()[i].bytes, [](auto, auto) {});
   });
 }
-std::string refusal(const std::vector<ZipMember>& members) { return refusal(zip_bytes(members)); }
+std::string zip_refusal(const std::vector<ZipMember>& members) { return zip_refusal(zip_bytes(members)); }
 
 std::string read(const StoredZip& file, std::size_t member, std::uint64_t begin, std::uint64_t end) {
   std::string text;
@@ -68,37 +68,37 @@ TEST_CASE("stored zip: a large member comes in pieces") {
 TEST_CASE("stored zip: a name that could lead out of a folder is refused") {
   for (const char* name : {"../x", "/x", "a/../x", "a/..", "a//x", "./x", "a\\x", "..", "/", ""}) {
     INFO(name);
-    CHECK(contains(refusal({{.name = name, .bytes = "1"}}), "a plain path inside the archive"));
+    CHECK(contains(zip_refusal({{.name = name, .bytes = "1"}}), "a plain path inside the archive"));
   }
-  CHECK(refusal({{.name = "a/..x/x..", .bytes = "1"}}).empty());
-  CHECK(
-      contains(refusal({{.name = std::string(513, 'x'), .bytes = "1"}}), "a plain path inside the archive"));
+  CHECK(zip_refusal({{.name = "a/..x/x..", .bytes = "1"}}).empty());
+  CHECK(contains(zip_refusal({{.name = std::string(513, 'x'), .bytes = "1"}}),
+                 "a plain path inside the archive"));
 }
 
 TEST_CASE("stored zip: what is not stored as it is, is refused") {
-  CHECK(contains(refusal({{.name = "x", .bytes = "1", .method = 8}}), "x: wanted stored bytes"));
-  CHECK(contains(refusal({{.name = "x", .bytes = "1", .flags = 1}}), "x: wanted stored bytes"));
+  CHECK(contains(zip_refusal({{.name = "x", .bytes = "1", .method = 8}}), "x: wanted stored bytes"));
+  CHECK(contains(zip_refusal({{.name = "x", .bytes = "1", .flags = 1}}), "x: wanted stored bytes"));
 }
 
 TEST_CASE("stored zip: headers that contradict each other or the file are refused") {
   const ZipMember one{.name = "x", .bytes = "12345678"};
-  CHECK(refusal({one}).empty());
+  CHECK(zip_refusal({one}).empty());
   ZipMember other = one;
   other.local_name = "y";
-  CHECK(contains(refusal({other}), "a whole zip archive"));
+  CHECK(contains(zip_refusal({other}), "a whole zip archive"));
   other = one;
   other.size = 100'000;
-  CHECK_FALSE(refusal({other}).empty());
+  CHECK_FALSE(zip_refusal({other}).empty());
   other.size = 0xfffffff0U;
-  CHECK_FALSE(refusal({other}).empty());
+  CHECK_FALSE(zip_refusal({other}).empty());
   other = one;
   other.checksum = 1;
-  CHECK(contains(refusal({other}), "x: wanted bytes that agree with their checksum"));
-  CHECK_FALSE(refusal({one, one}).empty());  // the same name twice
+  CHECK(contains(zip_refusal({other}), "x: wanted bytes that agree with their checksum"));
+  CHECK_FALSE(zip_refusal({one, one}).empty());  // the same name twice
   other = one;
   other.header_offset = 0;  // two names for one header
   other.name = "y";
-  CHECK_FALSE(refusal({one, other}).empty());
+  CHECK_FALSE(zip_refusal({one, other}).empty());
 }
 
 TEST_CASE("stored zip: members that overlap are refused") {
@@ -107,16 +107,16 @@ TEST_CASE("stored zip: members that overlap are refused") {
   const std::string hidden = inner.substr(0, 30 + 1 + 1000);
   const std::string bytes = zip_bytes(
       {{.name = "a", .bytes = hidden}, {.name = "b", .bytes = std::string(1000, 'b'), .header_offset = 31}});
-  CHECK(contains(refusal(bytes), "so that some overlap"));
+  CHECK(contains(zip_refusal(bytes), "so that some overlap"));
 }
 
 TEST_CASE("stored zip: a cut archive and what is no archive are refused") {
   const std::string bytes = zip_bytes({{.name = "a/x", .bytes = "0123456789"}, {.name = "b", .bytes = "z"}});
   for (std::size_t size = 0; size < bytes.size(); ++size) {
     INFO(size);
-    CHECK_FALSE(refusal(bytes.substr(0, size)).empty());
+    CHECK_FALSE(zip_refusal(bytes.substr(0, size)).empty());
   }
-  CHECK_FALSE(refusal(bytes + "x").empty());
+  CHECK_FALSE(zip_refusal(bytes + "x").empty());
   const TemporaryFolder folder;
   CHECK(contains(refusal_of([&] { StoredZip::open(folder / "missing"); }), "no such file"));
   CHECK(contains(refusal_of([&] { StoredZip::open(folder.path()); }), "found a folder"));

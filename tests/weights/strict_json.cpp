@@ -45,7 +45,7 @@ json parse(std::string_view text) {
   parse_strict_json(text, "test.json", builder);
   return builder.take();
 }
-std::string refusal(std::string_view text) {
+std::string json_refusal(std::string_view text) {
   return refusal_of([&] { parse(text); });
 }
 std::string nested(int depth) {
@@ -67,27 +67,27 @@ TEST_CASE("JSON: a valid text gives its values, each of its kind") {
 
 TEST_CASE("JSON: depth 32 is read, depth 33 and a million are refused") {
   CHECK(parse(nested(32)).is_array());
-  CHECK(contains(refusal(nested(33)), "depth 32 at most"));
+  CHECK(contains(json_refusal(nested(33)), "depth 32 at most"));
   for (const int depth : {100, 1000, 10'000, 100'000, 1'000'000}) {
-    CHECK(contains(refusal(nested(depth)), "depth 32 at most"));
-    CHECK(contains(refusal(std::string(static_cast<std::size_t>(depth), '[')), "depth 32 at most"));
+    CHECK(contains(json_refusal(nested(depth)), "depth 32 at most"));
+    CHECK(contains(json_refusal(std::string(static_cast<std::size_t>(depth), '[')), "depth 32 at most"));
   }
   std::string objects;
   for (int i = 0; i < 1'000'000; ++i) objects += "{\"a\":";
-  CHECK(contains(refusal(objects), "depth 32 at most"));
+  CHECK(contains(json_refusal(objects), "depth 32 at most"));
 }
 
 TEST_CASE("JSON: a key twice in one object is refused, also when written differently") {
-  CHECK(contains(refusal(R"({"a":1,"b":2,"a":1})"), "key \"a\": wanted it once"));
-  CHECK(contains(refusal(R"({"x":{"a":1,"\u0061":2}})"), "it twice in one object"));
+  CHECK(contains(json_refusal(R"({"a":1,"b":2,"a":1})"), "key \"a\": wanted it once"));
+  CHECK(contains(json_refusal(R"({"x":{"a":1,"\u0061":2}})"), "it twice in one object"));
   CHECK(parse(R"([{"a":1},{"a":{"a":2}}])").is_array());
 }
 
 TEST_CASE("JSON: numbers that no double or 64-bit integer holds are refused") {
   for (const char* text : {"1e400", "-1e400", "[1e99999]", R"({"a":1E+400})"})
-    CHECK_FALSE(refusal(text).empty());
+    CHECK_FALSE(json_refusal(text).empty());
   for (const char* text : {"18446744073709551616", "-9223372036854775809", "99999999999999999999999999"}) {
-    CHECK(contains(refusal(text), "an integer of at most 64 bits"));
+    CHECK(contains(json_refusal(text), "an integer of at most 64 bits"));
   }
   CHECK(parse("-9223372036854775808") == std::numeric_limits<std::int64_t>::min());
   CHECK(parse("1e308") == 1e308);
@@ -101,37 +101,37 @@ TEST_CASE("JSON: what JavaScript or Python would write beyond JSON is refused") 
         "/* c */1", "[1 2]", "{\"a\" 1}", "\"\t\"",    "\"\\x41\"", "",           " ",      "[",
         "]",        "{",     "\"",        "-",         "[\"a\"",    "{\"a\":",    "{\"a\"", "nul"}) {
     INFO(text);
-    CHECK_FALSE(refusal(text).empty());
+    CHECK_FALSE(json_refusal(text).empty());
   }
 }
 
 TEST_CASE("JSON: nothing may follow the end, not even behind a NUL") {
   using namespace std::string_view_literals;
-  CHECK_FALSE(refusal("{}x").empty());
-  CHECK_FALSE(refusal("{}{}").empty());
-  CHECK_FALSE(refusal("{} 1").empty());
-  CHECK(contains(refusal("{}\0"sv), "byte 2: wanted JSON, found a NUL"));
-  CHECK(contains(refusal("{}\0{\"a\":1}"sv), "found a NUL"));
-  CHECK(contains(refusal("[1,\0 2]"sv), "found a NUL"));
+  CHECK_FALSE(json_refusal("{}x").empty());
+  CHECK_FALSE(json_refusal("{}{}").empty());
+  CHECK_FALSE(json_refusal("{} 1").empty());
+  CHECK(contains(json_refusal("{}\0"sv), "byte 2: wanted JSON, found a NUL"));
+  CHECK(contains(json_refusal("{}\0{\"a\":1}"sv), "found a NUL"));
+  CHECK(contains(json_refusal("[1,\0 2]"sv), "found a NUL"));
   CHECK(parse("{}\n\t ") == nlohmann::json::object());
 }
 
 TEST_CASE("JSON: broken UTF-8 and lone surrogates are refused in keys and strings") {
   for (const char* bytes :
        {"\xff", "\xc3", "\xc3(", "\xc0\x80", "\xed\xa0\x80", "\xf4\x90\x80\x80", "\xe2\x96"}) {
-    CHECK_FALSE(refusal(fmt::format("\"{}\"", bytes)).empty());
-    CHECK_FALSE(refusal(fmt::format("{{\"{}\":1}}", bytes)).empty());
-    CHECK_FALSE(refusal(bytes).empty());
+    CHECK_FALSE(json_refusal(fmt::format("\"{}\"", bytes)).empty());
+    CHECK_FALSE(json_refusal(fmt::format("{{\"{}\":1}}", bytes)).empty());
+    CHECK_FALSE(json_refusal(bytes).empty());
   }
   for (const char* text :
        {R"("\ud800")", R"("\ud800x")", R"("\udc00")", R"("\ud800\ud800")", R"("\ud8")", R"("\u12g4")"}) {
-    CHECK_FALSE(refusal(text).empty());
+    CHECK_FALSE(json_refusal(text).empty());
   }
   CHECK(parse(R"("\ud83d\ude00 \u0000")") == std::string("\xf0\x9f\x98\x80 \0", 6));
 }
 
 TEST_CASE("JSON: a refusal names the file and the byte") {
-  const std::string text = refusal("[1, 2, x]");
+  const std::string text = json_refusal("[1, 2, x]");
   CHECK(contains(text, "test.json: byte 8: wanted JSON"));
   CHECK(contains(text, "syntax error"));
   CHECK(text.size() < 400);
@@ -143,12 +143,12 @@ TEST_CASE("JSON: keys of the open objects and single strings have a limit") {
   many.back() = '}';
   CHECK(parse(many).size() == limits::kMaxJsonKeys);
   many.back() = ',';
-  CHECK(contains(refusal(many + "\"one more\":0}"), "keys in the open objects"));
+  CHECK(contains(json_refusal(many + "\"one more\":0}"), "keys in the open objects"));
 
   const std::string longest(limits::kMaxJsonStringBytes - 2, 's');
   CHECK(parse('"' + longest + '"').get_ref<const std::string&>().size() == longest.size());
-  CHECK(contains(refusal('"' + longest + "sss\""), "a string of at most"));
-  CHECK(contains(refusal("[\"\\\"" + longest + "s\"]"),
+  CHECK(contains(json_refusal('"' + longest + "sss\""), "a string of at most"));
+  CHECK(contains(json_refusal("[\"\\\"" + longest + "s\"]"),
                  "a string of at most"));  // an escaped quote does not end it
 }
 

@@ -30,7 +30,7 @@ std::map<std::string, std::string> all_values(const TensorArchive& archive) {
   return values;
 }
 
-std::string refusal(const std::string& bytes) {
+std::string torch_refusal(const std::string& bytes) {
   return refusal_of([&] { all_values(*TorchCheckpoint::parse(bytes_of(bytes), "model.bin")); });
 }
 std::string open_refusal(const std::string& path) {
@@ -100,8 +100,8 @@ TEST_CASE("torch checkpoint: every hostile file is refused with a sentence, and 
 TEST_CASE("torch checkpoint: a real file cut anywhere is refused") {
   const std::string bytes = read_file(kImport + "torch-bin-views/pytorch_model.bin");
   for (std::size_t size = 0; size < bytes.size(); size += 1 + bytes.size() / 37)
-    CHECK_FALSE(refusal(bytes.substr(0, size)).empty());
-  CHECK_FALSE(refusal(bytes.substr(0, bytes.size() - 1)).empty());
+    CHECK_FALSE(torch_refusal(bytes.substr(0, size)).empty());
+  CHECK_FALSE(torch_refusal(bytes.substr(0, bytes.size() - 1)).empty());
 }
 
 TEST_CASE("torch checkpoint: no changed byte of a file changes a value") {
@@ -174,7 +174,8 @@ TEST_CASE("torch checkpoint: buffers of integers are left out, parameters of int
   const auto checkpoint = TorchCheckpoint::parse(bytes_of(bytes), "model.bin");
   REQUIRE(checkpoint->tensors().size() == 1);
   CHECK(checkpoint->tensors()[0].name == "a");
-  CHECK(contains(refusal(file(parameter)), "ids: wanted a parameter of F64, F32, F16 or BF16, found I32"));
+  CHECK(contains(torch_refusal(file(parameter)),
+                 "ids: wanted a parameter of F64, F32, F16 or BF16, found I32"));
 }
 
 TEST_CASE("torch checkpoint: a state dict inside another dict is found") {
@@ -183,15 +184,17 @@ TEST_CASE("torch checkpoint: a state dict inside another dict is found") {
     const std::string bytes = torch_bytes(whole(pickled::dict({{"epoch", "K\3"}, {name, state}})), {"1234"});
     CHECK(TorchCheckpoint::parse(bytes_of(bytes), "model.bin")->tensors()[0].name == "a");
   }
-  CHECK(contains(refusal(torch_bytes(whole(pickled::dict({{"weights", state}})), {"1234"})),
+  CHECK(contains(torch_refusal(torch_bytes(whole(pickled::dict({{"weights", state}})), {"1234"})),
                  "weights: wanted a tensor, found a dict. Save the state dict alone"));
-  CHECK(contains(refusal(torch_bytes(whole("]"), {})), "data.pkl: wanted a state dict, found a list"));
-  CHECK(contains(refusal(torch_bytes(whole("}"), {})), "a state dict with tensors, found an empty one"));
-  CHECK(contains(refusal(torch_bytes(whole("}K\1K\2s"), {})), "names of 1 to 256 bytes, found an integer"));
-  CHECK(contains(refusal(torch_bytes(whole(pickled::dict({{std::string(257, 'a'), "N"}})), {})),
+  CHECK(contains(torch_refusal(torch_bytes(whole("]"), {})), "data.pkl: wanted a state dict, found a list"));
+  CHECK(
+      contains(torch_refusal(torch_bytes(whole("}"), {})), "a state dict with tensors, found an empty one"));
+  CHECK(contains(torch_refusal(torch_bytes(whole("}K\1K\2s"), {})),
+                 "names of 1 to 256 bytes, found an integer"));
+  CHECK(contains(torch_refusal(torch_bytes(whole(pickled::dict({{std::string(257, 'a'), "N"}})), {})),
                  "found 257 bytes"));
   const std::string twice = pickled::tensor({.elements = 1});
-  CHECK(contains(refusal(torch_bytes(whole(pickled::dict({{"a", twice}, {"a", twice}})), {"1234"})),
+  CHECK(contains(torch_refusal(torch_bytes(whole(pickled::dict({{"a", twice}, {"a", twice}})), {"1234"})),
                  "a: wanted it once, found it twice"));
 }
 
@@ -199,7 +202,7 @@ TEST_CASE("torch checkpoint: a tensor that leaves its storage is refused") {
   constexpr std::uint64_t kLargest = std::numeric_limits<std::int64_t>::max();
   const auto refused = [](pickled::Tensor tensor) {
     tensor.elements = 6;
-    return refusal(file_with(tensor, floats(6)));
+    return torch_refusal(file_with(tensor, floats(6)));
   };
   CHECK(refused({.shape = {2, 3}, .strides = {3, 1}}).empty());
   CHECK(contains(refused({.offset = 1, .shape = {2, 3}, .strides = {3, 1}}),
@@ -221,33 +224,35 @@ TEST_CASE("torch checkpoint: a tensor that leaves its storage is refused") {
 
 TEST_CASE("torch checkpoint: storage and pickle must agree") {
   const pickled::Tensor tensor{.elements = 6, .shape = {6}, .strides = {1}};
-  CHECK(contains(refusal(file_with(tensor, floats(5))),
+  CHECK(contains(torch_refusal(file_with(tensor, floats(5))),
                  "a: wanted a storage of 6 F32 elements, found 20 bytes"));
-  CHECK(contains(refusal(file_with(tensor, floats(7))), "a storage of 6 F32 elements, found 28 bytes"));
+  CHECK(contains(torch_refusal(file_with(tensor, floats(7))), "a storage of 6 F32 elements, found 28 bytes"));
   pickled::Tensor other = tensor;
   other.key = "1";
-  CHECK(contains(refusal(file_with(other, floats(6))), "a: wanted its storage data/1, found no such member"));
+  CHECK(contains(torch_refusal(file_with(other, floats(6))),
+                 "a: wanted its storage data/1, found no such member"));
   other.key = "../data.pkl";
-  CHECK(contains(refusal(file_with(other, floats(6))), "no such member"));
+  CHECK(contains(torch_refusal(file_with(other, floats(6))), "no such member"));
   other = tensor;
   other.elements = std::numeric_limits<std::int64_t>::max();
-  CHECK(contains(refusal(file_with(other, floats(6))), "found 24 bytes"));
+  CHECK(contains(torch_refusal(file_with(other, floats(6))), "found 24 bytes"));
 }
 
 TEST_CASE("torch checkpoint: an archive of another kind or byte order is refused") {
   const ZipMember pickle{.name = "m/data.pkl",
                          .bytes = whole(pickled::dict({{"a", pickled::tensor({.elements = 1})}}))};
   const ZipMember storage{.name = "m/data/0", .bytes = "1234"};
-  CHECK(refusal(zip_bytes({pickle, storage})).empty());  // before torch 2.1 there is no byteorder
-  CHECK(contains(refusal(zip_bytes({pickle, storage, {.name = "m/byteorder", .bytes = "big"}})),
+  CHECK(torch_refusal(zip_bytes({pickle, storage})).empty());  // before torch 2.1 there is no byteorder
+  CHECK(contains(torch_refusal(zip_bytes({pickle, storage, {.name = "m/byteorder", .bytes = "big"}})),
                  "byteorder: wanted little, found big"));
-  CHECK(
-      contains(refusal(zip_bytes({pickle, storage, {.name = "m/byteorder", .bytes = std::string(17, 'l')}})),
-               "at most 16 bytes"));
-  CHECK(contains(refusal(zip_bytes({pickle, storage, {.name = "n/data/1", .bytes = ""}})),
+  CHECK(contains(
+      torch_refusal(zip_bytes({pickle, storage, {.name = "m/byteorder", .bytes = std::string(17, 'l')}})),
+      "at most 16 bytes"));
+  CHECK(contains(torch_refusal(zip_bytes({pickle, storage, {.name = "n/data/1", .bytes = ""}})),
                  "n/data/1: wanted all members in m/, found one elsewhere"));
-  CHECK(contains(refusal(zip_bytes({storage})), "a PyTorch file, with data.pkl in a folder"));
-  CHECK(contains(refusal(zip_bytes({{.name = "data.pkl", .bytes = "\x80\2}."}})), "data.pkl in a folder"));
+  CHECK(contains(torch_refusal(zip_bytes({storage})), "a PyTorch file, with data.pkl in a folder"));
+  CHECK(contains(torch_refusal(zip_bytes({{.name = "data.pkl", .bytes = "\x80\2}."}})),
+                 "data.pkl in a folder"));
 }
 
 TEST_CASE("torch checkpoint: other files are refused with the way to a checkpoint") {

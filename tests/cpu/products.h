@@ -1,0 +1,32 @@
+// SPDX-License-Identifier: Apache-2.0
+// What the tests of both kinds of matrix products share.
+#pragma once
+
+#include <cmath>
+#include <cstddef>
+#include <cstring>
+#include <vector>
+
+#include "cpu/gemm.h"
+
+namespace ttt::test {
+
+struct ProductShape {
+  std::size_t outputs, inputs;
+};
+
+// x w^T of `rows` rows. What the kernel does not write is NaN.
+inline std::vector<float> products(const cpu::PackedMatrix& w, const float* x, std::size_t rows,
+                                   std::size_t threads = 1) {
+  cpu::ThreadPool pool(threads);
+  std::vector<float> y(rows * w.num_outputs(), std::nanf(""));
+  std::vector<float> scratch(threads * cpu::kGemmScratch, 1.0F);
+  cpu::gemm(pool, w, x, rows, y.data(), scratch.data());
+  return y;
+}
+
+inline bool same_bits(const float* a, const float* b, std::size_t count) {
+  return std::memcmp(a, b, count * sizeof(float)) == 0;
+}
+
+}  // namespace ttt::test
