@@ -702,6 +702,153 @@ def completion_files():
     yield "refused-mixed", b'{"prompt":["a",[1],2]}'
 
 
+# --- model.safetensors.index.json -------------------------------------------------------------------------
+
+
+def shard_index_files():
+    def of(files, **others):
+        return json.dumps(others | {"weight_map": files}).encode()
+
+    def named(file):
+        return of({"a": file})
+
+    yield "valid-one", named("model-00001-of-00001.safetensors")
+    yield "valid-two", of({"a": "1.safetensors", "b": "2.safetensors", "c": "1.safetensors"})
+    yield "valid-metadata", of({"a": "1.bin"}, metadata={"total_size": 10, "weight_map": {"x": [1]}})
+    yield "valid-others", of({"a": "1.bin"}, list=[[{}], 1.5, None], last={"a": {}})
+    yield "valid-dot-in-front", named(".hidden.safetensors")
+    yield "valid-letters", named("\u00e9\u540d.safetensors")
+    yield "valid-name-of-255-bytes", named("x" * 255)
+    yield "valid-empty-tensor-name", of({"": "1.bin"})
+    yield "refused-nothing", b""
+    yield "refused-empty", b"{}"
+    yield "refused-empty-map", of({})
+    yield "refused-list", b"[]"
+    yield "refused-number", b"7"
+    yield "refused-map-is-a-list", b'{"weight_map":["a"]}'
+    yield "refused-map-is-a-text", b'{"weight_map":"a"}'
+    yield "refused-map-in-a-map", of({"a": {"b": "1.bin"}})
+    yield "refused-list-for-a-file", of({"a": ["1.bin"]})
+    yield "refused-number-for-a-file", of({"a": 1})
+    yield "refused-tensor-twice", b'{"weight_map":{"a":"1.bin","a":"2.bin"}}'
+    yield "refused-map-twice", b'{"weight_map":{"a":"1.bin"},"weight_map":{"b":"1.bin"}}'
+    for name, file in {
+        "nothing": "", "dot": ".", "up": "..", "above": "../1.bin", "root": "/etc/passwd", "folder": "a/1.bin",
+        "backslash": "a\\1.bin", "nul": "1.bin\0", "dots": "a..b", "256-bytes": "x" * 256,
+    }.items():
+        yield f"refused-file-{name}", named(file)
+    whole = of({"a": "1.bin"})
+    for size in (1, len(whole) // 2, len(whole) - 1):
+        yield f"refused-cut-at-{size}", whole[:size]
+    yield "refused-behind-the-end", whole + b"x"
+    yield "refused-deep", b'{"a":' + b"[" * 900 + b"]" * 900 + b"}"
+    yield "refused-utf8", named("1.bin").replace(b"1.bin", b"\xff")
+    yield "refused-surrogate", named("1.bin").replace(b"1.bin", b"\\ud800")
+
+
+# --- tokenizer.model --------------------------------------------------------------------------------------
+
+
+def varint(n):
+    n %= 2**64
+    out = b""
+    while n >= 128:
+        out += bytes([n & 127 | 128])
+        n >>= 7
+    return out + bytes([n])
+
+
+def number(field, n):
+    return varint(field << 3) + varint(n)
+
+
+def message(field, raw):
+    return varint(field << 3 | 2) + varint(len(raw)) + raw
+
+
+def fixed(field, value):
+    return varint(field << 3 | 5) + struct.pack("<f", value)
+
+
+def piece(name, kind=1, score=0.0):
+    return message(1, message(1, name.encode() if isinstance(name, str) else name) + fixed(2, score) + number(3, kind))
+
+
+SPECIAL = [piece("<unk>", 2), piece("<s>", 3), piece("</s>", 3)]
+LETTERS = [piece("a", score=-1), piece("b", score=-2), piece("ab", score=-0.5), piece("\u2581")]
+BPE = number(3, 2)
+PLAIN = number(3, 0) + number(4, 0)  # neither a space in front nor spaces taken away
+
+
+def tokenizer_model(pieces=(*SPECIAL, *LETTERS), trainer=BPE, normalizer=PLAIN, more=b""):
+    return b"".join(pieces) + message(2, trainer) + message(3, normalizer) + more
+
+
+def charsmap(units, replacements=b"\0"):
+    return struct.pack("<I", 4 * len(units)) + b"".join(map(u32, units)) + replacements
+
+
+def tokenizer_model_files():
+    words = [piece(name, score=-i) for i, name in enumerate(["\u2581the", "caf\u00e9", "\u2581\u2581", "aab"])]
+    own = [piece("<sep>", 4), piece("USER", 4), piece("USERS", 4)]
+    in_order = [piece(f"<0x{byte:02X}>", 6) for byte in range(256)]
+    whole = tokenizer_model()
+
+    yield "valid-bpe", whole
+    yield "valid-unigram", tokenizer_model(trainer=number(3, 1))
+    yield "valid-words", tokenizer_model([*SPECIAL, *LETTERS, *words, *own])
+    yield "valid-space-in-front", tokenizer_model(normalizer=number(3, 1) + number(4, 1) + number(5, 1))
+    yield "valid-spaces-kept-as-they-are", tokenizer_model(normalizer=PLAIN + number(5, 0))
+    yield "valid-surface", tokenizer_model(trainer=BPE + message(44, b"??"))
+    yield "valid-no-bos", tokenizer_model(trainer=BPE + number(41, -1) + number(43, -1))
+    yield "valid-ids", tokenizer_model(
+        [*LETTERS, *SPECIAL], BPE + number(40, 4) + number(41, 5) + number(42, 6)
+    )
+    yield "valid-unknown-fields", tokenizer_model(more=number(1000, 7) + message(7, b"xyz") + fixed(8, 1.0))
+    yield "valid-charsmap-without-rules", tokenizer_model(normalizer=PLAIN + message(2, charsmap([0] * 256)))
+    yield "valid-unused", tokenizer_model([*SPECIAL, *LETTERS, piece("c", 5)])
+    yield "valid-one-piece", tokenizer_model(SPECIAL[:1], BPE + number(41, -1) + number(42, -1))
+
+    yield "refused-nothing", b""
+    for size in (1, len(whole) // 2, len(whole) - 1, len(whole) - len(message(3, PLAIN))):
+        yield f"refused-cut-at-{size}", whole[:size]
+    yield "refused-spec-twice", tokenizer_model(more=message(3, PLAIN))
+    yield "refused-type-word", tokenizer_model(trainer=number(3, 3))
+    yield "refused-type-0", tokenizer_model(trainer=number(3, 0))
+    yield "refused-suffix", tokenizer_model(trainer=BPE + number(24, 1))
+    yield "refused-denormalizer", tokenizer_model(more=message(5, message(2, b"x")))
+    yield "refused-bytes-missing", tokenizer_model(trainer=BPE + number(35, 1))
+    yield "refused-some-bytes", tokenizer_model([*SPECIAL, *LETTERS, *in_order[:60]], BPE + number(35, 1))
+    yield "refused-byte-alone", tokenizer_model([*SPECIAL, *LETTERS, in_order[65]])
+    yield "refused-byte-name", tokenizer_model([*SPECIAL, *LETTERS, piece("<0x41>")])
+    yield "refused-two-unknown", tokenizer_model([*SPECIAL, *LETTERS, piece("?", 2)])
+    yield "refused-none-unknown", tokenizer_model([*SPECIAL[1:], *LETTERS])
+    yield "refused-short-control", tokenizer_model([*SPECIAL, *LETTERS, piece("c", 3)])
+    for name, text in {"empty": "", "nul": "a\0", "257-bytes": "x" * 257, "twice": "a"}.items():
+        yield f"refused-text-{name}", tokenizer_model([*SPECIAL, *LETTERS, piece(text)])
+    yield "refused-text-utf8", tokenizer_model([*SPECIAL, *LETTERS, piece(b"\xff")])
+    for kind in (0, 7, 2**31, 2**63):
+        yield f"refused-kind-{kind}", tokenizer_model([*SPECIAL, *LETTERS, piece("c", kind)])
+    for name, score in {"nan": float("nan"), "infinite": float("inf")}.items():
+        yield f"refused-score-{name}", tokenizer_model([*SPECIAL, *LETTERS, piece("c", score=score)])
+    for field, name in {40: "unk", 41: "bos", 42: "eos", 43: "pad"}.items():
+        for n in (3, 7, 2**31 - 1, -2, 2**31):
+            yield f"refused-{name}-{n}", tokenizer_model(trainer=BPE + number(field, n))
+    for name, n in HOSTILE.items():
+        if n > 1:
+            yield f"refused-length-{name}", varint(1 << 3 | 2) + varint(n) + whole
+    yield "refused-group", tokenizer_model(more=varint(9 << 3 | 3))
+    yield "refused-field-0", tokenizer_model(more=varint(2) + varint(0))
+    yield "refused-varint-of-11-bytes", tokenizer_model(more=varint(1000 << 3) + b"\x80" * 10 + b"\1")
+    for name, blob in {
+        "short": b"\1",
+        "size-beyond": struct.pack("<I", 8) + bytes(4),
+        "size-odd": struct.pack("<I", 3) + bytes(8),
+        "size-most": b"\xff" * 8,
+    }.items():
+        yield f"refused-charsmap-{name}", tokenizer_model(normalizer=PLAIN + message(2, blob))
+
+
 def write(name, files):
     folder = Path(__file__).parent / "corpus" / name
     folder.mkdir(parents=True, exist_ok=True)
@@ -721,4 +868,6 @@ if __name__ == "__main__":
     write("jax", jax_files())
     write("safetensors", safetensors_files())
     write("pickle", pickle_files())
+    write("shard_index", shard_index_files())
+    write("tokenizer_model", tokenizer_model_files())
     write("torch", torch_files())

@@ -6,12 +6,14 @@
 #include "tests/weights/fixtures.h"
 #include "weights/jax_checkpoint.h"
 #include "weights/pickle.h"
+#include "weights/shard_index.h"
 #include "weights/torch_checkpoint.h"
 
 extern "C" int fuzz_gguf(const std::uint8_t* data, std::size_t size);
 extern "C" int fuzz_pickle(const std::uint8_t* data, std::size_t size);
 extern "C" int fuzz_jax(const std::uint8_t* data, std::size_t size);
 extern "C" int fuzz_safetensors(const std::uint8_t* data, std::size_t size);
+extern "C" int fuzz_shard_index(const std::uint8_t* data, std::size_t size);
 extern "C" int fuzz_torch(const std::uint8_t* data, std::size_t size);
 
 namespace ttt::weights {
@@ -77,6 +79,13 @@ TEST_CASE("fuzz replay: the corpus of JAX streams is judged as its names say") {
       "jax", fuzz_jax, [](const std::string& bytes) { JaxCheckpoint::parse(bytes_of(bytes), "test"); });
   CHECK(counts.valid >= 15);
   CHECK(counts.refused >= 50);
+}
+
+TEST_CASE("fuzz replay: the corpus of shard indexes is judged as its names say") {
+  const Counts counts = replay("shard_index", fuzz_shard_index,
+                               [](const std::string& bytes) { parse_shard_index(bytes, "index.json"); });
+  CHECK(counts.valid >= 8);
+  CHECK(counts.refused >= 25);
 }
 
 }  // namespace
