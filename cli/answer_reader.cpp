@@ -5,8 +5,8 @@
 
 #include <utility>
 #include <variant>
-#include <vector>
 
+#include "cli/json_scalars.h"
 #include "cli/readable.h"
 #include "weights/checkpoint_error.h"
 #include "weights/strict_json.h"
@@ -16,49 +16,10 @@ namespace {
 
 using weights::JsonScalar;
 
-// Calls take(path, value) for every scalar: "choices.0.text". A place in an array is its index.
-template <typename Take>
-class Scalars final : public weights::JsonListener {
- public:
-  explicit Scalars(Take take) : take_(std::move(take)) {}
-  void begin_object() override { open(false); }
-  void begin_array() override { open(true); }
-  void end() override {
-    levels_.pop_back();
-    path_.resize(begin_of_last());
-  }
-  void key(std::string name) override { path_.replace(begin_of_last(), std::string::npos, name); }
-  void scalar(JsonScalar value) override {
-    advance();
-    take_(std::string_view(path_), value);
-  }
-
- private:
-  struct Level {
-    bool is_array;
-    std::size_t begin;  // of its members' names in the path
-    std::size_t next = 0;
-  };
-  std::size_t begin_of_last() const { return levels_.empty() ? 0 : levels_.back().begin; }
-  void advance() {
-    if (levels_.empty() || !levels_.back().is_array) return;
-    path_.replace(begin_of_last(), std::string::npos, std::to_string(levels_.back().next++));
-  }
-  void open(bool is_array) {
-    advance();
-    if (!path_.empty()) path_ += '.';
-    levels_.push_back({.is_array = is_array, .begin = path_.size()});
-  }
-
-  Take take_;
-  std::string path_;
-  std::vector<Level> levels_;
-};
-
 // False: it is no JSON.
 template <typename Take>
 bool for_each_scalar(std::string_view json, Take take) {
-  Scalars<Take> scalars(std::move(take));
+  ScalarListener<Take> scalars(std::move(take));
   try {
     weights::parse_strict_json(json, "answer", scalars);
     return true;

@@ -18,6 +18,9 @@
 #include <thread>
 #include <utility>
 
+#include "cli/bench_comparison.h"
+#include "cli/bench_page.h"
+#include "cli/bench_report.h"
 #include "cli/convert.h"
 #include "cli/exit_code.h"
 #include "cli/json_output.h"
@@ -316,10 +319,25 @@ ModelConfig random_config(const std::string& size) {
   }
 }
 
+std::string text_of(const BenchReport& report, const BenchReport* before, const std::string& output) {
+  if (output == "json") return to_json(report);
+  if (output == "jsonl") return to_json_lines(report);
+  if (output == "csv") return to_csv(report);
+  if (output == "html") return to_html(report, before);
+  return to_markdown(report) + (before == nullptr ? "" : compare_markdown(*before, report));
+}
+
 }  // namespace
 
 int bench(const BenchOptions& options) {
   const Plan plan = plan_of(options);
+  std::optional<BenchReport> before;
+  if (options.compare) {
+    if (options.output != "md" && options.output != "html") {
+      throw UsageError("--compare is shown in the outputs md and html alone");
+    }
+    before = read_report(*options.compare);
+  }
   if (options.random && !options.model.model.empty()) throw UsageError("give a model or --random, not both");
   const std::size_t slots = plan.decode == 0 ? 1 : plan.batches.back();
   const BackendLimits limits{.slots = slots, .tokens = std::max(BackendLimits().tokens, slots)};
@@ -355,75 +373,8 @@ int bench(const BenchOptions& options) {
     measure(model.files.model, *model.backend);
   }
   report.peak_memory_bytes = peak_memory();
-  write_stdout(options.output == "json" ? to_json(report) : to_markdown(report));
+  write_stdout(text_of(report, before ? &*before : nullptr, options.output));
   return whole ? static_cast<int>(kOk) : interrupted_exit_code();
-}
-
-double BenchReport::share_of_limit(const BenchRow& row) const {
-  const double product_rate = quantised ? int8_ops_per_second : flops_per_second;
-  const double compute_seconds =
-      (row.flops - row.product_ops) / flops_per_second + row.product_ops / product_rate;
-  return std::max(row.bytes / read_bytes_per_second, compute_seconds) / row.mean_seconds();
-}
-
-std::string to_markdown(const BenchReport& report) {
-  const BackendInfo& backend = report.backend;
-  std::string text = fmt::format(
-      "model    {}: {}, {} parameters, {}; ready after {}\n"
-      "machine  {}, {} threads on {} processors, kernels for {}\n"
-      "limits   read {:.1f} GB/s, {:.1f} GFLOP/s fp32, {:.1f} GOP/s int8, by the same threads between the "
-      "rows (best)\n"
-      "memory   weights {}, state {} per sequence, workspace {}, whole process {} at most\n\n",
-      report.model, report.family, readable_count(report.parameters), report.precision,
-      readable_seconds(report.load_seconds), backend.device_name, backend.num_threads, report.processors,
-      backend.dispatch_target, report.read_bytes_per_second * 1e-9, report.flops_per_second * 1e-9,
-      report.int8_ops_per_second * 1e-9, readable_bytes(backend.weights_bytes),
-      readable_bytes(backend.slot_bytes), readable_bytes(backend.workspace_bytes),
-      readable_bytes(report.peak_memory_bytes));
-  text +=
-      "| test | depth | batch | tokens/s | sd | ms/step | p50 | p90 | p99 | first token | of limit | others "
-      "|\n"
-      "|---|---:|---:|---:|---:|---:|---:|---:|---:|---:|---:|---:|\n";
-  for (const BenchRow& row : report.rows) {
-    const bool decodes = row.kind == BenchRow::Kind::kDecode;
-    const auto step = [&](double share) {
-      return decodes ? fmt::format("{:.2f}", row.percentile_step(share) * 1e3) : std::string("");
-    };
-    text += fmt::format(
-        "| {} {} | {} | {} | {:.1f} | {:.1f} | {} | {} | {} | {} | {} | {:.0f} % | {:.0f} %{} |\n",
-        decodes ? "decode" : "prefill", row.tokens, row.depth, row.batch, row.rate(), row.deviation(),
-        decodes ? fmt::format("{:.2f}", row.time_per_token() * 1e3) : "", step(0.5), step(0.9), step(0.99),
-        decodes ? std::string() : readable_seconds(row.mean_seconds()), report.share_of_limit(row) * 100.0,
-        row.others * 100.0, row.disturbed() ? " !" : "");
-  }
-  const bool any_disturbed = std::ranges::any_of(report.rows, &BenchRow::disturbed);
-  if (any_disturbed) text += "\n! Other programs took more than 5 % of the processors: measure again.\n";
-  return text;
-}
-
-double BenchRow::mean_seconds() const {
-  return std::accumulate(seconds.begin(), seconds.end(), 0.0) / static_cast<double>(seconds.size());
-}
-
-double BenchRow::rate() const { return static_cast<double>(tokens * batch) / mean_seconds(); }
-
-double BenchRow::deviation() const {
-  if (seconds.size() < 2) return 0.0;
-  double sum = 0.0;
-  for (const double time : seconds) {
-    const double difference = static_cast<double>(tokens * batch) / time - rate();
-    sum += difference * difference;
-  }
-  return std::sqrt(sum / static_cast<double>(seconds.size() - 1));
-}
-
-double BenchRow::time_per_token() const { return mean_seconds() / static_cast<double>(tokens); }
-
-double BenchRow::percentile_step(double share) const {
-  std::vector<double> sorted = step_seconds;
-  std::ranges::sort(sorted);
-  const auto last = static_cast<double>(sorted.size() - 1);
-  return sorted[static_cast<std::size_t>(std::lround(share * last))];
 }
 
 }  // namespace ttt::cli

@@ -418,9 +418,14 @@ void Commands::add_bench() {
                                "repetitions of every row, after one that is not counted"));
   no_environment(bench.integer("--prefill-repetitions", bench_.prefill_repetitions, {0, 10'000}, "N",
                                "repetitions of prompts; 0: as many as -r"));
-  bench.choice("-o,--output", bench_.output, {"md", "json"}, "a table for people, or everything as JSON");
+  bench.choice("-o,--output", bench_.output, {"md", "html", "csv", "json", "jsonl"},
+               "a table; a page with charts; numbers; everything; a line for each row");
+  no_environment(bench.optional_text("--compare", bench_.compare, "FILE",
+                                     "show what changed since this report in JSON (md and html)"));
   add_device_options(bench, bench_.model);
   bench.example("ttt bench model.gguf", "one prompt of 512 tokens, 64 tokens written");
+  bench.example("ttt bench model.gguf -d 2k,8k,32k -r 10 -o html > bench.html",
+                "charts to look at or to send");
   bench.example("ttt bench --random 125m -p 512,2k -d 0,2k,8k -b 1,8,32", "no download: an official size");
 }
 

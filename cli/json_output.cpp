@@ -174,6 +174,31 @@ Json model_report_json(const ModelReport& model) {
   return object;
 }
 
+Json row_json(const BenchReport& report, const BenchRow& row) {
+  const bool decodes = row.kind == BenchRow::Kind::kDecode;
+  Json object = {{"test", decodes ? "decode" : "prefill"},
+                 {"tokens", row.tokens},
+                 {"depth", row.depth},
+                 {"batch", row.batch},
+                 {"tokens_per_second", row.rate()},
+                 {"tokens_per_second_sd", row.deviation()},
+                 {"share_of_limit", report.share_of_limit(row)},
+                 {"processors_taken_by_others", row.others},
+                 {"bytes", row.bytes},
+                 {"flops", row.flops},
+                 {"product_ops", row.product_ops},
+                 {"seconds", row.seconds}};
+  if (decodes) {
+    object["step_seconds"] = {{"mean", row.time_per_token()},
+                              {"p50", row.percentile_step(0.5)},
+                              {"p90", row.percentile_step(0.9)},
+                              {"p99", row.percentile_step(0.99)}};
+  } else {
+    object["first_token_seconds"] = row.mean_seconds();
+  }
+  return object;
+}
+
 }  // namespace
 
 std::string to_json(const RunResult& result, const tokenizer::Tokenizer* tokenizer) {
@@ -202,29 +227,16 @@ std::string to_json(const RunResult& result, const tokenizer::Tokenizer* tokeniz
 
 std::string to_json(const BenchReport& report) {
   Json rows = Json::array();
-  for (const BenchRow& row : report.rows) {
-    const bool decodes = row.kind == BenchRow::Kind::kDecode;
-    Json object = {{"test", decodes ? "decode" : "prefill"},
-                   {"tokens", row.tokens},
-                   {"depth", row.depth},
-                   {"batch", row.batch},
-                   {"tokens_per_second", row.rate()},
-                   {"tokens_per_second_sd", row.deviation()},
-                   {"share_of_limit", report.share_of_limit(row)},
-                   {"processors_taken_by_others", row.others},
-                   {"bytes", row.bytes},
-                   {"flops", row.flops},
-                   {"product_ops", row.product_ops},
-                   {"seconds", row.seconds}};
-    if (decodes) {
-      object["step_seconds"] = {{"mean", row.time_per_token()},
-                                {"p50", row.percentile_step(0.5)},
-                                {"p90", row.percentile_step(0.9)},
-                                {"p99", row.percentile_step(0.99)}};
-    } else {
-      object["first_token_seconds"] = row.mean_seconds();
-    }
-    rows.push_back(std::move(object));
+  for (const BenchRow& row : report.rows) rows.push_back(row_json(report, row));
+  Json flat = Json::array();
+  for (const Flatness& line : flatness(report)) {
+    flat.push_back({{"batch", line.batch},
+                    {"from_depth", line.from},
+                    {"to_depth", line.to},
+                    {"rounds", line.rounds},
+                    {"change_of_time", line.change.mean},
+                    {"low", line.change.low},
+                    {"high", line.change.high}});
   }
   const BackendInfo& backend = report.backend;
   return finish({{"schema", kSchemaVersion},
@@ -256,7 +268,25 @@ std::string to_json(const BenchReport& report) {
                    {"workspace_bytes", backend.workspace_bytes},
                    {"peak_bytes", report.peak_memory_bytes}}},
                  {"load_seconds", report.load_seconds},
-                 {"rows", rows}});
+                 {"rows", rows},
+                 {"flatness", flat}});
+}
+
+std::string to_json_lines(const BenchReport& report) {
+  std::string lines;
+  for (const BenchRow& row : report.rows) {
+    Json line = {{"schema", kSchemaVersion},
+                 {"time", report.time},
+                 {"model", report.model},
+                 {"family", report.family},
+                 {"precision", report.precision},
+                 {"device", report.backend.device_name},
+                 {"dispatch_target", report.backend.dispatch_target},
+                 {"threads", report.backend.num_threads}};
+    line.update(row_json(report, row));
+    lines += finish_line(line);
+  }
+  return lines;
 }
 
 std::string to_json(const LoadReport& report) {

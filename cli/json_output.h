@@ -6,7 +6,7 @@
 #include <string>
 
 #include "cli/batch.h"
-#include "cli/bench.h"
+#include "cli/bench_report.h"
 #include "cli/doctor.h"
 #include "cli/eval_ppl.h"
 #include "cli/info.h"
@@ -23,6 +23,7 @@ namespace ttt::cli {
 // `tokenizer` names the tokens of log-probabilities; null: ids alone.
 std::string to_json(const RunResult& result, const tokenizer::Tokenizer* tokenizer);
 std::string to_json(const BenchReport& report);
+std::string to_json_lines(const BenchReport& report);  // a line for each row, to append to a log
 std::string to_json(const QuantizeReport& report);
 std::string to_json(const TokenizeResult& result);
 std::string to_json(const PplResult& result);

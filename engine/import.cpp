@@ -184,7 +184,7 @@ class Importer {
     }
     warnings.push_back(fmt::format(
         "the checkpoint does not tell rope_theta and rms_norm_eps: {} and {} are taken, which the "
-        "official code has; a config.json in the checkpoint's folder says others",
+        "official code has; for others put a config.json beside the checkpoint and name their folder",
         config.rope_theta, config.rms_norm_eps));
   }
 

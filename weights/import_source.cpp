@@ -80,7 +80,7 @@ std::string find_checkpoint(const std::string& folder) {
     refuse({.file = folder,
             .wanted = "one checkpoint",
             .found = fmt::format("{} and {}", *names.begin(), *std::next(names.begin())),
-            .remedy = "Name the file itself."});
+            .remedy = "Leave one of them in the folder, or name the file itself."});
   }
   return (fs::path(folder) / *names.begin()).string();
 }

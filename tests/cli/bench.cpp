@@ -4,10 +4,12 @@
 #include <signal.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <catch2/catch.hpp>
 #include <filesystem>
 #include <nlohmann/json.hpp>
 #include <string>
+#include <vector>
 
 #include "cli/exit_code.h"
 #include "cli/processor_time.h"
@@ -115,30 +117,41 @@ TEST_CASE("the share of other programs comes from /proc/stat, and is 0 where the
   CHECK(processors.taken_by_others() == 0.0);
 }
 
-TEST_CASE("rates, spread and percentiles of a row") {
-  BenchRow row;
-  row.tokens = 10;
-  row.batch = 2;
-  row.seconds = {1.0, 2.0, 3.0};
-  for (int i = 1; i <= 101; ++i) row.step_seconds.push_back(i);
-  CHECK(row.mean_seconds() == 2.0);
-  CHECK(row.rate() == 10.0);
-  CHECK(row.time_per_token() == 0.2);
-  CHECK(row.percentile_step(0.5) == 51.0);
-  CHECK(row.percentile_step(0.99) == 100.0);
-  BenchReport report;
-  report.read_bytes_per_second = 100.0;
-  report.flops_per_second = 1000.0;
-  row.bytes = 100.0;
-  row.flops = 500.0;
-  CHECK(report.share_of_limit(row) == 0.5);  // a second to read, half a second to compute
-  row.flops = 2500.0;
-  row.product_ops = 2000.0;
-  CHECK(report.share_of_limit(row) == 1.25);  // half a second and two
-  report.int8_ops_per_second = 2000.0;
-  CHECK(report.share_of_limit(row) == 1.25);
-  report.quantised = true;
-  CHECK(report.share_of_limit(row) == 0.75);  // half a second and one
+TEST_CASE("a bench is a page, numbers or lines, as asked") {
+  const auto output = [](const char* format) {
+    const Outcome outcome =
+        run_program({"bench", id_model(), "-p", "20", "-d", "8,16", "-n", "2", "-r", "2", "-o", format});
+    CHECK(outcome.code == kOk);
+    return outcome.out;
+  };
+  const std::string page = output("html");
+  CHECK(page.starts_with("<!doctype html>"));
+  CHECK(contains(page, "<svg"));
+  CHECK_FALSE(contains(page, "http"));  // needs no network
+  const std::string numbers = output("csv");
+  CHECK(std::ranges::count(numbers, '\n') == 4);
+  const std::string lines = output("jsonl");
+  CHECK(std::ranges::count(lines, '\n') == 3);
+  CHECK(json::parse(lines.substr(0, lines.find('\n'))).at("test") == "prefill");
+}
+
+TEST_CASE("a bench is compared with an earlier one") {
+  const TemporaryFolder folder;
+  const std::vector<std::string> words = {"bench", id_model(), "-p", "20", "-n", "2", "-r", "2"};
+  const auto with = [&](std::vector<std::string> more) {
+    more.insert(more.begin(), words.begin(), words.end());
+    return run_program(more);
+  };
+  const std::string before = folder.write("before.json", with({"-o", "json"}).out);
+  const Outcome table = with({"--compare", before});
+  CHECK(table.code == kOk);
+  CHECK(contains(table.out, "compared with the report of "));
+  CHECK(contains(table.out, "time changes by"));
+  CHECK(contains(with({"--compare", before, "-o", "html"}).out, "Pale: the report of "));
+  CHECK(contains(with({"--compare", before, "-o", "csv"}).err, "in the outputs md and html alone"));
+  const Outcome broken = with({"--compare", folder.write("no.json", "{}")});
+  CHECK(broken.code == kRuntimeError);
+  CHECK(contains(broken.err, "Give a file that ttt bench -o json wrote."));
 }
 
 }  // namespace

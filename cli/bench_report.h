@@ -1,0 +1,81 @@
+// SPDX-License-Identifier: Apache-2.0
+// What `ttt bench` measured, its figures, and the report as text.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "cli/statistics.h"
+#include "engine/backend.h"
+#include "engine/step_cost.h"
+
+namespace ttt::cli {
+
+// One line of the table.
+struct BenchRow {
+  enum class Kind : std::uint8_t { kPrefill, kDecode };
+  Kind kind = Kind::kDecode;
+  std::size_t tokens = 0;                 // read or written in a repetition, by each sequence
+  std::size_t depth = 0;                  // tokens read before
+  std::size_t batch = 1;                  // sequences at once
+  std::vector<double> seconds = {};       // of each repetition
+  std::vector<double> step_seconds = {};  // decode: of every step of all repetitions
+  double bytes = 0.0, flops = 0.0;        // of a repetition, at least
+  double product_ops = 0.0;               // those of flops that are in products with matrices
+  double others = 0.0;                    // share of the processors that other programs took meanwhile
+
+  double mean_seconds() const;
+  double rate() const;                         // tokens/s of all sequences together
+  double deviation() const;                    // of the rate over the repetitions
+  double time_per_token() const;               // seconds: of a step
+  double percentile_step(double share) const;  // seconds
+  bool disturbed() const { return others > 0.05; }
+};
+
+struct BenchReport {
+  std::string time;   // of the start, UTC, ISO 8601
+  std::string model;  // "random 125m", or the file's name
+  std::string family;
+  std::string precision;
+  std::uint64_t parameters = 0;
+  BackendInfo backend;
+  std::size_t processors = 0;          // of the machine
+  double read_bytes_per_second = 0.0;  // the best of many readings between the repetitions
+  double flops_per_second = 0.0;       // likewise
+  double int8_ops_per_second = 0.0;    // likewise
+  bool quantised = false;              // products are of 8-bit integers
+  std::uint64_t matrix_bytes = 0;
+  double state_traffic_bytes = 0.0;
+  TokenFlops token_flops;
+  double head_flops = 0.0;  // of one row of logits
+  double load_seconds = 0.0;
+  std::uint64_t peak_memory_bytes = 0;  // of the whole process
+  std::vector<BenchRow> rows;
+
+  // Of what the machine could do at best: the time to read the row's bytes or to do its operations.
+  double share_of_limit(const BenchRow& row) const;
+};
+
+// How the time of a token changes from the shallowest depth above 0 to the deepest, as a share of the former:
+// in each repetition a straight line through the times at all depths between.
+struct Flatness {
+  std::size_t batch = 1;
+  std::size_t from = 0, to = 0;  // depths
+  std::size_t rounds = 0;        // repetitions, in each of which all depths took their turn
+  Interval change;
+};
+// For each batch with two depths above 0 or more, if there are two repetitions or more.
+std::vector<Flatness> flatness(const BenchReport& report);
+
+// The table for people: names of its columns, and the cells of a row.
+std::vector<std::string> column_names();
+std::vector<std::string> cells_of(const BenchReport& report, const BenchRow& row);
+
+// For people: a Markdown table under a few lines about model and machine.
+std::string to_markdown(const BenchReport& report);
+// One line for each row under a line of names; times in milliseconds.
+std::string to_csv(const BenchReport& report);
+
+}  // namespace ttt::cli
