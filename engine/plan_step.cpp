@@ -29,6 +29,24 @@ void share_room(std::span<const SequenceLoad> loads, std::size_t room, std::size
   }
 }
 
+// Where some prompts end and others go on, these are cut to what prefill_beside_decode leaves them, so that
+// the first tokens of those come sooner: with 128 of 512, a short prompt that meets a long one has its first
+// token after 1.25 steps at most instead of 2.
+void hurry_endings(std::span<const SequenceLoad> loads, const StepBudget& budget,
+                   std::span<PlannedSegment> prompts) {
+  const auto going_on = std::ranges::stable_partition(
+      prompts, [&](const PlannedSegment& p) { return p.num_tokens == loads[p.sequence].prompt_left; });
+  if (going_on.empty() || going_on.size() == prompts.size()) return;
+  std::size_t ending = 0;  // tokens
+  std::size_t rest = 0;
+  for (const PlannedSegment& prompt : prompts) ending += prompt.num_tokens;
+  for (const PlannedSegment& prompt : going_on) rest += prompt.num_tokens;
+  ending -= rest;
+  const std::size_t left = std::max(budget.prefill_beside_decode, ending) - ending;
+  rest = std::min(rest, std::max(left, budget.mini_batch_size * going_on.size()));
+  share_room(loads, rest, budget.mini_batch_size, std::span(going_on));
+}
+
 // The `count` sequences for which `is_kind` holds that waited longest, at the end of `plan`.
 template <typename IsKind>
 void take_longest_waiting(std::span<const SequenceLoad> loads, std::size_t count, IsKind is_kind,
@@ -62,7 +80,9 @@ void plan_step(std::span<const SequenceLoad> loads, const StepBudget& budget,
   if (num_decoding > 0) room = std::min(room, std::max<std::size_t>(1, budget.prefill_beside_decode));
   const std::size_t most_prompts = std::max<std::size_t>(1, room / budget.mini_batch_size);
   take_longest_waiting(loads, most_prompts, reads_prompt, plan);
-  share_room(loads, room, budget.mini_batch_size, std::span(plan).subspan(num_decoding));
+  const std::span<PlannedSegment> prompts = std::span(plan).subspan(num_decoding);
+  share_room(loads, room, budget.mini_batch_size, prompts);
+  if (num_decoding == 0) hurry_endings(loads, budget, prompts);
 }
 
 }  // namespace ttt

@@ -17,8 +17,10 @@ struct SequenceLoad {
 };
 
 struct StepBudget {
-  std::size_t tokens = 512;                 // of one step; >= 2 where there can be two sequences
-  std::size_t prefill_beside_decode = 512;  // most prompt tokens in a step in which a sequence decodes
+  std::size_t tokens = 512;  // of one step; >= 2 where there can be two sequences
+  // Most prompt tokens in a step in which a sequence decodes, or a prompt ends and others go on: somebody
+  // waits for a token of that step.
+  std::size_t prefill_beside_decode = 512;
   std::size_t mini_batch_size = 16;
 };
 
@@ -33,7 +35,8 @@ struct PlannedSegment {
 // kind find room, those come first that waited longest, so that with s sequences each is served every s steps
 // or oftener, whoever else comes and goes. A prompt's part ends with a mini-batch where it can, which spares
 // the next step an open one. Prompts get at least a mini-batch each, so only as many are read at once as the
-// budget has mini-batches; among those a short prompt leaves its room to longer ones.
+// budget has mini-batches; among those a short prompt leaves its room to longer ones. A prompt that ends is
+// not cut for prefill_beside_decode, and those that go on beside it get a mini-batch each at least.
 //
 // Decoding sequences leave room for one mini-batch of a prompt (a quarter of the budget at most), so that
 // neither kind can starve the other. The plan is empty only if there are no sequences.

@@ -103,28 +103,6 @@ TEST_CASE("quantised products are within the bound for every target, type, lengt
   }
 }
 
-TEST_CASE("a row's quantised product has the same bits alone, among 1,000 rows and with any threads") {
-  const test::ForcedTarget target(GENERATE(from_range(cpu::cpu_targets())));
-  const DType dtype = GENERATE(DType::kQ8_0, DType::kQ4_0);
-  INFO(cpu::dispatch_target() << " " << weights::dtype_info(dtype).name);
-  test::Random random(2);
-  cpu::ThreadPool pool(1);
-  const std::size_t inputs = 320, outputs = 100, num_rows = 1000;
-  const test::StoredMatrix w(random, dtype, outputs, inputs, 0);
-  const cpu::PackedMatrix packed(w.tensor, pool);
-  const std::vector<float> x = test::random_floats(random, num_rows * inputs);
-  const std::vector<float> all = test::products(packed, x.data(), num_rows);
-  for (const std::size_t threads : {2U, 3U, 5U, 16U}) {
-    CHECK(test::products(packed, x.data(), num_rows, threads) == all);
-    CHECK(test::products(packed, x.data(), 1, threads) ==
-          std::vector<float>(all.begin(), all.begin() + outputs));
-  }
-  for (const std::size_t row : {0U, 1U, 2U, 3U, 127U, 128U, 500U, 999U}) {
-    REQUIRE(test::same_bits(test::products(packed, x.data() + row * inputs, 1).data(),
-                            all.data() + row * outputs, outputs));
-  }
-}
-
 TEST_CASE("quantised products have the same bits on every target") {
   const DType dtype = GENERATE(DType::kQ8_0, DType::kQ4_0);
   test::Random random(3);

@@ -59,6 +59,9 @@ TEST_CASE("what a step reads, by situation") {
       {"a prompt beside decoding is bounded", {prompt(5000), kDecoding}, {512, 64, 16}, {{1, 1}, {0, 64}}},
       {"but not alone", {prompt(5000), prompt(5000)}, {512, 64, 16}, {{0, 256}, {1, 256}}},
       {"a short prompt leaves its room", {prompt(5000), prompt(8)}, wide, {{1, 8}, {0, 496}}},
+      {"a prompt that ends is hurried", {prompt(5000), prompt(8)}, {512, 128, 16}, {{1, 8}, {0, 112}}},
+      {"a long end is not cut", {prompt(5000), prompt(200)}, {512, 128, 16}, {{1, 200}, {0, 16}}},
+      {"nobody is hurried where all end", {prompt(200), prompt(100)}, {512, 128, 16}, {{1, 100}, {0, 200}}},
       {"as many prompts as mini-batches fit",
        {prompt(90), prompt(90), prompt(90)},
        {32, 32, 16},
@@ -112,14 +115,22 @@ TEST_CASE("any plan keeps the budget, serves nobody twice and leaves no room unu
     if (decoding > 0) REQUIRE(decoded > 0);
     if (decoding < loads.size()) REQUIRE(read > 0);
     if (decoding == loads.size()) REQUIRE(decoded == std::min(decoding, budget.tokens));
-    // What is left over is less than a mini-batch for each prompt that wanted more.
     std::size_t unfinished = 0;
+    std::size_t ending = 0;  // tokens
     for (const auto& [sequence, num_tokens] : plan) {
       if (num_tokens < loads[sequence].prompt_left) ++unfinished;
+      if (num_tokens == loads[sequence].prompt_left) ending += num_tokens;
     }
-    const std::size_t room =
+    std::size_t room =
         std::min(budget.tokens - decoded, decoded > 0 ? budget.prefill_beside_decode : budget.tokens);
-    if (unfinished > 0) REQUIRE(room - read < unfinished * budget.mini_batch_size);
+    if (decoded == 0 && ending > 0 &&
+        unfinished > 0) {  // a mini-batch each, or what is left beside the endings
+      const std::size_t least = ending + unfinished * budget.mini_batch_size;
+      REQUIRE(read <= std::max(budget.prefill_beside_decode, least));
+      room = std::min(room, std::max(budget.prefill_beside_decode, ending));
+    }
+    // What is left over is less than a mini-batch for each prompt that wanted more.
+    if (unfinished > 0 && room > read) REQUIRE(room - read < unfinished * budget.mini_batch_size);
   }
 }
 
