@@ -67,6 +67,26 @@ std::string shell_quoted(std::string_view text) {
   return result + "'";
 }
 
+struct NextWord {
+  std::string word;
+  std::string summary;
+};
+
+// The words that may follow `first` (the program itself where it is empty), each once.
+std::vector<NextWord> next_words(std::span<const Command> commands, const std::string& first) {
+  std::vector<NextWord> words;
+  for (const Command& command : commands) {
+    for (const std::string& name : names_of(command)) {
+      const std::string word = first.empty()                   ? first_word(name)
+                               : name.starts_with(first + " ") ? name.substr(first.size() + 1)
+                                                               : std::string();
+      if (word.empty() || std::ranges::find(words, word, &NextWord::word) != words.end()) continue;
+      words.push_back({word, first.empty() && has_two_words(name) ? "several commands" : command.summary()});
+    }
+  }
+  return words;
+}
+
 namespace bash {
 
 // The command that completes the value of an option, with the word so far in $word.
@@ -203,20 +223,10 @@ std::string described(std::string_view word, std::string_view summary) {
   return fmt::format("    {}\n", shell_quoted(fmt::format("{}:{}", word, escaped_help(summary))));
 }
 
-// A list for _describe: every command's first word, or the second words of those that begin with `first`.
+// A list for _describe.
 std::string describe_list(std::span<const Command> commands, const std::string& first) {
   std::string list;
-  std::vector<std::string> seen;
-  for (const Command& command : commands) {
-    for (const std::string& name : names_of(command)) {
-      const std::string word = first.empty()                   ? first_word(name)
-                               : name.starts_with(first + " ") ? name.substr(first.size() + 1)
-                                                               : std::string();
-      if (word.empty() || std::ranges::find(seen, word) != seen.end()) continue;
-      seen.push_back(word);
-      list += described(word, first.empty() && has_two_words(name) ? "several commands" : command.summary());
-    }
-  }
+  for (const auto& [word, summary] : next_words(commands, first)) list += described(word, summary);
   return list;
 }
 
@@ -298,22 +308,11 @@ std::string command_lines(const Command& command) {
   return text;
 }
 
-// The words that may follow `first` (the program itself where it is empty).
 std::string word_lines(std::span<const Command> commands, const std::string& first) {
   std::string text;
-  std::vector<std::string> seen;
-  for (const Command& command : commands) {
-    for (const std::string& name : names_of(command)) {
-      const std::string word = first.empty()                   ? first_word(name)
-                               : name.starts_with(first + " ") ? name.substr(first.size() + 1)
-                                                               : std::string();
-      if (word.empty() || std::ranges::find(seen, word) != seen.end()) continue;
-      seen.push_back(word);
-      text += fmt::format(
-          "complete -c ttt -n '__ttt_words_are {}' -a {} -d {}\n",
-          first.empty() ? "" : fmt::format("\"{}\"", first), word,
-          fish_quoted(first.empty() && has_two_words(name) ? "several commands" : command.summary()));
-    }
+  for (const auto& [word, summary] : next_words(commands, first)) {
+    text += fmt::format("complete -c ttt -n '__ttt_words_are {}' -a {} -d {}\n",
+                        first.empty() ? "" : fmt::format("\"{}\"", first), word, fish_quoted(summary));
   }
   return text;
 }
