@@ -70,7 +70,6 @@ std::vector<double> token_times(const BenchRow& row) {
 }  // namespace
 
 BenchReport read_report(const std::string& path) {
-  const std::string text = weights::read_small_file(path, kMaxReportBytes);
   BenchReport report;
   ScalarListener listener([&](std::string_view name, const JsonScalar& value) {
     constexpr std::string_view kRows = "rows.";
@@ -80,6 +79,7 @@ BenchReport read_report(const std::string& path) {
     if (name.starts_with(kRows)) take_row(report.rows, name.substr(kRows.size()), value);
   });
   try {
+    const std::string text = weights::read_small_file(path, kMaxReportBytes);
     weights::parse_strict_json(text, path, listener, {.remedy = kRemedy});
   } catch (const weights::CheckpointError& error) {
     throw std::runtime_error(error.what());  // no fault of a model

@@ -152,6 +152,9 @@ TEST_CASE("a bench is compared with an earlier one") {
   const Outcome broken = with({"--compare", folder.write("no.json", "{}")});
   CHECK(broken.code == kRuntimeError);
   CHECK(contains(broken.err, "Give a file that ttt bench -o json wrote."));
+  const Outcome missing = with({"--compare", folder / "nowhere.json"});
+  CHECK(missing.code == kRuntimeError);  // no fault of the model
+  CHECK(contains(missing.err, "no such file"));
 }
 
 }  // namespace
