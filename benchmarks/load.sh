@@ -51,11 +51,22 @@ wait "$long"
 load -c 1 -n 5 --input-len 8 --output-len 2 >"$folder/125m-no-long-prompt.json"
 stop
 
-# What the server itself costs: tokens of a model whose steps take nearly nothing.
+# What the server itself costs: processor time per token of all threads but the engine's, with a model whose steps
+# take nearly nothing.
+server_microseconds() {  # server_microseconds TOKENS
+  local task ticks=0
+  for task in "/proc/$server/task/"*; do
+    [[ $(<"$task/comm") == ttt-engine || $(<"$task/comm") == ttt-compute ]] && continue
+    ticks=$((ticks + $(awk '{print $14 + $15}' "$task/stat")))
+  done
+  echo "$((ticks * 1000000 / $(getconf CLK_TCK) / $1)) us of the server's own processor time per token"
+}
+
 "$ttt" bench "$demo" -p 0 -d 16 -b 1,8 -n 256 -r 5 -o json >"$folder/demo-bench.json"
 for clients in 1 8; do
   start "$demo" --parallel "$clients"
-  load -c "$clients" -n $((clients * 8)) --input-len 16 --output-len 256 >"$folder/demo-$clients-clients.json"
+  load -c "$clients" -n $((clients * 8)) --input-len 16 --output-len 256 --warmup 0 >"$folder/demo-$clients-clients.json"
+  server_microseconds $((clients * 8 * 256)) >"$folder/demo-$clients-clients-server-time.txt"
   stop
 done
 

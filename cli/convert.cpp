@@ -20,6 +20,7 @@
 #include "engine/convert.h"
 #include "engine/import.h"
 #include "engine/random_weights.h"
+#include "engine/text_settings.h"
 #include "weights/block_types.h"
 #include "weights/import_source.h"
 
@@ -166,7 +167,9 @@ int convert(const ConvertCommandOptions& options) {
     const ImportFiles files(std::move(*source), importing, options.tokenizer.value_or(""));
     const ModelInfo info = describe_import(files);
     print_notice(recognised(info));
-    convert_model(files.model, info, {}, files.tokenizer ? &*files.tokenizer : nullptr, options);
+    weights::GgufMetadata metadata;
+    append_text_settings(files.text, metadata);
+    convert_model(files.model, info, metadata, files.tokenizer ? &*files.tokenizer : nullptr, options);
     return kOk;
   }
   const ModelFiles files(options.source);
@@ -179,7 +182,9 @@ int convert(const ConvertCommandOptions& options) {
   std::optional<tokenizer::Tokenizer> given;
   if (options.tokenizer) given = read_tokenizer(*options.tokenizer, files.model.config.vocab_size);
   const std::optional<tokenizer::Tokenizer>& tokenizer = given ? given : files.tokenizer;
-  convert_model(files.model, info, files.checkpoint.metadata(), tokenizer ? &*tokenizer : nullptr, options);
+  weights::GgufMetadata metadata = files.checkpoint.metadata();
+  append_text_settings(files.text, metadata);
+  convert_model(files.model, info, metadata, tokenizer ? &*tokenizer : nullptr, options);
   return kOk;
 }
 

@@ -24,13 +24,15 @@ Model import_from(const weights::ImportSource& source, ImportOptions options) {
 ImportFiles::ImportFiles(weights::ImportSource from, ImportOptions options, const std::string& tokenizer_file)
     : source(std::move(from)),
       model(import_from(source, std::move(options))),
-      tokenizer(tokenizer_of(source, tokenizer_file, model.config.vocab_size)) {}
+      tokenizer(tokenizer_of(source, tokenizer_file, model.config.vocab_size)),
+      text(text_settings(source.tokenizer_files)) {}
 
 std::optional<tokenizer::Tokenizer> tokenizer_of(const weights::ImportSource& source, const std::string& file,
                                                  std::size_t vocab_size) {
   if (!file.empty()) return read_tokenizer(file, vocab_size);
-  if (source.tokenizer.bytes.empty()) return std::nullopt;
-  return make_tokenizer(source.tokenizer.bytes, source.tokenizer.path, vocab_size);
+  if (source.tokenizer_files.tokenizer.bytes.empty()) return std::nullopt;
+  return make_tokenizer(source.tokenizer_files.tokenizer.bytes, source.tokenizer_files.tokenizer.path,
+                        vocab_size);
 }
 
 tokenizer::Tokenizer read_tokenizer(const std::string& path, std::size_t vocab_size) {

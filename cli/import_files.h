@@ -8,6 +8,7 @@
 
 #include "engine/import.h"
 #include "engine/model.h"
+#include "engine/text_settings.h"
 #include "tokenizer/tokenizer.h"
 #include "weights/import_source.h"
 
@@ -24,6 +25,7 @@ struct ImportFiles {
   weights::ImportSource source;
   Model model;
   std::optional<tokenizer::Tokenizer> tokenizer;
+  TextSettings text;
 };
 
 // The one in `file`; where that is empty, the source's own, if it has one. Throws as read_tokenizer.

@@ -16,7 +16,6 @@
 #include "cli/standard_streams.h"
 #include "engine/state_layout.h"
 #include "engine/tensor_pieces.h"
-#include "engine/tokenizer_metadata.h"
 #include "engine/weights_hash.h"
 
 namespace ttt::cli {
@@ -169,7 +168,7 @@ ModelInfo describe_model(const ModelFiles& files) {
   info.path = files.checkpoint.path();
   info.format =
       files.checkpoint.format() == weights::CheckpointFormat::kGguf ? "GGUF" : "Hugging Face folder";
-  if (info.tokenizer) info.tokenizer->adds_bos = info.tokenizer->adds_bos && adds_bos(files.checkpoint);
+  if (info.tokenizer) info.tokenizer->adds_bos = info.tokenizer->adds_bos && files.text.adds_bos;
   info.file_bytes = files.checkpoint.file_bytes();
   info.stored_hash = stored_hash(files.checkpoint);
   return info;

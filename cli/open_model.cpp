@@ -10,6 +10,7 @@
 #include "cli/exit_code.h"
 #include "cli/log.h"
 #include "cli/machine.h"
+#include "cli/page_options.h"
 #include "cli/readable.h"
 #include "cli/standard_streams.h"
 #include "cpu/cpu_backend.h"
@@ -31,6 +32,7 @@ cpu::CpuOptions cpu_options(const ModelOptions& options, const BackendLimits& li
           .max_batch_tokens = limits.tokens,
           .max_logits_rows = limits.logits_rows,
           .num_threads = static_cast<std::size_t>(options.threads),
+          .pin_threads = options.pin_threads,
           .cpu_target = options.cpu_target};
 }
 
@@ -72,7 +74,8 @@ void check_output(const std::string& path, bool force) {
 ModelFiles::ModelFiles(const std::string& path, weights::FileAccess access)
     : checkpoint(open_checkpoint(path, access)),
       model(load_model(checkpoint)),
-      tokenizer(load_tokenizer(checkpoint, model.config.vocab_size)) {
+      tokenizer(load_tokenizer(checkpoint, model.config.vocab_size)),
+      text(text_settings(checkpoint)) {
   log_info(fmt::format("opened {}: {} layers of width {}, {} tensors, {} bytes, {}", path,
                        model.config.num_hidden_layers, model.config.hidden_size, checkpoint.tensors().size(),
                        checkpoint.file_bytes(), tokenizer ? "with a tokenizer" : "without a tokenizer"));
@@ -100,10 +103,10 @@ std::optional<TokenId> ModelFiles::eos_id() const {
   return tokenizer ? tokenizer->eos_id() : std::nullopt;
 }
 
-std::vector<TokenId> ModelFiles::encode_prompt(std::string_view text, bool bos,
+std::vector<TokenId> ModelFiles::encode_prompt(std::string_view prompt, bool bos,
                                                tokenizer::SpecialTokens special) const {
-  std::vector<TokenId> ids = need_tokenizer().encode(text, special);
-  if (bos && bos_id() && adds_bos(checkpoint)) ids.insert(ids.begin(), *bos_id());
+  std::vector<TokenId> ids = need_tokenizer().encode(prompt, special);
+  if (bos && bos_id() && text.adds_bos) ids.insert(ids.begin(), *bos_id());
   if (ids.empty())
     throw UsageError("the prompt is empty and no bos token stands in for it: give at least one word");
   return ids;
@@ -126,6 +129,8 @@ std::unique_ptr<Backend> make_backend(const Model& model, const ModelOptions& op
                                       const BackendLimits& limits) {
   check_device(options);
   check_memory(model, options, limits);
+  if (options.no_huge_pages) avoid_huge_pages();
+  if (options.mlock) lock_memory(cpu::plan_memory(model, cpu_options(options, limits)).total());
   auto backend = cpu::make_cpu_backend(model, cpu_options(options, limits));
   const BackendInfo& info = backend->info();
   log_info(fmt::format("device {} ({}), {} threads, kernels for {}", info.device, info.device_name,

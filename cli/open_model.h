@@ -13,6 +13,7 @@
 
 #include "engine/backend.h"
 #include "engine/model.h"
+#include "engine/text_settings.h"
 #include "tokenizer/tokenizer.h"
 #include "weights/checkpoint.h"
 
@@ -24,6 +25,9 @@ struct ModelOptions {
   std::string device = "auto";
   std::int64_t threads = 0;  // 0: what the machine allows
   bool no_mmap = false;
+  bool no_huge_pages = false;
+  bool mlock = false;
+  bool pin_threads = false;
   std::string cpu_target;  // empty: the best of this machine
 };
 
@@ -37,6 +41,7 @@ struct ModelFiles {
   weights::Checkpoint checkpoint;
   Model model;
   std::optional<tokenizer::Tokenizer> tokenizer;
+  TextSettings text;
 
   // Throws CheckpointError with the remedy where there is none.
   const tokenizer::Tokenizer& need_tokenizer() const;

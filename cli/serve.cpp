@@ -23,7 +23,6 @@
 #include "cli/version.h"
 #include "engine/engine.h"
 #include "engine/state_layout.h"
-#include "engine/tokenizer_metadata.h"
 #include "server/api.h"
 #include "server/http_server.h"
 #include "weights/gguf.h"
@@ -102,11 +101,8 @@ std::optional<tokenizer::ChatTemplate> choose_chat_template(const ServeOptions& 
                     "give the name of the one that comes nearest",
                     *options.chat_template, names));
   }
-  const weights::GgufValue* const value =
-      weights::find(files.checkpoint.metadata(), "tokenizer.chat_template");
-  const auto* const text = value == nullptr ? nullptr : std::get_if<std::string>(value);
-  if (text == nullptr) return std::nullopt;
-  const auto known = tokenizer::find_chat_template(*text);
+  if (files.text.chat_template.empty()) return std::nullopt;
+  const auto known = tokenizer::find_chat_template(files.text.chat_template);
   if (!known) {
     print_warning(
         fmt::format("the model's chat template is none of those known here ({}), so chats are "
@@ -123,7 +119,7 @@ server::ServedModel describe(const ServeOptions& options, const ModelFiles& file
   model.names = served_names(options);
   model.config = files.model.config;
   model.tokenizer = files.tokenizer ? &*files.tokenizer : nullptr;
-  if (adds_bos(files.checkpoint)) model.bos_id = files.bos_id();
+  if (files.text.adds_bos) model.bos_id = files.bos_id();
   model.eos_id = files.eos_id();
   model.chat_template = choose_chat_template(options, files);
   model.num_parameters = info.parameters;

@@ -14,7 +14,6 @@
 #include "cli/readable.h"
 #include "cli/standard_streams.h"
 #include "engine/config.h"
-#include "engine/tokenizer_metadata.h"
 
 namespace ttt::cli {
 namespace {
@@ -37,7 +36,7 @@ OpenTokenizer open_tokenizer(const std::string& path) {
   }
   ModelFiles files(path);
   files.need_tokenizer();
-  const bool bos = files.bos_id() && adds_bos(files.checkpoint);
+  const bool bos = files.bos_id() && files.text.adds_bos;
   return {std::move(*files.tokenizer), bos ? files.bos_id() : std::nullopt};
 }
 

@@ -95,7 +95,7 @@ class CpuBackend final : public Backend {
 
 CpuBackend::CpuBackend(const Model& model, const CpuOptions& options)
     : config_(model.config),
-      pool_(num_threads(options), options.min_parallel_work),
+      pool_(num_threads(options), options.min_parallel_work, options.pin_threads),
       weights_(model, pool_),
       states_(model.config, options.num_slots),
       forward_(weights_, states_, pool_, options.max_batch_tokens),

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "cpu/processors.h"
 
+#include <pthread.h>
 #include <sched.h>
 
 #include <algorithm>
@@ -33,6 +34,21 @@ std::size_t quota_processors() {
 
 std::size_t available_processors() {
   return std::max<std::size_t>(1, std::min(affinity_processors(), quota_processors()));
+}
+
+void pin_thread(std::thread& thread, std::size_t index) {
+  cpu_set_t allowed;
+  CPU_ZERO(&allowed);
+  if (sched_getaffinity(0, sizeof(allowed), &allowed) != 0) return;
+  index %= static_cast<std::size_t>(CPU_COUNT(&allowed));
+  for (std::size_t processor = 0; processor < CPU_SETSIZE; ++processor) {
+    if (!CPU_ISSET(processor, &allowed) || index-- > 0) continue;
+    cpu_set_t one;
+    CPU_ZERO(&one);
+    CPU_SET(processor, &one);
+    pthread_setaffinity_np(thread.native_handle(), sizeof(one), &one);
+    return;
+  }
 }
 
 std::string processor_name(const std::string& root) {

@@ -1,6 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "cpu/thread_pool.h"
 
+#include <pthread.h>
+
+#include "cpu/processors.h"
+
 namespace ttt::cpu {
 namespace {
 
@@ -27,12 +31,13 @@ void wait_while_equal(const std::atomic<std::uint32_t>& value, std::uint32_t old
 
 }  // namespace
 
-ThreadPool::ThreadPool(std::size_t num_threads, std::size_t min_parallel_work)
+ThreadPool::ThreadPool(std::size_t num_threads, std::size_t min_parallel_work, bool pinned)
     : min_parallel_work_(min_parallel_work) {
   workers_.reserve(num_threads - 1);
   try {
     for (std::size_t thread = 1; thread < num_threads; ++thread) {
       workers_.emplace_back([this, thread] { worker_loop(thread); });
+      if (pinned) pin_thread(workers_.back(), thread);
     }
   } catch (...) {  // the system has no more threads to give
     stop_workers();
@@ -66,6 +71,7 @@ void ThreadPool::wait_for_workers() {
 }
 
 void ThreadPool::worker_loop(std::size_t thread) {
+  pthread_setname_np(pthread_self(), "ttt-compute");
   for (std::uint32_t seen = 0;; ++seen) {
     wait_while_equal(job_number_, seen);
     if (stopping_) return;

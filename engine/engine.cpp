@@ -2,6 +2,7 @@
 #include "engine/engine.h"
 
 #include <fmt/format.h>
+#include <pthread.h>
 
 #include <algorithm>
 #include <exception>
@@ -68,6 +69,7 @@ Engine::Load Engine::load() const {
 }
 
 void Engine::loop() {
+  pthread_setname_np(pthread_self(), "ttt-engine");
   for (bool go_on = true; go_on;) {
     try {
       go_on = take_submissions();

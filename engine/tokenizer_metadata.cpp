@@ -131,7 +131,7 @@ std::string model_of_lists(const weights::GgufFile& file) {
 
 std::optional<Tokenizer> load_tokenizer(const Checkpoint& checkpoint, std::size_t vocab_size) {
   if (checkpoint.format() == CheckpointFormat::kHuggingFace) {
-    const weights::TokenizerFile& file = checkpoint.tokenizer_file();
+    const weights::TokenizerFile& file = checkpoint.tokenizer_files().tokenizer;
     if (file.bytes.empty()) return std::nullopt;
     return make_tokenizer(file.bytes, file.path, vocab_size);
   }
@@ -161,12 +161,6 @@ Tokenizer make_tokenizer(std::string_view bytes, const std::string& file, std::s
                      .remedy = "The tokenizer belongs to another model."});
   }
   return tokenizer;
-}
-
-bool adds_bos(const Checkpoint& checkpoint) {
-  const weights::GgufValue* value = weights::find(checkpoint.metadata(), "tokenizer.ggml.add_bos_token");
-  const bool* says = value == nullptr ? nullptr : std::get_if<bool>(value);
-  return says == nullptr || *says;
 }
 
 void append_tokenizer(const Tokenizer& tokenizer, weights::GgufMetadata& metadata) {

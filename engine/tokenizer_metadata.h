@@ -29,9 +29,6 @@ tokenizer::Tokenizer make_tokenizer(std::string_view bytes, const std::string& f
 // what its lists say where they are of Llama's kind. Throws like load_tokenizer.
 tokenizer::Tokenizer take_tokenizer(const weights::GgufFile& file, std::size_t vocab_size);
 
-// Whether a text prompt begins with bos, if there is one: what the file says, else yes.
-bool adds_bos(const weights::Checkpoint& checkpoint);
-
 // Appends the tokenizer.ggml.* keys.
 void append_tokenizer(const tokenizer::Tokenizer& tokenizer, weights::GgufMetadata& metadata);
 

@@ -571,20 +571,89 @@ class Connection : public std::enable_shared_from_this<Connection> {
   bool lost_ = false;  // the client is gone
 };
 
+// One address at which clients are accepted. Everything runs on its strand.
+class Listener {
+ public:
+  Listener(Shared& shared, const asio::generic::stream_protocol::endpoint& endpoint)
+      : shared_(shared),
+        strand_(asio::make_strand(shared.io)),
+        acceptor_(strand_, endpoint.protocol()),
+        retry_(strand_) {
+    const int family = endpoint.protocol().family();
+    if (family != AF_UNIX) acceptor_.set_option(asio::socket_base::reuse_address(true));
+  }
+
+  // Of an IPv6 address that stands beside an IPv4 one, which has a listener of its own.
+  void accept_v6_only() { acceptor_.set_option(asio::ip::v6_only(true)); }
+
+  void listen(const asio::generic::stream_protocol::endpoint& endpoint) {
+    acceptor_.bind(endpoint);
+    acceptor_.listen(asio::socket_base::max_listen_connections);
+  }
+
+  std::uint16_t port() const {
+    asio::ip::tcp::endpoint bound;
+    const auto local = acceptor_.local_endpoint();
+    bound.resize(local.size());
+    std::copy_n(reinterpret_cast<const char*>(local.data()), local.size(),
+                reinterpret_cast<char*>(bound.data()));
+    return bound.port();
+  }
+
+  void start() {
+    asio::post(strand_, [this] { accept_next(); });
+  }
+  void stop() {
+    asio::post(strand_, [this] {
+      error_code ignored;
+      acceptor_.close(ignored);
+      retry_.cancel();
+    });
+  }
+
+ private:
+  void accept_next() {
+    if (!acceptor_.is_open()) return;
+    Strand of_socket = asio::make_strand(shared_.io);
+    acceptor_.async_accept(of_socket, [this, of_socket](error_code error, Socket socket) {
+      if (error == asio::error::operation_aborted) return;
+      if (error) {  // out of descriptors, most likely
+        retry_.expires_after(std::chrono::milliseconds(100));
+        retry_.async_wait([this](error_code stop) {
+          if (!stop) accept_next();
+        });
+        return;
+      }
+      if (shared_.num_connections < shared_.options.max_connections) {
+        if (shared_.options.socket_path.empty()) {
+          const int on = 1;
+          ::setsockopt(socket.native_handle(), IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
+        }
+        std::make_shared<Connection>(shared_, std::move(socket), of_socket)->start();
+      }
+      accept_next();
+    });
+  }
+
+  Shared& shared_;
+  const Strand strand_;
+  asio::basic_socket_acceptor<asio::generic::stream_protocol> acceptor_;
+  Timer retry_;
+};
+
 }  // namespace
 
 struct HttpServer::Impl {
-  Impl(HttpHandler& handler, const HttpServerOptions& options)
-      : shared(handler, options), strand(asio::make_strand(shared.io)), acceptor(strand), retry(strand) {}
+  Impl(HttpHandler& handler, const HttpServerOptions& options) : shared(handler, options) {}
 
   Shared shared;
-  const Strand strand;  // the acceptor's and the timer's
-  asio::basic_socket_acceptor<asio::generic::stream_protocol> acceptor;
-  Timer retry;
+  std::vector<std::unique_ptr<Listener>> listeners;
   std::string address;
   std::uint16_t port = 0;
   std::vector<std::thread> threads;
 
+  // A name may stand for several addresses ("localhost": IPv4 and IPv6): all of them, at one port, but for
+  // those that this machine does not have.
   void listen_tcp() {
     const HttpServerOptions& options = shared.options;
     asio::ip::tcp::resolver resolver(shared.io);
@@ -592,16 +661,20 @@ struct HttpServer::Impl {
     const auto found =
         resolver.resolve(options.host, std::to_string(options.port), asio::ip::tcp::resolver::passive, error);
     if (error || found.empty()) fail(fmt::format("cannot find the address {}", options.host), error);
-    const asio::ip::tcp::endpoint endpoint = *found.begin();
-    listen(endpoint, fmt::format("{}:{}", options.host, options.port), true);
-    asio::ip::tcp::endpoint bound;
-    const auto local = acceptor.local_endpoint();
-    bound.resize(local.size());
-    std::copy_n(reinterpret_cast<const char*>(local.data()), local.size(),
-                reinterpret_cast<char*>(bound.data()));
-    port = bound.port();
-    address = endpoint.address().is_v6() ? fmt::format("http://[{}]:{}", options.host, port)
-                                         : fmt::format("http://{}:{}", options.host, port);
+    port = options.port;
+    for (const auto& entry : found) {
+      asio::ip::tcp::endpoint endpoint = entry.endpoint();
+      endpoint.port(port);
+      listen(endpoint, found.size() > 1 && endpoint.address().is_v6(), error);
+      if (error && !is_missing(error)) break;
+      if (error || listeners.size() > 1) continue;
+      port = listeners.front()->port();
+      const bool numeric_v6 = options.host.find(':') != std::string::npos;
+      address = fmt::format("http://{}:{}", numeric_v6 ? "[" + options.host + "]" : options.host, port);
+    }
+    if (listeners.empty() || (error && !is_missing(error))) {
+      fail(fmt::format("cannot listen on {}:{}", options.host, port), error);
+    }
   }
 
   void listen_unix() {
@@ -613,44 +686,32 @@ struct HttpServer::Impl {
       }
       ::unlink(path.c_str());
     }
-    listen(asio::local::stream_protocol::endpoint(path), path, false);
+    error_code error;
+    listen(asio::local::stream_protocol::endpoint(path), false, error);
+    if (error) fail(fmt::format("cannot listen on {}", path), error);
     address = "unix:" + path;
   }
 
-  void listen(const asio::generic::stream_protocol::endpoint& endpoint, const std::string& name, bool tcp) {
-    error_code error;
-    acceptor.open(endpoint.protocol(), error);
-    if (!error && tcp) acceptor.set_option(asio::socket_base::reuse_address(true), error);
-    if (!error) acceptor.bind(endpoint, error);
-    if (!error) acceptor.listen(asio::socket_base::max_listen_connections, error);
-    if (error) fail(fmt::format("cannot listen on {}", name), error);
+  void listen(const asio::generic::stream_protocol::endpoint& endpoint, bool v6_only, error_code& error) {
+    error.clear();
+    try {
+      auto listener = std::make_unique<Listener>(shared, endpoint);
+      if (v6_only) listener->accept_v6_only();
+      listener->listen(endpoint);
+      listeners.push_back(std::move(listener));
+    } catch (const boost::system::system_error& failed) {
+      error = failed.code();
+    }
+  }
+
+  static bool is_missing(const error_code& error) {
+    return error == boost::system::errc::address_not_available ||
+           error == boost::system::errc::address_family_not_supported;
   }
 
   [[noreturn]] static void fail(const std::string& what, const error_code& error) {
     throw std::system_error(
         error ? std::error_code(error) : std::make_error_code(std::errc::invalid_argument), what);
-  }
-
-  void accept_next() {
-    Strand of_socket = asio::make_strand(shared.io);
-    acceptor.async_accept(of_socket, [this, of_socket](error_code error, Socket socket) {
-      if (error == asio::error::operation_aborted || !acceptor.is_open()) return;
-      if (error) {  // out of descriptors, most likely
-        retry.expires_after(std::chrono::milliseconds(100));
-        retry.async_wait([this](error_code stop) {
-          if (!stop) accept_next();
-        });
-        return;
-      }
-      if (shared.num_connections < shared.options.max_connections) {
-        if (shared.options.socket_path.empty()) {
-          const int on = 1;
-          ::setsockopt(socket.native_handle(), IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
-        }
-        std::make_shared<Connection>(shared, std::move(socket), of_socket)->start();
-      }
-      accept_next();
-    });
   }
 
   std::vector<std::shared_ptr<Connection>> connections() const {
@@ -670,7 +731,7 @@ HttpServer::HttpServer(HttpHandler& handler, const HttpServerOptions& options)
   } else {
     impl_->listen_unix();
   }
-  asio::post(impl_->strand, [impl = impl_.get()] { impl->accept_next(); });
+  for (const auto& listener : impl_->listeners) listener->start();
   for (std::size_t i = 0; i < options.io_threads; ++i) {
     impl_->threads.emplace_back([io = &impl_->shared.io] { io->run(); });
   }
@@ -697,11 +758,7 @@ std::size_t HttpServer::num_connections() const { return impl_->shared.num_conne
 
 void HttpServer::drain() {
   if (impl_->shared.draining.exchange(true)) return;
-  asio::post(impl_->strand, [impl = impl_.get()] {
-    error_code ignored;
-    impl->acceptor.close(ignored);
-    impl->retry.cancel();
-  });
+  for (const auto& listener : impl_->listeners) listener->stop();
   for (const auto& connection : impl_->connections()) connection->close_if_idle();
 }
 

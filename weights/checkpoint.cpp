@@ -144,7 +144,7 @@ Checkpoint Checkpoint::open_folder(const std::string& path, FileAccess access) {
   checkpoint.format_ = CheckpointFormat::kHuggingFace;
   checkpoint.path_ = path;
   checkpoint.config_json_ = read_config(config);
-  checkpoint.tokenizer_file_ = find_tokenizer_file(path);
+  checkpoint.tokenizer_files_ = find_tokenizer_files(path);
   // A single file wins over an index, as in the transformers library.
   if (single) {
     checkpoint.shards_.push_back(open_safetensors(join(path, kSingleFile), access));

@@ -17,7 +17,7 @@
 #include "weights/mapped_file.h"
 #include "weights/safetensors.h"
 #include "weights/tensor.h"
-#include "weights/tokenizer_file.h"
+#include "weights/tokenizer_files.h"
 
 namespace ttt::weights {
 
@@ -34,7 +34,7 @@ class Checkpoint {
   const GgufMetadata& metadata() const;                            // empty for a folder
   const std::string& config_json() const { return config_json_; }  // empty for a GGUF file
   // A folder's; empty for a GGUF file (where it is a tensor like any other).
-  const TokenizerFile& tokenizer_file() const { return tokenizer_file_; }
+  const TokenizerFiles& tokenizer_files() const { return tokenizer_files_; }
   const std::vector<TensorView>& tensors() const { return tensors_; }
   const TensorView* find_tensor(std::string_view name) const;
   // The file that a tensor lies in, for messages.
@@ -51,7 +51,7 @@ class Checkpoint {
   CheckpointFormat format_ = CheckpointFormat::kGguf;
   std::string path_;
   std::string config_json_;
-  TokenizerFile tokenizer_file_;
+  TokenizerFiles tokenizer_files_;
   std::optional<GgufFile> gguf_;
   std::vector<SafetensorsFile> shards_;
   std::vector<TensorView> tensors_;  // of all files

@@ -95,7 +95,7 @@ std::optional<ImportSource> open_import_source(const std::string& path) {
   if (!source) return std::nullopt;
   source->config_path = (fs::path(path) / "config.json").string();
   source->config_json = read_config(source->config_path);
-  source->tokenizer = find_tokenizer_file(path);
+  source->tokenizer_files = find_tokenizer_files(path);
   return source;
 }
 

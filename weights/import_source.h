@@ -9,7 +9,7 @@
 #include <string>
 
 #include "weights/tensor_archive.h"
-#include "weights/tokenizer_file.h"
+#include "weights/tokenizer_files.h"
 
 namespace ttt::weights {
 
@@ -20,7 +20,7 @@ struct ImportSource {
   // Of a folder: its config.json and its tokenizer, empty where there are none. What lies beside a file that
   // was named itself is not looked at.
   std::string config_path, config_json;
-  TokenizerFile tokenizer;
+  TokenizerFiles tokenizer_files;
 };
 
 // Empty if nothing of the kind is at `path`: Checkpoint::open opens it, or says what it is. Throws

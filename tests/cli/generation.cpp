@@ -167,7 +167,10 @@ TEST_CASE("a seed gives the same text again, and another one another text") {
 TEST_CASE("threads and the way the file is read do not change the text") {
   const std::string text = run_text({"-p", "the old man", "-t", "1"}).out;
   CHECK(run_text({"-p", "the old man", "-t", "3"}).out == text);
-  CHECK(run_text({"-p", "the old man", "--no-mmap"}).out == text);
+  for (const char* option : {"--no-mmap", "--no-huge-pages", "--mlock", "--pin-threads"}) {
+    CAPTURE(option);
+    CHECK(run_text({"-p", "the old man", option}).out == text);
+  }
 }
 
 TEST_CASE("special tokens are text in a prompt unless asked for") {

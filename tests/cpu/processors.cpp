@@ -3,7 +3,9 @@
 
 #include <sched.h>
 
+#include <atomic>
 #include <catch2/catch.hpp>
+#include <thread>
 
 using namespace ttt::cpu;
 
@@ -22,6 +24,23 @@ TEST_CASE("the affinity mask limits the processors") {
   REQUIRE(sched_setaffinity(0, sizeof(one), &one) == 0);
   CHECK(available_processors() == 1);
   sched_setaffinity(0, sizeof(before), &before);
+}
+
+TEST_CASE("a pinned thread has one processor, of those that are allowed") {
+  for (const std::size_t index : {std::size_t{0}, std::size_t{1}, std::size_t{1000}}) {
+    CAPTURE(index);
+    std::atomic<bool> pinned = false;
+    cpu_set_t seen;
+    std::thread thread([&] {
+      pinned.wait(false);
+      sched_getaffinity(0, sizeof(seen), &seen);
+    });
+    pin_thread(thread, index);
+    pinned = true;
+    pinned.notify_all();
+    thread.join();
+    CHECK(CPU_COUNT(&seen) == 1);
+  }
 }
 
 TEST_CASE("the processor has a name") { CHECK_FALSE(processor_name().empty()); }

@@ -5,6 +5,7 @@
 #include <catch2/catch.hpp>
 #include <filesystem>
 
+#include "engine/text_settings.h"
 #include "engine/tokenizer_metadata.h"
 #include "engine/weights_hash.h"
 #include "tests/engine/checkpoint_folder.h"
@@ -173,7 +174,7 @@ TEST_CASE("a GGUF file that is converted again keeps what it says about its text
     REQUIRE(weights::find(second.metadata(), key) != nullptr);
     CHECK(*weights::find(second.metadata(), key) == *weights::find(first.metadata(), key));
   }
-  CHECK_FALSE(adds_bos(second));
+  CHECK_FALSE(text_settings(second).adds_bos);
 }
 
 TEST_CASE("the tokenizer travels inside the file and is loaded from it") {
@@ -191,5 +192,5 @@ TEST_CASE("the tokenizer travels inside the file and is loaded from it") {
   const auto again = load_tokenizer(converted, config.vocab_size);
   REQUIRE(again.has_value());
   CHECK(again->model_bytes() == tokenizer->model_bytes());
-  CHECK(adds_bos(converted));
+  CHECK(text_settings(converted).adds_bos);
 }

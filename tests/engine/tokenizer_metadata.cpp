@@ -3,6 +3,7 @@
 
 #include <catch2/catch.hpp>
 
+#include "engine/text_settings.h"
 #include "tests/engine/checkpoint_folder.h"
 #include "weights/checkpoint_error.h"
 
@@ -168,13 +169,13 @@ TEST_CASE("bos is added unless the file says no") {
   TokenizerFile file;
   SECTION("yes") {
     const weights::Checkpoint checkpoint = file.open();
-    CHECK(adds_bos(checkpoint));
+    CHECK(text_settings(checkpoint).adds_bos);
   }
   SECTION("no") {
     for (auto& [name, value] : file.metadata) {
       if (name == "tokenizer.ggml.add_bos_token") value = false;
     }
     const weights::Checkpoint checkpoint = file.open();
-    CHECK_FALSE(adds_bos(checkpoint));
+    CHECK_FALSE(text_settings(checkpoint).adds_bos);
   }
 }

@@ -3,10 +3,14 @@
 #include "server/http_server.h"
 
 #include <fmt/format.h>
+#include <netdb.h>
+#include <netinet/in.h>
+#include <sys/socket.h>
 #include <unistd.h>
 
 #include <atomic>
 #include <catch2/catch.hpp>
+#include <cstring>
 #include <filesystem>
 #include <mutex>
 #include <string>
@@ -273,6 +277,38 @@ TEST_CASE("an address that is taken is a system_error that names it") {
   HttpServerOptions options = quick();
   options.port = server.port();
   CHECK_THROWS_WITH(HttpServer(echo, options), Catch::Contains(std::to_string(server.port())));
+}
+
+TEST_CASE("a name is served at every address that it has here") {
+  Echo echo;
+  HttpServerOptions options = quick();
+  options.host = "localhost";
+  const HttpServer server(echo, options);
+  CHECK(server.address() == fmt::format("http://localhost:{}", server.port()));
+  addrinfo wanted{};
+  wanted.ai_flags = AI_NUMERICSERV;
+  wanted.ai_socktype = SOCK_STREAM;
+  addrinfo* found = nullptr;
+  REQUIRE(::getaddrinfo("localhost", std::to_string(server.port()).c_str(), &wanted, &found) == 0);
+  std::size_t num_served = 0;
+  for (const addrinfo* entry = found; entry != nullptr; entry = entry->ai_next) {
+    const int probe = ::socket(entry->ai_family, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    sockaddr_storage any{};
+    std::memcpy(&any, entry->ai_addr, entry->ai_addrlen);
+    auto& port = entry->ai_family == AF_INET6 ? reinterpret_cast<sockaddr_in6&>(any).sin6_port
+                                              : reinterpret_cast<sockaddr_in&>(any).sin_port;
+    port = 0;
+    const bool is_here = ::bind(probe, reinterpret_cast<sockaddr*>(&any), entry->ai_addrlen) == 0;
+    ::close(probe);
+    if (!is_here) continue;  // an address of the name that this machine does not have
+    const int client = ::socket(entry->ai_family, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    CAPTURE(entry->ai_family);
+    CHECK(::connect(client, entry->ai_addr, entry->ai_addrlen) == 0);
+    ::close(client);
+    ++num_served;
+  }
+  ::freeaddrinfo(found);
+  CHECK(num_served > 0);
 }
 
 TEST_CASE("draining closes idle connections, accepts none, and finishes what runs") {

@@ -44,7 +44,7 @@ TEST_CASE("checkpoint: a GGUF file opens with metadata and tensors") {
     CHECK(checkpoint.path() == path);
     CHECK(checkpoint.metadata().size() == 5);
     CHECK(checkpoint.config_json().empty());
-    CHECK(checkpoint.tokenizer_file().bytes.empty());
+    CHECK(checkpoint.tokenizer_files().tokenizer.bytes.empty());
     REQUIRE(checkpoint.tensors().size() == 2);
     const TensorView* blocks = checkpoint.find_tensor("blocks");
     REQUIRE(blocks == &checkpoint.tensors()[1]);
@@ -65,7 +65,7 @@ TEST_CASE("checkpoint: a folder with one safetensors file opens with its compani
   const Checkpoint checkpoint = std::move(opened);
   CHECK(checkpoint.format() == CheckpointFormat::kHuggingFace);
   CHECK(checkpoint.config_json() == R"({"hidden_size":8})");
-  CHECK(checkpoint.tokenizer_file().bytes == "raw bytes");
+  CHECK(checkpoint.tokenizer_files().tokenizer.bytes == "raw bytes");
   CHECK(checkpoint.metadata().empty());
   CHECK(checkpoint.tensors().size() == 3);
   CHECK(checkpoint.find_tensor("matrix")->bytes[0] == std::byte{'d'});
@@ -79,10 +79,10 @@ TEST_CASE("checkpoint: tokenizer.json counts where there is no tokenizer.model")
   folder.write("model.safetensors", sample_safetensors());
   folder.write("tokenizer.json", "{\"version\":1}");
   const Checkpoint json = Checkpoint::open(folder.path());
-  CHECK(json.tokenizer_file().bytes == "{\"version\":1}");
-  CHECK(json.tokenizer_file().path == folder / "tokenizer.json");
+  CHECK(json.tokenizer_files().tokenizer.bytes == "{\"version\":1}");
+  CHECK(json.tokenizer_files().tokenizer.path == folder / "tokenizer.json");
   folder.write("tokenizer.model", "raw bytes");
-  CHECK(Checkpoint::open(folder.path()).tokenizer_file().bytes == "raw bytes");
+  CHECK(Checkpoint::open(folder.path()).tokenizer_files().tokenizer.bytes == "raw bytes");
 }
 
 TEST_CASE("checkpoint: a sharded folder opens, also through links, and each tensor knows its file") {

@@ -22,14 +22,14 @@ TEST_CASE("import source: a JAX checkpoint is found as a file and in a folder wi
   CHECK(alone->file_bytes == bytes.size());
   CHECK(alone->archive->tensors().size() == 3);
   CHECK(alone->config_json.empty());  // only what was named
-  CHECK(alone->tokenizer.bytes.empty());
+  CHECK(alone->tokenizer_files.tokenizer.bytes.empty());
 
   const auto with_companions = open_import_source(folder.path());
   REQUIRE(with_companions);
   CHECK(with_companions->archive->path() == path);
   CHECK(with_companions->config_json == "{}");
   CHECK(with_companions->config_path == folder / "config.json");
-  CHECK(with_companions->tokenizer.bytes == "pieces");
+  CHECK(with_companions->tokenizer_files.tokenizer.bytes == "pieces");
 }
 
 TEST_CASE("import source: parameters without an optimizer are named so") {

@@ -9,10 +9,16 @@ namespace ttt::weights {
 
 struct TokenizerFile {
   std::string path;   // for messages
-  std::string bytes;  // of tokenizer.model, or of tokenizer.json where there is no other; empty: neither
+  std::string bytes;  // empty: there is none
+};
+
+struct TokenizerFiles {
+  TokenizerFile tokenizer;      // tokenizer.model, or tokenizer.json where there is no other
+  TokenizerFile config;         // tokenizer_config.json
+  TokenizerFile chat_template;  // chat_template.jinja, where newer folders keep it
 };
 
 // Throws CheckpointError for a file that is too large, cannot be read or only stands in for the real one.
-TokenizerFile find_tokenizer_file(const std::string& folder);
+TokenizerFiles find_tokenizer_files(const std::string& folder);
 
 }  // namespace ttt::weights
