@@ -139,7 +139,10 @@ struct HostTables {
 class CudaBackend final : public Backend {
  public:
   CudaBackend(const Model& model, const CudaOptions& options);
-  ~CudaBackend() override { cudaStreamSynchronize(stream_.get()); }
+  ~CudaBackend() override {
+    cudaSetDevice(device_);
+    cudaStreamSynchronize(stream_.get());
+  }
 
   const BackendInfo& info() const override { return info_; }
   void reset(SlotId slot) override;
@@ -152,7 +155,7 @@ class CudaBackend final : public Backend {
 
  private:
   void require_slot(SlotId slot) const;
-  void require_usable() const;
+  void require_usable() const;  // and makes the device current: that is a matter of the calling thread
   void synchronise() const;
   void lay_out_results(std::span<const Segment> batch);
   void fill_tables(std::span<const Segment> batch);
@@ -307,6 +310,7 @@ void CudaBackend::submit(std::span<const Segment> batch) {
 std::span<const SegmentResult> CudaBackend::wait() {
   require(in_flight_, "wait: no batch in flight");
   in_flight_ = false;
+  require_usable();
   synchronise();
   for (std::size_t i = 0; i < places_.size(); ++i) {
     const Place& place = places_[i];
