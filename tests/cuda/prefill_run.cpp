@@ -5,6 +5,7 @@
 #include <bit>
 #include <cmath>
 #include <limits>
+#include <numeric>
 #include <span>
 
 #include "cuda/cuda_check.h"
@@ -119,6 +120,28 @@ std::vector<float> concatenated(const std::vector<InnerProblem>& heads, Vector I
 }
 
 }  // namespace
+
+PrefillSequence random_sequence(Random& random, const PrefillLayout& layout, std::size_t slot,
+                                const std::vector<std::size_t>& cuts) {
+  PrefillSequence sequence;
+  sequence.slot = slot;
+  sequence.cuts = cuts;
+  const std::size_t tokens = std::accumulate(cuts.begin(), cuts.end(), std::size_t{0});
+  for (std::size_t head = 0; head < layout.num_heads; ++head) {
+    sequence.heads.emplace_back(random, layout.head_size, layout.mlp, tokens);
+  }
+  return sequence;
+}
+
+void share_parameters(std::vector<PrefillSequence>& sequences) {
+  const std::vector<InnerProblem> first = sequences.front().heads;
+  for (PrefillSequence& sequence : sequences) {
+    for (std::size_t head = 0; head < sequence.heads.size(); ++head) {
+      sequence.heads[head].parameters = first[head].parameters;
+      sequence.heads[head].parameters.token_eta = first.front().parameters.token_eta;
+    }
+  }
+}
 
 PrefillResult run_prefill(const PrefillKernel& kernel, const PrefillLayout& layout,
                           const std::vector<PrefillSequence>& sequences) {

@@ -15,18 +15,6 @@
 
 namespace ttt::test {
 
-// One sequence in a slot: a problem for each head, all of the same length.
-struct PrefillSequence {
-  std::size_t slot = 0;
-  std::vector<InnerProblem> heads;
-  std::vector<std::size_t> cuts;  // lengths of the calls that read it; a call of 0 tokens reads none of it
-};
-
-struct PrefillResult {
-  std::vector<std::vector<float>> out, losses;  // of each sequence: [tokens, H, f], [tokens, H]
-  std::vector<float> state;                     // [slots][slot_stride]
-};
-
 // The canonical order of one layer: W1, b1 (W2, b2), then 16 open rows.
 struct PrefillLayout {
   std::size_t head_size, inner_size, num_heads;
@@ -40,6 +28,24 @@ struct PrefillLayout {
     return num_heads * (mlp ? 2 * head_size + 2 * inner_size : head_size + inner_size);
   }
   std::size_t slot_stride() const { return open_rows() + kInnerK * open_row_floats(); }
+};
+
+// One sequence in a slot: a problem for each head, all of the same length.
+struct PrefillSequence {
+  std::size_t slot = 0;
+  std::vector<InnerProblem> heads;
+  std::vector<std::size_t> cuts;  // lengths of the calls that read it; a call of 0 tokens reads none of it
+};
+
+// Random, as long as the cuts say.
+PrefillSequence random_sequence(Random& random, const PrefillLayout& layout, std::size_t slot,
+                                const std::vector<std::size_t>& cuts);
+// All sequences of a call share the parameters of the layer, all heads the token_eta.
+void share_parameters(std::vector<PrefillSequence>& sequences);
+
+struct PrefillResult {
+  std::vector<std::vector<float>> out, losses;  // of each sequence: [tokens, H, f], [tokens, H]
+  std::vector<float> state;                     // [slots][slot_stride]
 };
 
 using PrefillKernel =

@@ -12,6 +12,8 @@
 
 using namespace ttt;
 using test::PrefillSequence;
+using test::random_sequence;
+using test::share_parameters;
 
 namespace {
 
@@ -29,47 +31,24 @@ test::PrefillKernel linear_kernel(std::size_t head_size) {
   };
 }
 
-PrefillSequence linear_sequence(test::Random& random, std::size_t head_size, std::size_t num_heads,
-                                std::size_t slot, const std::vector<std::size_t>& cuts) {
-  PrefillSequence sequence;
-  sequence.slot = slot;
-  sequence.cuts = cuts;
-  std::size_t tokens = 0;
-  for (const std::size_t cut : cuts) tokens += cut;
-  for (std::size_t head = 0; head < num_heads; ++head) {
-    sequence.heads.emplace_back(random, head_size, false, tokens);
-  }
-  return sequence;
-}
-
-// All sequences of a call share the parameters of the layer.
-void share_parameters(std::vector<PrefillSequence>& sequences) {
-  for (PrefillSequence& sequence : sequences) {
-    for (std::size_t head = 0; head < sequence.heads.size(); ++head) {
-      sequence.heads[head].parameters = sequences.front().heads[head].parameters;
-      sequence.heads[head].parameters.token_eta = sequences.front().heads.front().parameters.token_eta;
-    }
-  }
-}
-
 }  // namespace
 
 TEST_CASE("TTT-Linear prefill is the update rule: any length, from any phase, in any slot") {
   const std::size_t f = GENERATE(64U, 96U, 128U);
   const std::size_t num_heads = f == 64 ? 2 : 1;
   INFO("head size " << f);
+  const test::PrefillLayout layout = linear_layout(f, num_heads);
   test::Random random(f);
   std::vector<PrefillSequence> sequences;
-  sequences.push_back(linear_sequence(random, f, num_heads, 2, {3, 1, 45, 16}));
-  sequences.push_back(linear_sequence(random, f, num_heads, 0, {0, 17, 1, 14}));
+  sequences.push_back(random_sequence(random, layout, 2, {3, 1, 45, 16}));
+  sequences.push_back(random_sequence(random, layout, 0, {0, 17, 1, 14}));
   if (!test::kSanitized) {
-    sequences.push_back(linear_sequence(random, f, num_heads, 3, {100}));
+    sequences.push_back(random_sequence(random, layout, 3, {100}));
     std::vector<std::size_t> cuts;
     for (int i = 0; i < 6; ++i) cuts.push_back(random.between(1, 20));
-    sequences.push_back(linear_sequence(random, f, num_heads, 4, cuts));
+    sequences.push_back(random_sequence(random, layout, 4, cuts));
   }
   share_parameters(sequences);
-  const test::PrefillLayout layout = linear_layout(f, num_heads);
   const test::PrefillResult result = test::run_prefill(linear_kernel(f), layout, sequences);
   const test::PrefillError error = test::compare_prefill(result, layout, sequences);
   CHECK(error.out <= 5e-3);
@@ -85,11 +64,11 @@ TEST_CASE("TTT-Linear prefill is the update rule: any length, from any phase, in
 
 TEST_CASE("TTT-Linear prefill gives the same bits however a sequence is cut, in any order of threads") {
   const std::size_t f = GENERATE(64U, 96U);
+  const test::PrefillLayout layout = linear_layout(f, 1);
   test::Random random(7);
   const std::size_t length = 53;
-  std::vector<PrefillSequence> whole = {linear_sequence(random, f, 1, 0, {length})};
+  std::vector<PrefillSequence> whole = {random_sequence(random, layout, 0, {length})};
   share_parameters(whole);
-  const test::PrefillLayout layout = linear_layout(f, 1);
   const test::PrefillResult expected = test::run_prefill(linear_kernel(f), layout, whole);
   std::vector<std::vector<std::size_t>> cuttings = {{5, 11, 16, 20, 1}, {16, 16, 21}};
   if (!test::kSanitized) {
