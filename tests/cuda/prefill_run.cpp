@@ -9,6 +9,7 @@
 #include <span>
 
 #include "cuda/cuda_check.h"
+#include "tests/cuda/device_array.h"
 #include "tests/error_metric.h"
 
 namespace ttt::test {
@@ -22,31 +23,6 @@ std::uint16_t bf16_bits(double number) {
 }
 
 float bf16_value(std::uint16_t bits) { return std::bit_cast<float>(std::uint32_t{bits} << 16); }
-
-// An array on the device.
-template <typename T>
-class DeviceArray {
- public:
-  explicit DeviceArray(const std::vector<T>& values) : count_(values.size()) {
-    check(cudaMalloc(&memory_, std::max<std::size_t>(bytes(), 1)), "an array");
-    if (count_ > 0) check(cudaMemcpy(memory_, values.data(), bytes(), cudaMemcpyHostToDevice), "an array");
-  }
-  ~DeviceArray() { cudaFree(memory_); }
-  DeviceArray(const DeviceArray&) = delete;
-  DeviceArray& operator=(const DeviceArray&) = delete;
-
-  T* get() const { return memory_; }
-  std::vector<T> read() const {
-    std::vector<T> values(count_);
-    if (count_ > 0) check(cudaMemcpy(values.data(), memory_, bytes(), cudaMemcpyDeviceToHost), "an array");
-    return values;
-  }
-
- private:
-  std::size_t bytes() const { return count_ * sizeof(T); }
-  std::size_t count_;
-  T* memory_ = nullptr;
-};
 
 void put(const Vector& values, std::vector<float>& state, std::size_t at) {
   for (const double value : values) state[at++] = static_cast<float>(value);
