@@ -193,6 +193,9 @@ void Team::run(const std::string& kernel, Index block, const std::function<void(
   }
   current_thread = nullptr;
   running_team = nullptr;
+  for (const Fiber& fiber : fibers_) {
+    if (!fiber.done) release_for(fiber.stack.tsan_fiber, &end_tags_[num_blocks_ % 2]);  // after a fault
+  }
   acquire(&end_tags_[num_blocks_ % 2]);
   ++num_blocks_;
   if (!fault_.empty()) {
