@@ -39,10 +39,7 @@ class ProductMma {
     const int steps = (p_.k + kDepth - 1) / kDepth;
     load(0, steps);
     load(1, steps);
-#ifdef __CUDACC__
-#pragma unroll 1
-#endif
-    for (int step = 0; step < steps; ++step) {
+    TTT_NO_UNROLL for (int step = 0; step < steps; ++step) {
       wait_copies<1>();
       sync_block();  // the stage is there, and that of the step before is no longer read
       load(step + 2, steps);

@@ -55,13 +55,13 @@ class LinearPrefill {
     const int mini_batches = range_.mini_batches();
     const int complete = range_.end() / kPrefillK;
     const int steady_from = range_.phase == 0 ? 1 : 2;
-    int c = 0;
-    for (; c < steady_from && c <= mini_batches; ++c) step<false>(c);
-#ifdef __CUDACC__
-#pragma unroll 1
-#endif
-    for (; c < complete; ++c) step<true>(c);
-    for (; c <= mini_batches; ++c) step<false>(c);
+    TTT_NO_UNROLL for (int c = 0; c <= mini_batches; ++c) {
+      if (c >= steady_from && c < complete) {
+        step<true>(c);
+      } else {
+        step<false>(c);
+      }
+    }
     if (complete > 0) write_weights();
   }
 
@@ -296,8 +296,11 @@ class LinearPrefill {
     TTT_UNROLL for (int s = 0; s < f / 16; ++s) {
       std::uint32_t queries[4];
       load_matrices(queries, stage + Ring::kQ + Tile::slice_offset(lane_, s));
-      mma_bf16(scores[0], queries, keys[s][0], keys[s][2]);
-      mma_bf16(scores[1], queries, keys[s][1], keys[s][3]);
+      std::uint32_t key[4] = {keys[s][0], keys[s][1], keys[s][2], keys[s][3]};
+      // At 128 the registers do not suffice to keep them.
+      if (f > 96) load_matrices(key, stage + Ring::kKey + Tile::slice_offset(lane_, s));
+      mma_bf16(scores[0], queries, key[0], key[2]);
+      mma_bf16(scores[1], queries, key[1], key[3]);
       TTT_UNROLL for (int h = 0; h < 2; ++h) mma_bf16(read_[h], queries, weights[s][h][0], weights[s][h][1]);
     }
     TTT_UNROLL for (int n = 0; n < 2; ++n) {

@@ -50,23 +50,8 @@ class MlpPrefill {
         warp_(threadIdx.x / kWarp) {
     const PrefillSegment segment = p_.rows.segments[blockIdx.y];
     range_ = {segment.first_row, segment.num_rows, segment.phase};
-    const int H = p_.rows.num_heads;
-    float* at = p_.fast_weights + segment.slot * p_.slot_stride;
-    const auto next = [&at, H, this](int floats_of_head) {
-      float* const mine = at + static_cast<std::size_t>(head_) * floats_of_head;
-      at += static_cast<std::size_t>(H) * floats_of_head;
-      return mine;
-    };
-    W1_ = next(f * kHidden);
-    b1_ = next(kHidden);
-    W2_ = next(kHidden * f);
-    b2_ = next(f);
-    at = p_.open_rows + segment.slot * p_.slot_stride;
-    open_keys_ = next(f);
-    open_hidden_ = next(kHidden);
-    open_gradients_1_ = next(kHidden);
-    open_gradients_2_ = next(f);
-    open_row_stride_ = H * (2 * f + 2 * kHidden);
+    fast_weights_ = p_.fast_weights + segment.slot * p_.slot_stride;
+    open_rows_ = p_.open_rows + segment.slot * p_.slot_stride;
   }
 
   TTT_DEVICE void run() {
@@ -78,14 +63,15 @@ class MlpPrefill {
     sync_block();
     const int mini_batches = range_.mini_batches();
     const int complete = range_.end() / kPrefillK;
+    // See LinearPrefill::run.
     const int steady_from = range_.phase == 0 ? 1 : 2;
-    int c = 0;
-    for (; c < steady_from && c <= mini_batches; ++c) step<false>(c);
-#ifdef __CUDACC__
-#pragma unroll 1
-#endif
-    for (; c < complete; ++c) step<true>(c);
-    for (; c <= mini_batches; ++c) step<false>(c);
+    TTT_NO_UNROLL for (int c = 0; c <= mini_batches; ++c) {
+      if (c >= steady_from && c < complete) {
+        step<true>(c);
+      } else {
+        step<false>(c);
+      }
+    }
     if (complete > 0) write_weights();
   }
 
@@ -103,17 +89,34 @@ class MlpPrefill {
   TTT_DEVICE float* part(int parts, int warp, int row, int column) const {
     return reinterpret_cast<float*>(shared_ + parts + warp * kPartBytes) + row * kPartStride + column;
   }
+  // This head's parts of the state.
+  TTT_DEVICE float* of_head(float* parts, int before, int floats) const {
+    return parts + static_cast<std::size_t>(p_.rows.num_heads) * before +
+           static_cast<std::size_t>(head_) * floats;
+  }
+  TTT_DEVICE float* W1() const { return of_head(fast_weights_, 0, f * kHidden); }
+  TTT_DEVICE float* b1() const { return of_head(fast_weights_, f * kHidden, kHidden); }
+  TTT_DEVICE float* W2() const { return of_head(fast_weights_, (f + 1) * kHidden, kHidden * f); }
+  TTT_DEVICE float* b2() const { return of_head(fast_weights_, (2 * f + 1) * kHidden, f); }
+  TTT_DEVICE int open_row_stride() const { return p_.rows.num_heads * (2 * f + 2 * kHidden); }
+  TTT_DEVICE float* open_row(int row, int before, int floats) const {
+    return of_head(open_rows_ + row * open_row_stride(), before, floats);
+  }
+  TTT_DEVICE float* open_key(int row) const { return open_row(row, 0, f); }
+  TTT_DEVICE float* open_hidden(int row) const { return open_row(row, f, kHidden); }
+  TTT_DEVICE float* open_gradient_1(int row) const { return open_row(row, f + kHidden, kHidden); }
+  TTT_DEVICE float* open_gradient_2(int row) const { return open_row(row, f + 2 * kHidden, f); }
   TTT_DEVICE void load(int c) {
-    Ring::load(shared_, c, p_.rows, range_, head_, open_keys_, open_row_stride_);
+    Ring::load(shared_, c, p_.rows, range_, head_, open_key(0), open_row_stride());
   }
 
   // Where w1_[m][j][e] and w2_[m][j][e] are stored.
   TTT_DEVICE float* weight_1(int m, int j, int e) const {
-    return W1_ + (8 * j + 2 * member() + e % 2) * kHidden + kWarpHidden * warp_ + 16 * m + group() +
+    return W1() + (8 * j + 2 * member() + e % 2) * kHidden + kWarpHidden * warp_ + 16 * m + group() +
            8 * (e / 2);
   }
   TTT_DEVICE float* weight_2(int m, int j, int e) const {
-    return W2_ + (hidden(j) + e % 2) * f + 16 * m + group() + 8 * (e / 2);
+    return W2() + (hidden(j) + e % 2) * f + 16 * m + group() + 8 * (e / 2);
   }
 
   TTT_DEVICE void read_weights() {
@@ -128,9 +131,9 @@ class MlpPrefill {
       }
     }
     TTT_UNROLL for (int n = 0; n < 4; ++n) {
-      TTT_UNROLL for (int e = 0; e < 2; ++e) bias_1_[n][e] = b1_[hidden(n) + e];
+      TTT_UNROLL for (int e = 0; e < 2; ++e) bias_1_[n][e] = b1()[hidden(n) + e];
     }
-    TTT_UNROLL for (int e = 0; e < 2; ++e) bias_2_[e] = b2_[8 * warp_ + 2 * member() + e];
+    TTT_UNROLL for (int e = 0; e < 2; ++e) bias_2_[e] = b2()[8 * warp_ + 2 * member() + e];
     TTT_UNROLL for (int e = 0; e < 4; ++e) {
       gamma_[e] = p_.rows.norm_weight[head_ * f + sum_column() + e];
       beta_[e] = p_.rows.norm_bias[head_ * f + sum_column() + e];
@@ -155,9 +158,9 @@ class MlpPrefill {
     }
     if (group() == 0) {
       TTT_UNROLL for (int n = 0; n < 4; ++n) {
-        TTT_UNROLL for (int e = 0; e < 2; ++e) b1_[hidden(n) + e] = bias_1_[n][e];
+        TTT_UNROLL for (int e = 0; e < 2; ++e) b1()[hidden(n) + e] = bias_1_[n][e];
       }
-      TTT_UNROLL for (int e = 0; e < 2; ++e) b2_[8 * warp_ + 2 * member() + e] = bias_2_[e];
+      TTT_UNROLL for (int e = 0; e < 2; ++e) b2()[8 * warp_ + 2 * member() + e] = bias_2_[e];
     }
   }
 
@@ -204,7 +207,7 @@ class MlpPrefill {
         TTT_UNROLL for (int e = 0; e < 2; ++e) gelu_both(a[n][2 * i + e], value[e], slope[e]);
         const int row = group() + 8 * i;
         if (!kSteady && range_.is_open_row(c, row)) {
-          const float* const kept = open_hidden_ + row * open_row_stride_ + hidden(n);
+          const float* const kept = open_hidden(row) + hidden(n);
           value[0] = kept[0];
           value[1] = kept[1];
         }
@@ -299,14 +302,14 @@ class MlpPrefill {
     TTT_UNROLL for (int e = 0; e < 4; ++e) g[e] = scaled_gradient(alpha_scale, gamma_[e], z[e], u[e], norm);
     const int at = Tile::pair_offset(row, sum_column());
     if (!kSteady) {
-      float* const kept = open_gradients_2_ + row * open_row_stride_ + sum_column();
+      float* const kept = open_gradient_2(row) + sum_column();
       if (range_.is_open_row(c, row)) {
         TTT_UNROLL for (int e = 0; e < 4; ++e) g[e] = kept[e];
       } else if (!range_.holds(token)) {
         TTT_UNROLL for (int e = 0; e < 4; ++e) g[e] = 0.0F;  // beyond the end
       } else if (!range_.complete(c)) {
         const uint2 keys = *reinterpret_cast<const uint2*>(stage + Ring::kKey + at);
-        float* const kept_key = open_keys_ + row * open_row_stride_ + sum_column();
+        float* const kept_key = open_key(row) + sum_column();
         TTT_UNROLL for (int e = 0; e < 4; ++e) kept[e] = g[e];
         kept_key[0] = low_bf16(keys.x);
         kept_key[1] = high_bf16(keys.x);
@@ -389,16 +392,16 @@ class MlpPrefill {
         g1[n][2 * i + 1] *= high_bf16(slopes[n][i]);
         if (kSteady) continue;
         const int row = group() + 8 * i;
-        const int at = row * open_row_stride_ + hidden(n);
+        float* const kept = open_gradient_1(row) + hidden(n);
         if (range_.is_open_row(c, row)) {
-          g1[n][2 * i] = open_gradients_1_[at];
-          g1[n][2 * i + 1] = open_gradients_1_[at + 1];
+          g1[n][2 * i] = kept[0];
+          g1[n][2 * i + 1] = kept[1];
         } else if (!range_.complete(c) && range_.holds(range_.row_of(c, row))) {
-          open_gradients_1_[at] = g1[n][2 * i];
-          open_gradients_1_[at + 1] = g1[n][2 * i + 1];
-          const std::uint32_t kept = x[n / 2][n % 2 * 2 + i];
-          open_hidden_[at] = low_bf16(kept);
-          open_hidden_[at + 1] = high_bf16(kept);
+          kept[0] = g1[n][2 * i];
+          kept[1] = g1[n][2 * i + 1];
+          const std::uint32_t pair = x[n / 2][n % 2 * 2 + i];
+          open_hidden(row)[hidden(n)] = low_bf16(pair);
+          open_hidden(row)[hidden(n) + 1] = high_bf16(pair);
         }
       }
     }
@@ -516,13 +519,11 @@ class MlpPrefill {
   unsigned char* const shared_;
   const int head_, lane_, warp_;
   PrefillRange range_;
-  float *W1_, *b1_, *W2_, *b2_;
-  float *open_keys_, *open_hidden_, *open_gradients_1_, *open_gradients_2_;
-  int open_row_stride_;
-  float w1_[2][8][4];   // W1^T: tiles [16 hidden, 8 in]
-  float w2_[4][4][4];   // W2^T: tiles [16 out, 8 hidden]
-  float bias_1_[4][2];  // of this warp's hidden units
-  float bias_2_[2];     // of the outputs [8 w, 8 w + 8)
+  float *fast_weights_, *open_rows_;  // of the slot
+  float w1_[2][8][4];                 // W1^T: tiles [16 hidden, 8 in]
+  float w2_[4][4][4];                 // W2^T: tiles [16 out, 8 hidden]
+  float bias_1_[4][2];                // of this warp's hidden units
+  float bias_2_[2];                   // of the outputs [8 w, 8 w + 8)
   float gamma_[4], beta_[4], gamma_squares_;
 };
 
