@@ -55,7 +55,14 @@ Machine& machine() {
   return the_machine;
 }
 
-using Lock = std::lock_guard<std::recursive_mutex>;
+class Lock {
+ public:
+  explicit Lock(std::recursive_mutex& mutex) : lock_(mutex) {}
+
+ private:
+  Uncounted uncounted_;
+  std::lock_guard<std::recursive_mutex> lock_;
+};
 
 cudaError_t report(cudaError_t error) {
   if (error != cudaSuccess) machine().last_error = error;
@@ -158,7 +165,7 @@ cudaError_t copy(void* to, std::size_t to_pitch, const void* from, std::size_t f
   return machine().sticky_error;
 }
 
-std::string kernel_name(const void* kernel) {
+std::string look_up_name(const void* kernel) {
   Dl_info info{};
   if (dladdr(kernel, &info) == 0 || info.dli_sname == nullptr) return "kernel without a name";
   int status = 0;
@@ -173,6 +180,14 @@ std::string kernel_name(const void* kernel) {
   for (std::size_t colons = name.find("::"); colons < name.find('<'); colons = name.find("::")) {
     name.erase(0, colons + 2);
   }
+  return name;
+}
+
+// A look-up goes through all symbols of the program: once for each kernel.
+const std::string& kernel_name(const void* kernel) {
+  static std::map<const void*, std::string> names;
+  std::string& name = names[kernel];
+  if (name.empty()) name = look_up_name(kernel);
   return name;
 }
 
@@ -247,8 +262,8 @@ void reset_errors() {
   machine().failing_allocation = machine().failing_launch = machine().failing_kernel = 0;
 }
 
-cudaError_t launch_kernel(const void* kernel, unsigned grid_x, unsigned grid_y, unsigned threads,
-                          std::size_t shared_bytes, std::function<void()> body, cudaStream_t stream) {
+cudaError_t put_kernel(const void* kernel, unsigned grid_x, unsigned grid_y, unsigned threads,
+                       std::size_t shared_bytes, std::function<void()> body, cudaStream_t stream) {
   const Lock lock(machine().mutex);
   constexpr unsigned kMaxThreads = 1024, kMaxGridY = 65535, kMaxGridX = (1U << 31) - 1;
   if (machine().devices.empty()) return report(cudaErrorNoDevice);

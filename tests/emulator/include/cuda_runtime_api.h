@@ -103,10 +103,36 @@ cudaError_t cudaMallocHost(T** memory, std::size_t bytes) {
   return cudaMallocHost(reinterpret_cast<void**>(memory), bytes);
 }
 
+// What the emulator allocates is not the program's. Who counts allocations defines both (of the calling
+// thread).
+extern "C" {
+[[gnu::weak]] void ttt_pause_allocation_count();
+[[gnu::weak]] void ttt_resume_allocation_count();
+}
+
 namespace ttt::emulator {
 
+class Uncounted {
+ public:
+  Uncounted() {
+    if (ttt_pause_allocation_count != nullptr) ttt_pause_allocation_count();
+  }
+  ~Uncounted() {
+    if (ttt_resume_allocation_count != nullptr) ttt_resume_allocation_count();
+  }
+  Uncounted(const Uncounted&) = delete;
+  Uncounted& operator=(const Uncounted&) = delete;
+};
+
+cudaError_t put_kernel(const void* kernel, unsigned grid_x, unsigned grid_y, unsigned threads,
+                       std::size_t shared_bytes, std::function<void()> body, cudaStream_t stream);
+
 // <<<grid, threads, shared, stream>>>: `kernel` is the function's address, from which its name is found.
+template <typename Body>
 cudaError_t launch_kernel(const void* kernel, unsigned grid_x, unsigned grid_y, unsigned threads,
-                          std::size_t shared_bytes, std::function<void()> body, cudaStream_t stream);
+                          std::size_t shared_bytes, Body&& body, cudaStream_t stream) {
+  const Uncounted uncounted;
+  return put_kernel(kernel, grid_x, grid_y, threads, shared_bytes, std::function<void()>(body), stream);
+}
 
 }  // namespace ttt::emulator
