@@ -17,6 +17,7 @@
 #ifdef __CUDACC__
 #define TTT_DEVICE __device__ __forceinline__
 #define TTT_UNROLL _Pragma("unroll")
+#define TTT_NO_UNROLL _Pragma("unroll 1")
 // The block's dynamic shared memory.
 #define TTT_DYNAMIC_SHARED(name) extern __shared__ __align__(128) unsigned char name[]
 #else
@@ -25,6 +26,7 @@
 #include <cstring>
 #define TTT_DEVICE inline
 #define TTT_UNROLL
+#define TTT_NO_UNROLL
 #define TTT_DYNAMIC_SHARED(name) unsigned char* const name = ::ttt::emulator::current_thread->shared
 #endif
 

@@ -35,16 +35,22 @@ struct Fiber : Thread {
   Site waits_at;
   std::vector<PendingCopy> copies;  // in order of issue
   std::uint64_t committed_groups = 0;
+  Fiber* next_waiting = nullptr;
 };
 
-using Fibers = std::vector<Fiber*>;
+// Those who wait for the same. No container: what that moves and frees on one fiber and takes up on another,
+// the thread sanitizer's own memmove and malloc would report.
+struct Waiting {
+  Fiber* first = nullptr;
+  Fiber* last = nullptr;
+};
 
 // Two generations, because a thread may reach the next one before all have left this one.
 struct Barrier {
   unsigned arrived = 0, expected = 0;
   std::uint64_t generation = 0;
   Site first_at;
-  Fibers waiting;
+  Waiting waiting;
   char tags[2] = {};
 };
 
@@ -53,7 +59,7 @@ struct Warp {
   std::uint64_t generation = 0;
   const char* collective = nullptr;
   Site first_at;
-  Fibers waiting;
+  Waiting waiting;
   LaneWords words[2];
   char tags[2] = {};
 };
@@ -80,8 +86,8 @@ class Team {
   Fiber& me() { return *static_cast<Fiber*>(current_thread); }
   Fiber* next_ready();
   bool arrive(Barrier& barrier, unsigned id, unsigned count, const Site& site);
-  void block_on(Fibers& waiting, const char* what, const Site& site);
-  void wake(Fibers& waiting);
+  void block_on(Waiting& waiting, const char* what, const Site& site);
+  void wake(Waiting& waiting);
   std::string deadlock_report() const;
 
   Grid grid_;
@@ -187,6 +193,9 @@ void Team::run(const std::string& kernel, Index block, const std::function<void(
   }
   current_thread = nullptr;
   running_team = nullptr;
+  for (const Fiber& fiber : fibers_) {
+    if (!fiber.done) release_for(fiber.stack.tsan_fiber, &end_tags_[num_blocks_ % 2]);  // after a fault
+  }
   acquire(&end_tags_[num_blocks_ % 2]);
   ++num_blocks_;
   if (!fault_.empty()) {
@@ -208,17 +217,21 @@ Fiber* Team::next_ready() {
   return fiber;
 }
 
-void Team::block_on(Fibers& waiting, const char* what, const Site& site) {
+void Team::block_on(Waiting& waiting, const char* what, const Site& site) {
   Fiber& fiber = me();
   fiber.waits_for = what;
   fiber.waits_at = site;
-  waiting.push_back(&fiber);
+  fiber.next_waiting = nullptr;
+  (waiting.first == nullptr ? waiting.first : waiting.last->next_waiting) = &fiber;
+  waiting.last = &fiber;
   switch_stacks(fiber.stack, scheduler_, false);
 }
 
-void Team::wake(Fibers& waiting) {
-  for (Fiber* fiber : waiting) ready_[(first_ready_ + num_ready_++) % ready_.size()] = fiber;
-  waiting.clear();
+void Team::wake(Waiting& waiting) {
+  for (Fiber* fiber = waiting.first; fiber != nullptr; fiber = fiber->next_waiting) {
+    ready_[(first_ready_ + num_ready_++) % ready_.size()] = fiber;
+  }
+  waiting = {};
 }
 
 void Team::fault(std::string message) {

@@ -168,4 +168,13 @@ void release(void* tag) {
   if (__tsan_release != nullptr) __tsan_release(tag);
 }
 
+void release_for(void* fiber, void* tag) {
+  if (__tsan_switch_to_fiber == nullptr) return;
+  constexpr unsigned kNoOrder = 1;
+  void* const me = current_tsan_fiber();
+  __tsan_switch_to_fiber(fiber, kNoOrder);
+  release(tag);
+  __tsan_switch_to_fiber(me, kNoOrder);
+}
+
 }  // namespace ttt::emulator

@@ -49,5 +49,7 @@ void destroy_tsan_fiber(void* fiber);
 void* current_tsan_fiber();
 void acquire(void* tag);
 void release(void* tag);
+// As if that fiber, which will not run again, released the tag.
+void release_for(void* fiber, void* tag);
 
 }  // namespace ttt::emulator
