@@ -78,7 +78,8 @@ void Commands::add_verbose(Command& command) {
 
 void Commands::add_device_options(Command& command, ModelOptions& options) {
   command
-      .text("--device", options.device, "auto|cpu|cuda[:i]", "where to compute; this version knows the CPU")
+      .text("--device", options.device, "auto|cpu|cuda[:i]",
+            "where to compute; auto: an NVIDIA GPU if there is one with room, else the CPU")
       .suggestions = {"auto", "cpu", "cuda"};
   command.integer("-t,--threads", options.threads, {0, kMaxThreads}, "N",
                   "threads; 0: the processors that affinity and cgroup allow");
@@ -174,7 +175,7 @@ void Commands::add_demo() {
 
 void Commands::add_info() {
   Command& info =
-      add({"info", "MODEL [options]", "describe a model; --check reads all of it",
+      add({"info", "[MODEL] [options]", "describe a model, or --devices; --check reads all of it",
            "Prints what a model is: family, size, precision, tokenizer, bytes of state per sequence, "
            "hash. With --check it reads every weight and ends with code 3 if the file is not sound.",
            [this] { return cli::info(info_); }});
@@ -183,6 +184,8 @@ void Commands::add_info() {
   no_environment(
       info.flag("--check", info_.check,
                 "verify the hash, look for NaN and infinity, compare the tokenizer's special tokens"));
+  no_environment(
+      info.flag("--devices", info_.devices, "list what this machine can compute on, instead of a model"));
   info.flag("--json", info_.json, kJsonHelp);
   add_verbose(info);
   info.example("ttt info model.gguf --check", "is the download complete and undamaged?");

@@ -14,6 +14,8 @@
 #include "cli/readable.h"
 #include "cli/signals.h"
 #include "cli/standard_streams.h"
+#include "cpu/dispatch.h"
+#include "cpu/processors.h"
 #include "engine/state_layout.h"
 #include "engine/tensor_pieces.h"
 #include "engine/weights_hash.h"
@@ -143,6 +145,18 @@ std::string as_text(const ModelInfo& info, const InfoOptions& options) {
   return text;
 }
 
+std::string as_text(const DeviceList& list) {
+  std::string text = fmt::format("cpu     {}, {} processors, kernels for {}\n", list.cpu.name,
+                                 list.cpu.processors, list.cpu.target);
+  for (const auto& [device, fault] : list.gpus) {
+    text +=
+        fmt::format("cuda:{}  {}, compute {}.{}, {}{}{}\n", device.index, device.name,
+                    device.compute_capability_major, device.compute_capability_minor,
+                    readable_memory(device.memory_bytes), fault.empty() ? "" : "; cannot be used: ", fault);
+  }
+  return text + fmt::format("CUDA    {}\n", list.cuda);
+}
+
 // What does not depend on the format.
 ModelInfo describe(const Model& model, const std::optional<tokenizer::Tokenizer>& tokenizer) {
   ModelInfo info;
@@ -225,7 +239,24 @@ ModelInfo::Check check_model(const Model& model, const tokenizer::Tokenizer* tok
   return check;
 }
 
+DeviceList list_devices() {
+  DeviceList list;
+  list.cpu = {.name = cpu::processor_name(),
+              .processors = cpu::available_processors(),
+              .target = cpu::dispatch_target()};
+  list.cuda = cuda::cuda_description();
+  for (const cuda::CudaDevice& device : cuda::cuda_devices()) {
+    list.gpus.push_back({device, cuda::why_unusable(device.index)});
+  }
+  return list;
+}
+
 int info(const InfoOptions& options) {
+  if (options.devices) {
+    const DeviceList list = list_devices();
+    write_stdout(options.json ? to_json(list) : as_text(list));
+    return kOk;
+  }
   require_model(options.model);
   ModelInfo described;
   if (auto source = weights::open_import_source(options.model)) {

@@ -9,6 +9,7 @@
 
 #include "cli/import_files.h"
 #include "cli/open_model.h"
+#include "cuda/cuda_backend.h"
 #include "engine/config.h"
 
 namespace ttt::cli {
@@ -17,6 +18,7 @@ struct InfoOptions {
   std::string model;
   bool tensors = false;
   bool check = false;
+  bool devices = false;  // instead of a model
   bool json = false;
 };
 
@@ -67,6 +69,24 @@ std::string recognised(const ModelInfo& info);
 ModelInfo::Check check_model(const Model& model, const tokenizer::Tokenizer* tokenizer,
                              const ModelInfo& info);
 ModelInfo::Check check_model(const ModelFiles& files, const ModelInfo& info);
+
+// What --device may name on this machine.
+struct DeviceList {
+  struct Cpu {
+    std::string name;
+    std::size_t processors = 0;
+    std::string target;  // of the kernels
+  };
+  struct Gpu {
+    cuda::CudaDevice device;
+    std::string fault;  // why it cannot be used; empty if it can
+  };
+
+  Cpu cpu;
+  std::vector<Gpu> gpus;
+  std::string cuda;  // one line: runtime and driver, or why there is none
+};
+DeviceList list_devices();
 
 // Returns kInvalidModel if a check found a problem.
 int info(const InfoOptions& options);

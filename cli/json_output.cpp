@@ -428,6 +428,23 @@ std::string to_json(const ModelInfo& info, bool with_tensors) {
   return finish(object);
 }
 
+std::string to_json(const DeviceList& list) {
+  Json devices = Json::array();
+  devices.push_back({{"device", "cpu"},
+                     {"name", list.cpu.name},
+                     {"processors", list.cpu.processors},
+                     {"dispatch_target", list.cpu.target}});
+  for (const auto& [device, fault] : list.gpus) {
+    devices.push_back(
+        {{"device", "cuda:" + std::to_string(device.index)},
+         {"name", device.name},
+         {"compute_capability", {device.compute_capability_major, device.compute_capability_minor}},
+         {"memory_bytes", device.memory_bytes},
+         {"unusable_because", or_null(fault)}});
+  }
+  return finish({{"schema", kSchemaVersion}, {"devices", devices}, {"cuda", list.cuda}});
+}
+
 std::string to_json(const VersionInfo& info) {
   Json object = {{"schema", kSchemaVersion}};
   object.update(version_json(info));

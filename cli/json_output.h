@@ -28,6 +28,7 @@ std::string to_json(const QuantizeReport& report);
 std::string to_json(const TokenizeResult& result);
 std::string to_json(const PplResult& result);
 std::string to_json(const ModelInfo& info, bool with_tensors);
+std::string to_json(const DeviceList& list);
 std::string to_json(const VersionInfo& info);
 std::string to_json(const DoctorReport& report);
 std::string to_json(const SelftestReport& report);

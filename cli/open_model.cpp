@@ -4,6 +4,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <charconv>
 #include <filesystem>
 #include <system_error>
 
@@ -36,6 +37,100 @@ cpu::CpuOptions cpu_options(const ModelOptions& options, const BackendLimits& li
           .cpu_target = options.cpu_target};
 }
 
+cuda::CudaOptions cuda_options(const BackendLimits& limits, int device) {
+  return {.num_slots = limits.slots,
+          .max_batch_tokens = limits.tokens,
+          .max_logits_rows = limits.logits_rows,
+          .device = device};
+}
+
+// Of "cuda" and "cuda:1"; throws UsageError for anything else.
+int cuda_index(std::string_view device) {
+  constexpr std::string_view kCuda = "cuda";
+  int index = 0;
+  if (device == kCuda) return index;
+  if (device.starts_with(kCuda) && device.substr(kCuda.size()).starts_with(':')) {
+    const std::string_view digits = device.substr(kCuda.size() + 1);
+    const auto [end, error] = std::from_chars(digits.data(), digits.data() + digits.size(), index);
+    if (error == std::errc() && end == digits.data() + digits.size() && index >= 0) return index;
+  }
+  throw UsageError(fmt::format("--device: wanted auto, cpu, cuda or cuda:0, found '{}'", device));
+}
+
+// What `auto` computes on, and why.
+struct DeviceChoice {
+  std::optional<int> cuda;  // index; else the CPU
+  std::string reason;
+  bool passes_over_gpu = false;
+};
+
+// The first device that can be used and holds the model with one sequence.
+DeviceChoice choose_automatically(const Model& model, const BackendLimits& limits) {
+  DeviceChoice choice;
+  const std::vector<cuda::CudaDevice> devices = cuda::cuda_devices();
+  if (devices.empty()) choice.reason = cuda::cuda_description();
+  BackendLimits least = limits;
+  least.slots = 1;
+  for (const cuda::CudaDevice& device : devices) {
+    try {
+      cuda::check_memory(model, cuda_options(least, device.index));
+      choice.cuda = device.index;
+      choice.reason = fmt::format("{} can be used and has room", device.name);
+      return choice;
+    } catch (const cuda::DeviceError& error) {
+      choice.reason += fmt::format("{}{}", choice.reason.empty() ? "" : "; ", error.what());
+      choice.passes_over_gpu = true;
+    }
+  }
+  return choice;
+}
+
+DeviceChoice choose_device(const Model& model, const ModelOptions& options, const BackendLimits& limits) {
+  if (options.device == "auto") return choose_automatically(model, limits);
+  if (options.device == "cpu") return {};
+  return {.cuda = cuda_index(options.device), .reason = {}};
+}
+
+void check_cpu_memory(const Model& model, const ModelOptions& options, const BackendLimits& limits,
+                      std::uint64_t beside) {
+  const cpu::MemoryPlan plan = cpu::plan_memory(model, cpu_options(options, limits));
+  const std::optional<std::uint64_t> usable = usable_memory(read_machine());
+  const std::uint64_t total = plan.total() + beside;
+  if (!usable || total <= *usable) return;
+  throw MemoryError(fmt::format(
+      "needs {} (weights {}, states of {} sequences {}, workspace {}), and {} can be had: close other "
+      "programs, raise the control group's limit, run fewer sequences, or convert the model with --type bf16",
+      readable_memory(total), readable_memory(plan.weights), limits.slots, readable_memory(plan.states),
+      readable_memory(plan.workspace), readable_memory(*usable)));
+}
+
+std::unique_ptr<Backend> make_chosen(const Model& model, const ModelOptions& options,
+                                     const BackendLimits& limits, const DeviceChoice& choice) {
+  if (!choice.cuda) {
+    check_cpu_memory(model, options, limits, 0);
+    if (options.no_huge_pages) avoid_huge_pages();
+    if (options.mlock) lock_memory(cpu::plan_memory(model, cpu_options(options, limits)).total());
+    return cpu::make_cpu_backend(model, cpu_options(options, limits));
+  }
+  try {
+    return cuda::make_cuda_backend(model, cuda_options(limits, *choice.cuda));
+  } catch (const cuda::DeviceMemoryError& error) {
+    throw MemoryError(error.what());
+  }
+}
+
+// What was chosen is never a secret: a GPU that is taken, or passed over, is told without being asked.
+void tell_choice(const DeviceChoice& choice) {
+  const std::string line =
+      choice.cuda ? fmt::format("--device auto: cuda:{}, because {}", *choice.cuda, choice.reason)
+                  : fmt::format("--device auto: the CPU, because {}", choice.reason);
+  if (choice.cuda || choice.passes_over_gpu) {
+    print_notice(line);
+  } else {
+    log_info(line);
+  }
+}
+
 }  // namespace
 
 void require_model(const std::string& path) {
@@ -54,11 +149,9 @@ void check_device(const ModelOptions& options) {
   }
   const std::string& device = options.device;
   if (device == "cpu" || device == "auto") return;
-  if (device != "cuda" && !device.starts_with("cuda:")) {
-    throw UsageError(fmt::format("--device: wanted auto, cpu, cuda or cuda:0, found '{}'", device));
+  if (const std::string fault = cuda::why_unusable(cuda_index(device)); !fault.empty()) {
+    throw UsageError(fmt::format("--device {}: {}; --device cpu computes without a GPU", device, fault));
   }
-  throw UsageError(fmt::format("--device {}: this version computes on the CPU only ({}); use --device cpu",
-                               device, cuda::cuda_description()));
 }
 
 void check_output(const std::string& path, bool force) {
@@ -114,24 +207,21 @@ std::vector<TokenId> ModelFiles::encode_prompt(std::string_view prompt, bool bos
 
 void check_memory(const Model& model, const ModelOptions& options, const BackendLimits& limits,
                   std::uint64_t beside) {
-  const cpu::MemoryPlan plan = cpu::plan_memory(model, cpu_options(options, limits));
-  const std::optional<std::uint64_t> usable = usable_memory(read_machine());
-  const std::uint64_t total = plan.total() + beside;
-  if (!usable || total <= *usable) return;
-  throw MemoryError(fmt::format(
-      "needs {} (weights {}, states of {} sequences {}, workspace {}), and {} can be had: close other "
-      "programs, raise the control group's limit, run fewer sequences, or convert the model with --type bf16",
-      readable_memory(total), readable_memory(plan.weights), limits.slots, readable_memory(plan.states),
-      readable_memory(plan.workspace), readable_memory(*usable)));
+  const DeviceChoice choice = choose_device(model, options, limits);
+  if (!choice.cuda) return check_cpu_memory(model, options, limits, beside);
+  try {
+    cuda::check_memory(model, cuda_options(limits, *choice.cuda));
+  } catch (const cuda::DeviceMemoryError& error) {
+    throw MemoryError(error.what());
+  }
 }
 
 std::unique_ptr<Backend> make_backend(const Model& model, const ModelOptions& options,
                                       const BackendLimits& limits) {
   check_device(options);
-  check_memory(model, options, limits);
-  if (options.no_huge_pages) avoid_huge_pages();
-  if (options.mlock) lock_memory(cpu::plan_memory(model, cpu_options(options, limits)).total());
-  auto backend = cpu::make_cpu_backend(model, cpu_options(options, limits));
+  const DeviceChoice choice = choose_device(model, options, limits);
+  if (options.device == "auto") tell_choice(choice);
+  auto backend = make_chosen(model, options, limits, choice);
   const BackendInfo& info = backend->info();
   log_info(fmt::format("device {} ({}), {} threads, kernels for {}", info.device, info.device_name,
                        info.num_threads, info.dispatch_target));

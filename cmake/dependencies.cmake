@@ -19,4 +19,8 @@ if(TTT_TESTS)
 endif()
 if(TTT_CUDA STREQUAL "ON")
   find_package(CUDAToolkit 12.8 REQUIRED)  # the first that knows compute capability 12.0
+  if(NOT CMAKE_CUDA_COMPILER)
+    set(CMAKE_CUDA_COMPILER ${CUDAToolkit_NVCC_EXECUTABLE})  # it need not be in PATH
+  endif()
+  enable_language(CUDA)
 endif()

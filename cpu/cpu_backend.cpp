@@ -2,11 +2,8 @@
 #include "cpu/cpu_backend.h"
 
 #include <algorithm>
-#include <limits>
 #include <optional>
 #include <span>
-#include <stdexcept>
-#include <utility>
 #include <vector>
 
 #include "cpu/cpu_weights.h"
@@ -15,17 +12,15 @@
 #include "cpu/processors.h"
 #include "cpu/state_pool.h"
 #include "cpu/thread_pool.h"
+#include "engine/check_batch.h"
 #include "engine/mini_batch.h"
 #include "engine/sampler.h"
 #include "engine/state_layout.h"
-#include "weights/checked.h"
 
 namespace ttt::cpu {
 namespace {
 
-void require(bool condition, const char* what) {
-  if (!condition) throw std::logic_error(what);
-}
+constexpr auto require = require_precondition;
 
 std::size_t num_threads(const CpuOptions& options) {
   return options.num_threads == 0 ? available_processors() : options.num_threads;
@@ -58,9 +53,6 @@ class CpuBackend final : public Backend {
 
  private:
   void require_slot(SlotId slot) const;
-  void check_batch(std::span<const Segment> batch) const;
-  void check_segment(const Segment& segment) const;
-  void check_wanted(const Segment& segment) const;
   void resolve(std::span<const Segment> batch);
   void lay_out_results(std::span<const Segment> batch);
   void compute_outputs();
@@ -162,56 +154,9 @@ void CpuBackend::load(SlotId slot, std::int64_t position, std::span<const std::b
   last_sampled_[static_cast<std::size_t>(slot)].reset();
 }
 
-void CpuBackend::check_batch(std::span<const Segment> batch) const {
-  require(!in_flight_, "submit: a batch is in flight");
-  require(!batch.empty() && batch.size() <= info_.num_slots,
-          "submit: no segment, or more than there are slots");
-  std::size_t num_tokens = 0;
-  std::size_t num_logits_rows = 0;
-  for (std::size_t i = 0; i < batch.size(); ++i) {
-    check_segment(batch[i]);
-    num_tokens += batch[i].num_tokens();
-    num_logits_rows += batch[i].num_rows(batch[i].wanted.logits);
-    for (std::size_t j = 0; j < i; ++j)
-      require(batch[i].slot != batch[j].slot, "submit: the same slot twice");
-  }
-  require(num_tokens <= info_.max_batch_tokens, "submit: more than max_batch_tokens");
-  require(num_logits_rows <= info_.max_logits_rows, "submit: more than max_logits_rows");
-}
-
-void CpuBackend::check_segment(const Segment& segment) const {
-  require_slot(segment.slot);
-  constexpr std::int64_t kMaxPosition = std::numeric_limits<std::int64_t>::max();
-  require(segment.position >= 0 && std::cmp_less_equal(segment.num_tokens(), kMaxPosition - segment.position),
-          "submit: a position out of range");
-  if (segment.token_from_last_sample) {
-    require(segment.tokens.empty(), "submit: both tokens and token_from_last_sample");
-    require(last_sampled_[static_cast<std::size_t>(segment.slot)].has_value(),
-            "submit: nothing was sampled in this slot");
-  }
-  require(segment.num_tokens() > 0, "submit: a segment without tokens");
-  check_wanted(segment);
-}
-
-void CpuBackend::check_wanted(const Segment& segment) const {
-  const auto in_vocabulary = [&](TokenId id) {
-    return id >= 0 && static_cast<std::size_t>(id) < config_.vocab_size;
-  };
-  require(std::ranges::all_of(segment.tokens, in_vocabulary), "submit: a token id out of range");
-  const Wanted& wanted = segment.wanted;
-  require(std::ranges::all_of(wanted.targets, in_vocabulary), "submit: a target id out of range");
-  const auto num_targets = weights::checked_mul(segment.num_rows(wanted.log_probs), wanted.targets_per_row);
-  require(num_targets == wanted.targets.size(), "submit: targets.size() is not rows * targets_per_row");
-  require(wanted.top_n <= config_.vocab_size, "submit: top_n is larger than the vocabulary");
-  if (wanted.sample == nullptr) return;
-  require(!find_fault(*wanted.sample, config_.vocab_size), "submit: a sampling parameter out of range");
-  require(std::ranges::all_of(wanted.counts, in_vocabulary, &TokenCount::id),
-          "submit: a counted id out of range");
-  require(std::ranges::all_of(wanted.banned, in_vocabulary), "submit: a banned id out of range");
-}
-
 void CpuBackend::submit(std::span<const Segment> batch) {
-  check_batch(batch);
+  require(!in_flight_, "submit: a batch is in flight");
+  check_batch(batch, config_, info_, last_sampled_);
   lay_out_results(batch);
   resolve(batch);
   forward_.run(segments_);

@@ -42,12 +42,9 @@ void advance_history(float* history, std::size_t history_rows, const float* x, s
                      std::size_t keep_rows, std::size_t width, std::size_t begin, std::size_t end);
 
 // Rotates the pairs (2i, 2i+1) of every head of one row [d] by the angle of `phase`.   rope.cpp
-// table: K rows of f/2 (cos, sin) pairs.
+// table: make_rope_table() of engine/weight_values.h, K rows of f/2 (cos, sin) pairs.
 void rope(float* row, std::size_t width, std::size_t head_size, std::size_t phase,
           std::span<const float> table);
-// Fills such a table, in double. table has K * f floats.
-void make_rope_table(std::size_t mini_batch_size, std::size_t head_size, double theta,
-                     std::span<float> table);
 
 // x += y                                                                       elementwise.cpp
 void add(std::span<float> x, const float* y);

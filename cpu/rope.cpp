@@ -1,5 +1,4 @@
 // SPDX-License-Identifier: Apache-2.0
-#include <cmath>
 #include <cstring>
 
 #include "cpu/kernels.h"
@@ -55,18 +54,6 @@ HWY_EXPORT(rope);
 void rope(float* row, std::size_t width, std::size_t head_size, std::size_t phase,
           std::span<const float> table) {
   HWY_DYNAMIC_DISPATCH(rope)(row, width, head_size, phase, table);
-}
-
-void make_rope_table(std::size_t mini_batch_size, std::size_t head_size, double theta,
-                     std::span<float> table) {
-  for (std::size_t phase = 0; phase < mini_batch_size; ++phase) {
-    for (std::size_t pair = 0; pair < head_size / 2; ++pair) {
-      const double exponent = -2.0 * static_cast<double>(pair) / static_cast<double>(head_size);
-      const double angle = static_cast<double>(phase) * std::pow(theta, exponent);
-      table[phase * head_size + 2 * pair] = static_cast<float>(std::cos(angle));
-      table[phase * head_size + 2 * pair + 1] = static_cast<float>(std::sin(angle));
-    }
-  }
 }
 
 }  // namespace ttt::cpu

@@ -10,4 +10,14 @@ std::string cuda_description() { return "built without CUDA; configure with -DTT
 
 std::vector<CudaDevice> cuda_devices() { return {}; }
 
+std::string why_unusable(int) { return cuda_description(); }
+
+MemoryPlan plan_memory(const Model&, const CudaOptions&) { throw DeviceError(cuda_description()); }
+
+void check_memory(const Model&, const CudaOptions&) { throw DeviceError(cuda_description()); }
+
+std::unique_ptr<Backend> make_cuda_backend(const Model&, const CudaOptions&) {
+  throw DeviceError(cuda_description());
+}
+
 }  // namespace ttt::cuda

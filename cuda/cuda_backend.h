@@ -1,12 +1,17 @@
 // SPDX-License-Identifier: Apache-2.0
-// NVIDIA devices as the rest of the program sees them. Linked from cuda_devices.cpp where a CUDA toolkit was
-// asked for, else from cuda_absent.cpp: callers include this header and link ttt_cuda either way. It lists
-// devices; it does not compute on them.
+// Backend 2: an NVIDIA GPU, compute capability 8.0 and above. Linked from cuda_absent.cpp where there is no
+// CUDA toolkit: callers include this header and link ttt_cuda either way.
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
+#include <memory>
+#include <stdexcept>
 #include <string>
 #include <vector>
+
+#include "engine/backend.h"
+#include "engine/model.h"
 
 namespace ttt::cuda {
 
@@ -25,5 +30,46 @@ std::string cuda_description();
 
 // Empty without a driver or a device; cuda_description() says which. Creates no context on any device.
 std::vector<CudaDevice> cuda_devices();
+
+struct CudaOptions {
+  std::size_t num_slots = 1;
+  std::size_t max_batch_tokens = 512;
+  std::size_t max_logits_rows = 1;
+  int device = 0;  // index
+};
+
+// A device that is not there, or cannot be used. The text says what to do.
+class DeviceError : public std::runtime_error {
+ public:
+  using std::runtime_error::runtime_error;
+};
+
+// The device has not enough memory. The text says what is needed, what is free, how many slots would fit.
+class DeviceMemoryError : public DeviceError {
+ public:
+  using DeviceError::DeviceError;
+};
+
+// Why this device cannot be used; empty if it can. Creates no context.
+std::string why_unusable(int device);
+
+// Device memory of a backend, in bytes, known before anything is allocated.
+struct MemoryPlan {
+  std::uint64_t weights = 0;
+  std::uint64_t states = 0;  // of all slots
+  std::uint64_t workspace = 0;
+
+  std::uint64_t total() const { return weights + states + workspace; }
+};
+MemoryPlan plan_memory(const Model& model, const CudaOptions& options);
+
+// Throws DeviceMemoryError where the plan exceeds what is free on the device, DeviceError where it cannot be
+// used.
+void check_memory(const Model& model, const CudaOptions& options);
+
+// `model` must outlive the backend. Everything is computed in fp32. All memory is taken here; a step
+// allocates nothing, unless it wants more log-probabilities than any step before it. Throws DeviceError,
+// DeviceMemoryError, std::bad_alloc (host memory), std::invalid_argument for a model that no kernel can run.
+std::unique_ptr<Backend> make_cuda_backend(const Model& model, const CudaOptions& options);
 
 }  // namespace ttt::cuda

@@ -9,6 +9,8 @@
 namespace ttt::cuda {
 namespace {
 
+constexpr int kLeastComputeCapability = 8;  // mma.sync on bf16, cp.async
+
 // CUDA packs a version as 1000 * major + 10 * minor.
 std::string version_name(int version) { return fmt::format("{}.{}", version / 1000, version % 1000 / 10); }
 
@@ -62,6 +64,26 @@ std::vector<CudaDevice> cuda_devices() {
                        .memory_bytes = properties.totalGlobalMem});
   }
   return devices;
+}
+
+std::string why_unusable(int device) {
+  const auto [error, count] = count_devices();
+  if (error != cudaSuccess || count == 0) return cuda_description();
+  if (device < 0 || device >= count) {
+    return fmt::format("there is no cuda:{}, only cuda:0{}", device,
+                       count == 1 ? "" : fmt::format(" to cuda:{}", count - 1));
+  }
+  cudaDeviceProp properties{};
+  const cudaError_t asked = cudaGetDeviceProperties(&properties, device);
+  if (asked != cudaSuccess) {
+    cudaGetLastError();
+    return fmt::format("cuda:{} does not answer: {}", device, cudaGetErrorString(asked));
+  }
+  if (properties.major < kLeastComputeCapability) {
+    return fmt::format("cuda:{} ({}) has compute capability {}.{}, and the kernels need {}.0 or newer",
+                       device, properties.name, properties.major, properties.minor, kLeastComputeCapability);
+  }
+  return {};
 }
 
 }  // namespace ttt::cuda

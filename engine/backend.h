@@ -40,10 +40,10 @@ struct BackendInfo {
   std::size_t num_slots = 0;
   std::size_t max_batch_tokens = 0;  // over all segments of a batch
   std::size_t max_logits_rows = 0;   // rows of raw logits in a batch
-  std::size_t num_threads = 0;
-  std::size_t slot_bytes = 0;       // one sequence's state on the device
-  std::size_t weights_bytes = 0;    // in the device's memory, beyond the mapped file
-  std::size_t workspace_bytes = 0;  // everything else, fixed at start
+  std::size_t num_threads = 0;       // of the CPU that compute; 0: the device's own alone
+  std::size_t slot_bytes = 0;        // one sequence's state on the device
+  std::size_t weights_bytes = 0;     // in the device's memory, beyond the mapped file
+  std::size_t workspace_bytes = 0;   // everything else, fixed at start
 };
 
 class Backend {

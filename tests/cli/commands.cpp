@@ -172,7 +172,8 @@ TEST_CASE("every command that opens a model can say what it does") {
 TEST_CASE("a device that is not there is refused before the model is opened") {
   const Outcome cuda = run_program({"run", "no-such-file", "-p", "x", "--device", "cuda:1"});
   CHECK(cuda.code == kUsage);
-  CHECK(contains(cuda.err, "computes on the CPU"));
+  CHECK(contains(cuda.err, "--device cuda:1: "));
+  CHECK(contains(cuda.err, "--device cpu computes without a GPU"));
   const Outcome other = run_program({"run", "no-such-file", "-p", "x", "--device", "tpu"});
   CHECK(other.code == kUsage);
   CHECK(contains(other.err, "found 'tpu'"));

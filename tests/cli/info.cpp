@@ -61,5 +61,22 @@ TEST_CASE("a tokenizer whose special tokens contradict the configuration is foun
   CHECK(contains(outcome.out, "the configuration's eos token is 7, the tokenizer's is 2"));
 }
 
+TEST_CASE("what a machine can compute on is listed without a model") {
+  const Outcome text = run_program({"info", "--devices"});
+  CHECK(text.code == kOk);
+  CHECK(text.out.starts_with("cpu "));
+  CHECK(contains(text.out, "\nCUDA "));
+  const auto list = nlohmann::json::parse(run_program({"info", "--devices", "--json"}).out);
+  CHECK(list.at("devices").at(0).at("device") == "cpu");
+  CHECK_FALSE(list.at("cuda").get<std::string>().empty());
+}
+
+TEST_CASE("--device auto says what it chose and why") {
+  const Outcome outcome = run_program({"run", test::id_model(), "--tokens", "1,2", "-n", "1", "-v"});
+  CHECK(outcome.code == kOk);
+  CHECK(contains(outcome.err, "--device auto: "));
+  CHECK(contains(outcome.err, ", because "));
+}
+
 }  // namespace
 }  // namespace ttt::cli

@@ -5,6 +5,7 @@
 #include "cpu/cpu_backend.h"
 #include "cpu/dispatch.h"
 #include "tests/contract/backend_contract.h"
+#include "tests/contract/odd_model.h"
 #include "tests/golden.h"
 #include "tests/random_model.h"
 #include "tests/sanitized.h"
@@ -39,29 +40,6 @@ void check_all(const Model& model) {
       CHECK(first_violation(check, {model, make}).value_or("") == "");
     }
   }
-}
-
-// Sizes that no vector width divides.
-ModelConfig odd_config(LayerType type) {
-  ModelConfig config;
-  config.vocab_size = 37;
-  config.hidden_size = 20;
-  config.intermediate_size = 28;
-  config.num_hidden_layers = 2;
-  config.num_attention_heads = 2;
-  config.ttt_layer_type = type;
-  config.mini_batch_size = 5;
-  config.ttt_base_lr = type == LayerType::kTttMlp ? 0.1F : 1.0F;
-  config.pre_conv = config.share_qk = config.use_gate = true;
-  return config;
-}
-
-// Ids 3 and 30 have equal embeddings, so that their logits tie.
-void tie_two_ids(naive::Tensors& tensors) {
-  naive::Vector& embedding = tensors.at("model.embed_tokens.weight");
-  const std::size_t width = embedding.size() / 37;
-  std::copy_n(embedding.begin() + static_cast<std::ptrdiff_t>(3 * width), width,
-              embedding.begin() + static_cast<std::ptrdiff_t>(30 * width));
 }
 
 }  // namespace

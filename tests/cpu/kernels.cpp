@@ -5,6 +5,7 @@
 #include <cmath>
 #include <vector>
 
+#include "engine/weight_values.h"
 #include "tests/cpu/forced_target.h"
 #include "tests/cpu/stored_matrix.h"
 #include "tests/error_metric.h"
@@ -153,8 +154,7 @@ TEST_CASE("RoPE rotates adjacent pairs of every head by the phase") {
   const std::size_t head_size = GENERATE(2U, 6U, 14U, 16U, 18U, 34U, 64U, 70U, 96U);
   const double theta = GENERATE(10000.0, 500.0);
   const std::size_t mini_batch = 16;
-  std::vector<float> table(mini_batch * head_size);
-  cpu::make_rope_table(mini_batch, head_size, theta, table);
+  const std::vector<float> table = make_rope_table(mini_batch, head_size, theta);
   for (std::size_t phase = 0; phase < mini_batch; ++phase) {
     const auto x = random_floats(random, 3 * head_size);
     std::vector<float> rotated = x;

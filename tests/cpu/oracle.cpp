@@ -5,19 +5,21 @@
 #include <algorithm>
 #include <catch2/catch.hpp>
 #include <cmath>
-#include <numeric>
 #include <string>
 #include <vector>
 
 #include "cpu/cpu_backend.h"
 #include "tests/error_metric.h"
 #include "tests/naive.h"
+#include "tests/oracle_errors.h"
 #include "tests/random.h"
 #include "tests/random_model.h"
 #include "tests/saved_state.h"
 
 namespace ttt {
 namespace {
+
+using test::OracleErrors;
 
 // Maximum over rms of the oracle's tensor, for fp32 and up to four layers. The oracle reads 16-bit weights as
 // they are rounded, so that they meet the same tolerances.
@@ -104,52 +106,12 @@ std::vector<Case> all_cases() {
   return cases;
 }
 
-// The largest error of each kind, over the layers.
-struct OracleErrors {
-  double logits = 0.0, fast_weights = 0.0, conv_inputs = 0.0, open_rows = 0.0, losses = 0.0;
-};
-
-// Reads the tokens at once with the backend, one by one with the oracle.
 OracleErrors compare(const test::RandomModel& model, std::span<const TokenId> tokens) {
-  const ModelConfig& config = model.model.config;
   const auto backend = cpu::make_cpu_backend(model.model, {.num_slots = 1,
                                                            .max_batch_tokens = tokens.size(),
                                                            .max_logits_rows = tokens.size(),
                                                            .num_threads = 1});
-  backend->reset(0);
-  Segment segment;
-  segment.tokens = tokens;
-  segment.wanted.logits = Rows::kAll;
-  segment.wanted.inner_losses = true;
-  backend->submit({&segment, 1});
-  const SegmentResult result = backend->wait()[0];
-
-  naive::NaiveModel oracle(config, model.tensors);
-  OracleErrors errors;
-  errors.logits = test::max_over_rms(test::to_doubles(result.logits), oracle.read_all(tokens));
-  errors.losses = test::max_over_rms(test::to_doubles(result.inner_losses), oracle.inner_losses());
-
-  const auto position = static_cast<std::int64_t>(tokens.size());
-  const test::SavedState state(*backend, config, 0, position);
-  const std::vector<double> found = state.all(), wanted = oracle.canonical_state();
-  REQUIRE(found.size() == wanted.size());
-  for (const StateTensor& tensor : list_state(config, position)) {
-    const bool is_open = tensor.name.find(".open.") != std::string::npos;
-    const std::size_t size =
-        std::accumulate(tensor.shape.begin() + 1, tensor.shape.end(), std::size_t{1}, std::multiplies<>());
-    std::vector<double> found_part, wanted_part;
-    for (std::size_t row = 0; row < tensor.shape[0]; ++row) {
-      const auto begin = static_cast<std::ptrdiff_t>(tensor.offset + row * tensor.row_stride);
-      const auto end = begin + static_cast<std::ptrdiff_t>(size);
-      found_part.insert(found_part.end(), found.begin() + begin, found.begin() + end);
-      wanted_part.insert(wanted_part.end(), wanted.begin() + begin, wanted.begin() + end);
-    }
-    double& error = is_open                         ? errors.open_rows
-                    : tensor.name.ends_with("conv") ? errors.conv_inputs
-                                                    : errors.fast_weights;
-    error = std::max(error, test::max_over_rms(found_part, wanted_part));
-  }
-  return errors;
+  return test::oracle_errors(model, tokens, *backend);
 }
 
 OracleErrors compare(const Case& which, std::uint64_t seed) {

@@ -1,0 +1,238 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "cuda/forward.h"
+
+#include <algorithm>
+#include <stdexcept>
+
+#include "cuda/kernels/conv.h"
+#include "cuda/kernels/elementwise.h"
+#include "cuda/kernels/inner_loop_exact.h"
+#include "cuda/kernels/product_exact.h"
+#include "engine/state_layout.h"
+
+namespace ttt::cuda {
+
+Workspace::Workspace(const ModelConfig& config, std::size_t max_batch_tokens, std::size_t num_slots,
+                     DeviceArena& arena) {
+  const std::size_t T = max_batch_tokens;
+  for (float** buffer : {&x, &h, &branch, &xq, &q, &k, &v})
+    *buffer = arena.take<float>(T * config.hidden_size);
+  for (float** buffer : {&ffn_gate, &ffn_up}) *buffer = arena.take<float>(T * config.intermediate_size);
+  alpha = arena.take<float>(T * config.num_attention_heads);
+  losses = arena.take<float>(T * config.num_hidden_layers * config.num_attention_heads);
+  logits = arena.take<float>(std::min(kHeadRows, T) * config.vocab_size);
+  rows = arena.take<RowEntry>(T);
+  segments = arena.take<SegmentEntry>(num_slots);
+  outputs = arena.take<OutputEntry>(T);
+}
+
+Forward::Forward(const DeviceWeights& weights, const StatePool& states, const Workspace& work,
+                 cudaStream_t stream)
+    : weights_(weights),
+      config_(weights.config),
+      states_(states),
+      work_(work),
+      stream_(stream),
+      width_(static_cast<std::uint32_t>(config_.hidden_size)),
+      heads_(static_cast<std::uint32_t>(config_.num_attention_heads)),
+      head_size_(static_cast<std::uint32_t>(config_.head_size())),
+      inner_size_(static_cast<std::uint32_t>(config_.inner_size())),
+      mini_batch_size_(static_cast<std::uint32_t>(config_.mini_batch_size)),
+      taps_(static_cast<std::uint32_t>(config_.conv_kernel)),
+      rows_per_run_(inner_loop_rows_per_run(head_size_, inner_size_, mini_batch_size_, config_.is_mlp())) {
+  if (rows_per_run_ == 0) {
+    throw std::invalid_argument("the CUDA kernels have no room for heads and mini-batches of this size");
+  }
+}
+
+void Forward::run(std::size_t num_segments, std::size_t num_rows) {
+  num_segments_ = static_cast<std::uint32_t>(num_segments);
+  num_rows_ = static_cast<std::uint32_t>(num_rows);
+  embed();
+  for (std::size_t layer = 0; layer < config_.num_hidden_layers; ++layer) block(layer);
+}
+
+// x = E[ids]
+void Forward::embed() {
+  launch_embed({.rows = work_.rows, .table = weights_.token_embd, .x = work_.x, .num_rows = num_rows_},
+               stream_);
+}
+
+void Forward::block(std::size_t layer) {
+  const DeviceLayerWeights& w = weights_.layers[layer];
+  const StateOffsets state = states_.layer(layer);
+  if (config_.pre_conv) pre_conv(w, state);
+  ttt_layer(w, state, layer);
+  feed_forward(w);
+}
+
+// x += Conv(RMS(x))
+void Forward::pre_conv(const DeviceLayerWeights& w, const StateOffsets& state) {
+  norm_rows(w.pre_conv_norm, work_.x, work_.h);
+  convolve(state.pre_conv, work_.h, w.pre_conv_weight, w.pre_conv_bias, work_.branch);
+  advance_history(state.pre_conv, work_.h);
+  add_branch();
+}
+
+// x += o_proj(gate * post_norm(inner_loop(q, k, v)))
+void Forward::ttt_layer(const DeviceLayerWeights& w, const StateOffsets& state, std::size_t layer) {
+  norm_rows(w.attn_norm, work_.x, work_.h);
+  project_qkv(w, state);
+  learning_rates(w);
+  inner_loop(w, state, layer);
+  gate_and_project(w);
+  add_branch();
+}
+
+// q, k, v of every row; q and k convolved where they share a projection, then rotated by their phase.
+void Forward::project_qkv(const DeviceLayerWeights& w, const StateOffsets& state) {
+  product(w.attn_v, work_.h, num_rows_, work_.v);
+  if (config_.share_qk) {
+    product(w.attn_q, work_.h, num_rows_, work_.xq);
+    convolve(state.qk_conv, work_.xq, w.conv_q_weight, w.conv_q_bias, work_.q);
+    convolve(state.qk_conv, work_.xq, w.conv_k_weight, w.conv_k_bias, work_.k);
+    advance_history(state.qk_conv, work_.xq);
+  } else {
+    product(w.attn_q, work_.h, num_rows_, work_.q);
+    product(w.attn_k, work_.h, num_rows_, work_.k);
+  }
+  rotate();
+}
+
+// RoPE by the position within the mini-batch.
+void Forward::rotate() {
+  launch_rope({.rows = work_.rows,
+               .segments = work_.segments,
+               .table = weights_.rope_table,
+               .q = work_.q,
+               .k = work_.k,
+               .num_rows = num_rows_,
+               .width = width_,
+               .head_size = head_size_,
+               .mini_batch_size = mini_batch_size_},
+              stream_);
+}
+
+// alpha = base_lr / f * sigmoid(h . lr_weight + lr_bias)
+void Forward::learning_rates(const DeviceLayerWeights& w) {
+  product(w.lr_weight, work_.h, num_rows_, work_.alpha);
+  launch_rates({.alpha = work_.alpha,
+                .bias = w.lr_bias,
+                .num_rows = num_rows_,
+                .heads = heads_,
+                .scale = config_.ttt_base_lr / static_cast<float>(head_size_)},
+               stream_);
+}
+
+// Each (segment, head) is one block: its tokens one after another, from its own fast weights.
+void Forward::inner_loop(const DeviceLayerWeights& w, const StateOffsets& state, std::size_t layer) {
+  const InnerLoopParams params{.segments = work_.segments,
+                               .q = work_.q,
+                               .k = work_.k,
+                               .v = work_.v,
+                               .out = work_.branch,
+                               .alpha = work_.alpha,
+                               .losses = work_.losses,
+                               .token_eta = w.token_eta,
+                               .norm_weight = w.inner_norm_weight,
+                               .norm_bias = w.inner_norm_bias,
+                               .fast_weights = state.fast_weights,
+                               .open_rows = state.open_rows,
+                               .open_row_stride = static_cast<std::uint32_t>(open_row_floats(config_)),
+                               .num_segments = num_segments_,
+                               .heads = heads_,
+                               .head_size = head_size_,
+                               .inner_size = inner_size_,
+                               .mini_batch_size = mini_batch_size_,
+                               .layer = static_cast<std::uint32_t>(layer),
+                               .num_layers = static_cast<std::uint32_t>(config_.num_hidden_layers),
+                               .rows_per_run = rows_per_run_};
+  config_.is_mlp() ? launch_ttt_mlp_exact(params, stream_) : launch_ttt_linear_exact(params, stream_);
+}
+
+// branch = o_proj(gelu(g_proj(h)) * LayerNorm(branch))
+void Forward::gate_and_project(const DeviceLayerWeights& w) {
+  if (config_.use_gate) product(w.gate, work_.h, num_rows_, work_.xq);
+  launch_gated_norm({.x = work_.branch,
+                     .weight = w.post_norm_weight,
+                     .bias = w.post_norm_bias,
+                     .gate = config_.use_gate ? work_.xq : nullptr,
+                     .out = work_.q,
+                     .num_rows = num_rows_,
+                     .width = width_},
+                    stream_);
+  product(w.attn_output, work_.q, num_rows_, work_.branch);
+}
+
+// x += (SiLU(u gate^T) * (u up^T)) down^T, u = RMS(x)
+void Forward::feed_forward(const DeviceLayerWeights& w) {
+  norm_rows(w.ffn_norm, work_.x, work_.h);
+  product(w.ffn_gate, work_.h, num_rows_, work_.ffn_gate);
+  product(w.ffn_up, work_.h, num_rows_, work_.ffn_up);
+  launch_silu_multiply(
+      {.gate = work_.ffn_gate, .up = work_.ffn_up, .size = num_rows_ * config_.intermediate_size}, stream_);
+  product(w.ffn_down, work_.ffn_gate, num_rows_, work_.branch);
+  add_branch();
+}
+
+// logits = RMS(x) output^T
+void Forward::head(std::size_t first, std::size_t count) {
+  launch_rms_norm({.x = work_.x,
+                   .gather = work_.outputs + first,
+                   .weight = weights_.output_norm,
+                   .out = work_.h,
+                   .num_rows = static_cast<std::uint32_t>(count),
+                   .width = width_,
+                   .epsilon = config_.rms_norm_eps},
+                  stream_);
+  product(weights_.output, work_.h, count, work_.logits);
+}
+
+void Forward::norm_rows(const float* weight, const float* x, float* out) {
+  launch_rms_norm({.x = x,
+                   .gather = nullptr,
+                   .weight = weight,
+                   .out = out,
+                   .num_rows = num_rows_,
+                   .width = width_,
+                   .epsilon = config_.rms_norm_eps},
+                  stream_);
+}
+
+void Forward::product(const Matrix& weight, const float* x, std::size_t num_rows, float* y) {
+  launch_product_exact({.weight = weight, .x = x, .y = y, .num_rows = static_cast<std::uint32_t>(num_rows)},
+                       stream_);
+}
+
+void Forward::convolve(std::size_t history, const float* x, const float* weight, const float* bias,
+                       float* y) {
+  launch_depthwise_conv({.rows = work_.rows,
+                         .segments = work_.segments,
+                         .history = history,
+                         .x = x,
+                         .weight = weight,
+                         .bias = bias,
+                         .y = y,
+                         .num_rows = num_rows_,
+                         .width = width_,
+                         .taps = taps_},
+                        stream_);
+}
+
+// The next step needs c-1 rows before its mini-batch and the rows of the open one.
+void Forward::advance_history(std::size_t history, const float* x) {
+  launch_advance_history({.segments = work_.segments,
+                          .history = history,
+                          .x = x,
+                          .num_segments = num_segments_,
+                          .width = width_,
+                          .taps = taps_,
+                          .mini_batch_size = mini_batch_size_},
+                         stream_);
+}
+
+void Forward::add_branch() {
+  launch_add({.x = work_.x, .y = work_.branch, .size = num_rows_ * config_.hidden_size}, stream_);
+}
+
+}  // namespace ttt::cuda

@@ -1,0 +1,83 @@
+// SPDX-License-Identifier: Apache-2.0
+// The model, in order, over all segments of a batch: embed, block (ttt_layer, feed_forward), head. The same
+// functions in the same order as cpu/forward.h; each puts kernels on the stream and returns.
+#pragma once
+
+#include <cuda_runtime_api.h>
+
+#include <cstddef>
+#include <cstdint>
+
+#include "cuda/device_memory.h"
+#include "cuda/device_weights.h"
+#include "cuda/kernels/step_tables.h"
+#include "cuda/state_pool.h"
+
+namespace ttt::cuda {
+
+inline constexpr std::size_t kHeadRows = 64;  // rows of logits at a time: 8 MiB at a vocabulary of 32,000
+
+// Scratch of one step, T = max_batch_tokens rows; nothing survives from one step to the next.
+struct Workspace {
+  float* x = nullptr;       // [T, d] residual stream
+  float* h = nullptr;       // [T, d] normalised input of a sub-layer
+  float* branch = nullptr;  // [T, d] what a sub-layer adds to x; before that its input
+  float* xq = nullptr;      // [T, d] projection before the convolutions; the gate after them
+  float *q = nullptr, *k = nullptr, *v = nullptr;  // [T, d]
+  float* alpha = nullptr;                          // [T, H] inner learning rates
+  float* ffn_gate = nullptr;                       // [T, m]
+  float* ffn_up = nullptr;                         // [T, m]
+  float* losses = nullptr;                         // [T, L, H]
+  float* logits = nullptr;                         // [kHeadRows, V]
+  // The batch
+  RowEntry* rows = nullptr;          // [T]
+  SegmentEntry* segments = nullptr;  // [slots]
+  OutputEntry* outputs = nullptr;    // [T]
+
+  Workspace(const ModelConfig& config, std::size_t max_batch_tokens, std::size_t num_slots,
+            DeviceArena& arena);
+};
+
+class Forward {
+ public:
+  // Throws std::invalid_argument for a model whose heads are too large for the kernels.
+  Forward(const DeviceWeights& weights, const StatePool& states, const Workspace& work, cudaStream_t stream);
+
+  // Reads every segment into its slot, as the tables of the workspace say; afterwards head() gives logits of
+  // its rows, and work.losses holds the inner losses of those segments that want them.
+  void run(std::size_t num_segments, std::size_t num_rows);
+
+  // Logits of the rows that outputs [first, first + count) name, count <= kHeadRows, into work.logits.
+  void head(std::size_t first, std::size_t count);
+
+ private:
+  void embed();
+  void block(std::size_t layer);
+  void pre_conv(const DeviceLayerWeights& w, const StateOffsets& state);
+  void ttt_layer(const DeviceLayerWeights& w, const StateOffsets& state, std::size_t layer);
+  void project_qkv(const DeviceLayerWeights& w, const StateOffsets& state);
+  void learning_rates(const DeviceLayerWeights& w);
+  void rotate();
+  void inner_loop(const DeviceLayerWeights& w, const StateOffsets& state, std::size_t layer);
+  void gate_and_project(const DeviceLayerWeights& w);
+  void feed_forward(const DeviceLayerWeights& w);
+
+  void norm_rows(const float* weight, const float* x, float* out);
+  void product(const Matrix& weight, const float* x, std::size_t num_rows, float* y);
+  void convolve(std::size_t history, const float* x, const float* weight, const float* bias, float* y);
+  void advance_history(std::size_t history, const float* x);
+  void add_branch();  // x += branch
+
+  const DeviceWeights& weights_;
+  const ModelConfig& config_;
+  const StatePool& states_;
+  const Workspace work_;
+  cudaStream_t stream_;
+  // Of the configuration, as kernels count
+  std::uint32_t width_, heads_, head_size_, inner_size_, mini_batch_size_, taps_, rows_per_run_;
+  // Of the running batch
+  std::uint32_t num_segments_ = 0;
+  std::uint32_t num_rows_ = 0;
+};
+
+}  // namespace ttt::cuda

@@ -1,0 +1,59 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "cuda/kernels/elementwise.cuh"
+
+#include "cuda/kernels/threads_for.h"
+#include "cuda/launch.cuh"
+
+namespace ttt::cuda {
+namespace {
+
+// A block per row; its threads share the row's elements.
+LaunchShape by_rows(std::uint32_t num_rows, std::uint32_t width) {
+  const std::uint32_t threads = threads_for(width);
+  return {num_rows, 1, threads, threads / kWarpLanes * sizeof(float)};
+}
+
+LaunchShape by_elements(std::size_t size) {
+  const std::uint32_t threads = threads_for(size);
+  return {static_cast<std::uint32_t>((size + threads - 1) / threads), 1, threads, 0};
+}
+
+}  // namespace
+
+void launch_embed(const EmbedParams& params, cudaStream_t stream) {
+  const LaunchShape shape{params.num_rows, 1, threads_for(params.table.inputs), 0};
+  switch (params.table.type) {
+    case MatrixType::kF32:
+      return launch(embed<float>, shape, params, stream);
+    case MatrixType::kF16:
+      return launch(embed<Half>, shape, params, stream);
+    case MatrixType::kBF16:
+      return launch(embed<Bfloat16>, shape, params, stream);
+  }
+}
+
+void launch_rms_norm(const RmsNormParams& params, cudaStream_t stream) {
+  launch(rms_norm, by_rows(params.num_rows, params.width), params, stream);
+}
+
+void launch_gated_norm(const GatedNormParams& params, cudaStream_t stream) {
+  launch(gated_norm, by_rows(params.num_rows, params.width), params, stream);
+}
+
+void launch_add(const AddParams& params, cudaStream_t stream) {
+  launch(add, by_elements(params.size), params, stream);
+}
+
+void launch_silu_multiply(const SiluMultiplyParams& params, cudaStream_t stream) {
+  launch(silu_multiply, by_elements(params.size), params, stream);
+}
+
+void launch_rates(const RatesParams& params, cudaStream_t stream) {
+  launch(rates, by_elements(std::size_t{params.num_rows} * params.heads), params, stream);
+}
+
+void launch_rope(const RopeParams& params, cudaStream_t stream) {
+  launch(rope, {params.num_rows, 1, threads_for(params.width / 2), 0}, params, stream);
+}
+
+}  // namespace ttt::cuda

@@ -1,0 +1,85 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <cmath>
+
+#include "cuda/kernels/device.cuh"
+#include "cuda/kernels/outputs.h"
+
+namespace ttt::cuda {
+
+// Below it exp(x) leaves fp32's range: it is taken for exp(-87). NaN, too.
+constexpr float kLowestExponent = -87.0F;
+
+struct Candidate {
+  float logit;      // minus infinity for NaN
+  std::int32_t id;  // -1: none
+};
+
+// Larger logits first, ties to the lowest id; no candidate last.
+TTT_DEVICE bool is_before(const Candidate& a, const Candidate& b) {
+  if (a.id < 0 || b.id < 0) return a.id >= 0 && b.id < 0;
+  return a.logit != b.logit ? a.logit > b.logit : a.id < b.id;
+}
+
+TTT_DEVICE float ordered(float logit) { return logit == logit ? logit : -INFINITY; }
+
+// The first candidate that comes after `previous` (any, where its id is -1). scratch: one per thread.
+TTT_DEVICE Candidate next_best(const float* logits, unsigned vocab_size, Candidate previous,
+                               Candidate* scratch) {
+  Candidate best = {0.0F, -1};
+  for (unsigned id = threadIdx.x; id < vocab_size; id += blockDim.x) {
+    const Candidate candidate = {ordered(logits[id]), static_cast<std::int32_t>(id)};
+    if (previous.id >= 0 && !is_before(previous, candidate)) continue;
+    if (is_before(candidate, best)) best = candidate;
+  }
+  sync_block();  // scratch may still be read
+  scratch[threadIdx.x] = best;
+  sync_block();
+  for (unsigned thread = 0; thread < blockDim.x; ++thread) {
+    if (is_before(scratch[thread], best)) best = scratch[thread];
+  }
+  return best;
+}
+
+// log(sum(exp(logits))), in double from the differences to the largest. scratch: one per thread.
+TTT_DEVICE double log_sum_exp(const float* logits, unsigned vocab_size, float largest, double* scratch) {
+  double sum = 0.0;
+  for (unsigned id = threadIdx.x; id < vocab_size; id += blockDim.x) {
+    const float difference = logits[id] - largest;
+    sum += static_cast<double>(expf(difference > kLowestExponent ? difference : kLowestExponent));
+  }
+  sync_block();
+  scratch[threadIdx.x] = sum;
+  sync_block();
+  double total = 0.0;
+  for (unsigned thread = 0; thread < blockDim.x; ++thread) total += scratch[thread];
+  return static_cast<double>(largest) + log(total);
+}
+
+TTT_DEVICE float log_prob(const float* logits, std::int32_t id, double normaliser) {
+  return static_cast<float>(static_cast<double>(logits[id]) - normaliser);
+}
+
+// A block per row. Shared memory: 8 bytes per thread, for one reduction after the other.
+__global__ void outputs(const OutputsParams p) {
+  TTT_DYNAMIC_SHARED(shared_bytes);
+  auto* shared = reinterpret_cast<double*>(shared_bytes);
+  auto* candidates = reinterpret_cast<Candidate*>(shared);
+  const OutputEntry row = p.rows[blockIdx.x];
+  const float* logits = p.logits + std::size_t{blockIdx.x} * p.vocab_size;
+  Candidate best = next_best(logits, p.vocab_size, {0.0F, -1}, candidates);
+  const double normaliser = log_sum_exp(logits, p.vocab_size, best.logit, shared);
+  if (row.normaliser != nullptr && threadIdx.x == 0) *row.normaliser = normaliser;
+  if (row.greedy != nullptr && threadIdx.x == 0)
+    *row.greedy = {best.id, log_prob(logits, best.id, normaliser)};
+  for (unsigned t = threadIdx.x; t < row.num_targets; t += blockDim.x) {
+    row.target_log_probs[t] = log_prob(logits, row.targets[t], normaliser);
+  }
+  for (unsigned n = 0; n < row.top_n; ++n) {
+    if (n > 0) best = next_best(logits, p.vocab_size, best, candidates);
+    if (threadIdx.x == 0) row.top[n] = {best.id, log_prob(logits, best.id, normaliser)};
+  }
+}
+
+}  // namespace ttt::cuda

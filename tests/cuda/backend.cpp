@@ -1,0 +1,350 @@
+// SPDX-License-Identifier: Apache-2.0
+// The CUDA backend in the block emulator: against the float64 oracle and the CPU backend; what a step may do;
+// what happens where the device fails.
+#include "cuda/cuda_backend.h"
+
+#include <emulated_device.h>
+#include <fmt/format.h>
+
+#include <catch2/catch.hpp>
+#include <limits>
+#include <string>
+#include <vector>
+
+#include "cpu/cpu_backend.h"
+#include "engine/state_layout.h"
+#include "tests/error_metric.h"
+#include "tests/oracle_errors.h"
+#include "tests/random.h"
+#include "tests/random_model.h"
+
+namespace ttt {
+namespace {
+
+using Bytes = std::vector<std::byte>;
+
+constexpr double kExactTolerance = 5e-5;  // maximum over rms
+
+ModelConfig device_test_config(LayerType type, std::size_t num_heads, std::size_t head_size) {
+  ModelConfig config;
+  config.vocab_size = 50;
+  config.hidden_size = num_heads * head_size;
+  config.intermediate_size = 24;
+  config.num_hidden_layers = 1;
+  config.num_attention_heads = num_heads;
+  config.ttt_layer_type = type;
+  config.ttt_base_lr = type == LayerType::kTttMlp ? 0.1F : 1.0F;
+  config.pre_conv = config.share_qk = config.use_gate = true;
+  return config;
+}
+
+// While it lives, the machine has this device; afterwards the one that it starts with, and no fault is
+// planted.
+class EmulatedMachine {
+ public:
+  explicit EmulatedMachine(const emulator::DeviceDescription& device = {}) {
+    emulator::set_devices({device});
+  }
+  ~EmulatedMachine() {
+    emulator::reset_errors();
+    emulator::set_devices({{}});
+  }
+  EmulatedMachine(const EmulatedMachine&) = delete;
+  EmulatedMachine& operator=(const EmulatedMachine&) = delete;
+};
+
+std::unique_ptr<Backend> on_device(const Model& model, std::size_t slots = 4, std::size_t tokens = 64) {
+  return cuda::make_cuda_backend(model,
+                                 {.num_slots = slots, .max_batch_tokens = tokens, .max_logits_rows = tokens});
+}
+
+Segment read_all(SlotId slot, std::int64_t position, std::span<const TokenId> tokens) {
+  Segment segment;
+  segment.slot = slot;
+  segment.position = position;
+  segment.tokens = tokens;
+  segment.wanted.logits = Rows::kAll;
+  return segment;
+}
+
+std::vector<float> step(Backend& backend, const Segment& segment) {
+  backend.submit({&segment, 1});
+  const std::span<const float> logits = backend.wait()[0].logits;
+  return {logits.begin(), logits.end()};
+}
+
+Bytes saved(const Backend& backend, const ModelConfig& config, SlotId slot, std::int64_t position) {
+  Bytes bytes(state_bytes(config, position));
+  backend.save(slot, position, bytes);
+  return bytes;
+}
+
+void check_against_oracle(const ModelConfig& config, std::size_t num_tokens, const std::string& inner_kernel,
+                          weights::DType dtype = weights::DType::kF32) {
+  INFO(to_string(config.ttt_layer_type)
+       << " f " << config.head_size() << " K " << config.mini_batch_size << " tokens " << num_tokens);
+  const test::RandomModel model(config, 1, dtype);
+  const auto backend = on_device(model.model, 1, num_tokens);
+  emulator::reset_counters();
+  const test::OracleErrors errors =
+      test::oracle_errors(model, test::Random(2).tokens(num_tokens, config.vocab_size), *backend);
+  CHECK(errors.logits <= kExactTolerance);
+  CHECK(errors.fast_weights <= kExactTolerance);
+  CHECK(errors.conv_inputs <= kExactTolerance);
+  CHECK(errors.open_rows <= kExactTolerance);
+  CHECK(errors.losses <= kExactTolerance);
+  CHECK(emulator::counters().launches[inner_kernel] == static_cast<int>(config.num_hidden_layers));
+}
+
+}  // namespace
+
+TEST_CASE("exact kernels agree with the float64 oracle under every switch") {
+  for (const LayerType type : {LayerType::kTttLinear, LayerType::kTttMlp}) {
+    const std::string kernel = type == LayerType::kTttMlp ? "ttt_mlp_exact" : "ttt_linear_exact";
+    for (unsigned switches = 0; switches < 8; ++switches) {
+      ModelConfig config = device_test_config(type, 2, 6);
+      config.num_hidden_layers = 2;
+      config.mini_batch_size = switches % 2 == 0 ? 5 : 8;
+      config.pre_conv = (switches & 1U) != 0;
+      config.share_qk = (switches & 2U) != 0;
+      config.use_gate = (switches & 4U) != 0;
+      config.tie_word_embeddings = switches % 3 == 0;
+      check_against_oracle(config, 19, kernel);
+    }
+  }
+}
+
+TEST_CASE("exact kernels agree with the float64 oracle at head sizes 64, 96 and 128") {
+  for (const std::size_t f : {64U, 96U, 128U}) {
+    check_against_oracle(device_test_config(LayerType::kTttLinear, 1, f), 35, "ttt_linear_exact");
+    check_against_oracle(device_test_config(LayerType::kTttMlp, 1, f), 21, "ttt_mlp_exact");
+  }
+}
+
+TEST_CASE(
+    "exact kernels agree with the float64 oracle over mini-batches larger than a run, and over 600 tokens",
+    "[slow]") {
+  ModelConfig config = device_test_config(LayerType::kTttLinear, 1, 8);
+  config.mini_batch_size = 40;
+  check_against_oracle(config, 90, "ttt_linear_exact");
+  config = device_test_config(LayerType::kTttMlp, 1, 8);
+  config.mini_batch_size = 24;
+  check_against_oracle(config, 60, "ttt_mlp_exact");
+  check_against_oracle(device_test_config(LayerType::kTttLinear, 2, 16), 600, "ttt_linear_exact");
+}
+
+TEST_CASE("weights of 16 bits are read exactly by the device") {
+  for (const weights::DType dtype : {weights::DType::kBF16, weights::DType::kF16}) {
+    check_against_oracle(device_test_config(LayerType::kTttLinear, 2, 8), 19, "ttt_linear_exact", dtype);
+  }
+}
+
+TEST_CASE("quantised weights give on a device what their values give") {
+  ModelConfig config = device_test_config(LayerType::kTttLinear, 2, 16);
+  config.intermediate_size = 32;
+  const test::RandomModel original(config, 5);
+  const test::ConvertedModel quantised(original.model, weights::DType::kQ8_0);
+  const test::ConvertedModel dequantised(quantised.model, weights::DType::kF32);
+  const std::vector<TokenId> tokens = test::Random(6).tokens(20, config.vocab_size);
+  const auto found = on_device(quantised.model), wanted = on_device(dequantised.model);
+  found->reset(0);
+  wanted->reset(0);
+  CHECK(step(*found, read_all(0, 0, tokens)) == step(*wanted, read_all(0, 0, tokens)));
+}
+
+TEST_CASE("the CPU and the device agree, and continue each other's snapshots") {
+  for (const LayerType type : {LayerType::kTttLinear, LayerType::kTttMlp}) {
+    INFO(to_string(type));
+    ModelConfig config = device_test_config(type, 2, 8);
+    config.num_hidden_layers = 2;
+    config.mini_batch_size = 8;
+    const test::RandomModel model(config, 3);
+    const std::vector<TokenId> tokens = test::Random(4).tokens(40, config.vocab_size);
+    const auto device = on_device(model.model);
+    const auto cpu = cpu::make_cpu_backend(
+        model.model, {.num_slots = 4, .max_batch_tokens = 64, .max_logits_rows = 64, .num_threads = 1});
+    cpu->reset(0);
+    const std::vector<double> wanted = test::to_doubles(step(*cpu, read_all(0, 0, tokens)));
+    const auto part = [&](std::size_t begin, std::size_t end) {
+      return read_all(1, static_cast<std::int64_t>(begin), std::span(tokens).subspan(begin, end - begin));
+    };
+    // Here and there by turns, each time in the middle of a mini-batch.
+    Backend* const turns[] = {device.get(), cpu.get(), device.get()};
+    const std::size_t cuts[] = {0, 11, 29, 40};
+    std::vector<double> found;
+    device->reset(1);
+    for (std::size_t turn = 0; turn < 3; ++turn) {
+      if (turn > 0) {
+        const auto at = static_cast<std::int64_t>(cuts[turn]);
+        turns[turn]->load(1, at, saved(*turns[turn - 1], config, 1, at));
+      }
+      const std::vector<float> logits = step(*turns[turn], part(cuts[turn], cuts[turn + 1]));
+      found.insert(found.end(), logits.begin(), logits.end());
+    }
+    CHECK(test::max_over_rms(found, wanted) <= kExactTolerance);
+  }
+}
+
+TEST_CASE("what freed slots hold reaches nobody") {
+  ModelConfig config = device_test_config(LayerType::kTttMlp, 2, 6);
+  config.mini_batch_size = 5;
+  const test::RandomModel model(config, 7);
+  const auto backend = on_device(model.model);
+  const std::vector<TokenId> tokens = test::Random(8).tokens(12, config.vocab_size);
+  backend->reset(0);
+  const std::vector<float> alone = step(*backend, read_all(0, 0, tokens));
+  const std::vector<float> poison(state_bytes(config, 4) / sizeof(float),
+                                  std::numeric_limits<float>::quiet_NaN());
+  for (const SlotId slot : {0, 1, 2, 3}) backend->load(slot, 4, std::as_bytes(std::span(poison)));
+  backend->reset(2);
+  const Segment batch[] = {read_all(1, 4, std::span(tokens).first(3)), read_all(2, 0, tokens),
+                           read_all(3, 4, std::span(tokens).first(2))};
+  backend->submit(batch);
+  const std::span<const float> found = backend->wait()[1].logits;
+  CHECK(std::vector<float>(found.begin(), found.end()) == alone);
+}
+
+TEST_CASE("a step on a device allocates nothing and waits once") {
+  const test::RandomModel model(device_test_config(LayerType::kTttLinear, 2, 6), 9);
+  const auto backend = on_device(model.model);
+  const std::vector<TokenId> tokens = test::Random(10).tokens(20, model.model.config.vocab_size);
+  SamplingParams params;
+  const auto run = [&](std::int64_t position) {
+    Segment prompt = read_all(0, position, tokens);
+    prompt.wanted.log_probs = Rows::kAll;
+    prompt.wanted.targets = tokens;
+    prompt.wanted.targets_per_row = 1;
+    prompt.wanted.top_n = 3;
+    prompt.wanted.inner_losses = true;
+    prompt.wanted.sample = &params;
+    const Segment batch[] = {prompt, read_all(1, position, std::span(tokens).first(1))};
+    backend->submit(batch);
+    backend->wait();
+  };
+  for (const float temperature : {0.0F, 1.0F}) {  // found by the device; drawn by the host
+    params.temperature = temperature;
+    backend->reset(0);
+    backend->reset(1);
+    run(0);
+    emulator::reset_counters();
+    run(20);
+    const emulator::Counters counted = emulator::counters();
+    CHECK(counted.allocations == 0);
+    CHECK(counted.host_allocations == 0);
+    CHECK(counted.synchronisations == 1);
+  }
+}
+
+TEST_CASE("submit() returns before the device has worked") {
+  const test::RandomModel model(device_test_config(LayerType::kTttLinear, 2, 6), 9);
+  const auto backend = on_device(model.model);
+  const std::vector<TokenId> tokens = test::Random(10).tokens(20, model.model.config.vocab_size);
+  const Segment segment = read_all(0, 0, tokens);
+  backend->reset(0);
+  emulator::reset_counters();
+  backend->submit({&segment, 1});
+  CHECK(emulator::counters().synchronisations == 0);
+  backend->wait();
+  CHECK(emulator::counters().synchronisations == 1);
+}
+
+TEST_CASE("memory is what was planned, and a model that does not fit is refused with the sum") {
+  const test::RandomModel model(device_test_config(LayerType::kTttMlp, 2, 8), 11);
+  cuda::CudaOptions options{.num_slots = 3, .max_batch_tokens = 16};
+  const cuda::MemoryPlan plan = cuda::plan_memory(model.model, options);
+  {
+    const std::size_t before = emulator::allocated_bytes();
+    const auto backend = cuda::make_cuda_backend(model.model, options);
+    CHECK(emulator::allocated_bytes() - before == plan.total());
+    CHECK(plan.states >= 3 * backend->info().slot_bytes);
+  }
+  const EmulatedMachine machine({.memory_bytes = plan.total()});
+  CHECK_NOTHROW(cuda::make_cuda_backend(model.model, options));
+  options.num_slots = 100;
+  CHECK_THROWS_AS(cuda::make_cuda_backend(model.model, options), cuda::DeviceMemoryError);
+  CHECK_THROWS_WITH(cuda::make_cuda_backend(model.model, options),
+                    Catch::Contains("are needed") && Catch::Contains("free of") &&
+                        Catch::Contains("3 sequences would fit"));
+}
+
+TEST_CASE("an allocation that fails leaves nothing allocated") {
+  const EmulatedMachine machine;
+  const test::RandomModel model(device_test_config(LayerType::kTttLinear, 2, 6), 12);
+  emulator::fail_allocation(1);
+  CHECK_THROWS_AS(on_device(model.model), cuda::DeviceMemoryError);
+  for (int n = 2; n < 8; ++n) {
+    emulator::fail_allocation(n);
+    CHECK_THROWS_AS(on_device(model.model), std::bad_alloc);
+    CHECK(emulator::allocated_bytes() == 0);
+  }
+  emulator::reset_errors();
+  CHECK_NOTHROW(on_device(model.model));
+}
+
+TEST_CASE("where room for log-probabilities cannot be had, the step is refused and no slot changes") {
+  const EmulatedMachine machine;
+  const test::RandomModel model(device_test_config(LayerType::kTttLinear, 2, 6), 13);
+  const ModelConfig& config = model.model.config;
+  const auto backend = on_device(model.model);
+  const std::vector<TokenId> tokens = test::Random(14).tokens(9, config.vocab_size);
+  backend->reset(0);
+  const Bytes before = saved(*backend, config, 0, 0);
+  Segment segment = read_all(0, 0, tokens);
+  segment.wanted.log_probs = Rows::kAll;
+  segment.wanted.top_n = 2;
+  emulator::fail_allocation(1);
+  CHECK_THROWS_AS(backend->submit({&segment, 1}), std::bad_alloc);
+  CHECK(saved(*backend, config, 0, 0) == before);
+  CHECK_NOTHROW(step(*backend, segment));
+}
+
+TEST_CASE("a launch that is refused fails its step alone") {
+  const EmulatedMachine machine;
+  const test::RandomModel model(device_test_config(LayerType::kTttLinear, 2, 6), 15);
+  const ModelConfig& config = model.model.config;
+  const auto backend = on_device(model.model);
+  const std::vector<TokenId> tokens = test::Random(16).tokens(9, config.vocab_size);
+  backend->reset(0);
+  backend->reset(1);
+  const std::vector<float> wanted = step(*backend, read_all(1, 0, tokens));
+  const Bytes stranger = saved(*backend, config, 1, 9);
+  for (const int n : {1, 5, 12}) {
+    emulator::fail_launch(n);
+    const Segment segment = read_all(0, 0, tokens);
+    CHECK_THROWS_WITH(backend->submit({&segment, 1}), Catch::Contains("launch of a kernel"));
+    CHECK_THROWS_AS(backend->wait(), std::logic_error);
+    CHECK(saved(*backend, config, 1, 9) == stranger);
+  }
+  backend->reset(0);
+  CHECK(step(*backend, read_all(0, 0, tokens)) == wanted);
+}
+
+TEST_CASE("a kernel that fails ends its step, and the backend says that it cannot be used again") {
+  const EmulatedMachine machine;
+  const test::RandomModel model(device_test_config(LayerType::kTttLinear, 2, 6), 17);
+  const auto backend = on_device(model.model);
+  const std::vector<TokenId> tokens = test::Random(18).tokens(9, model.model.config.vocab_size);
+  backend->reset(0);
+  backend->reset(1);
+  const Segment segment = read_all(0, 0, tokens);
+  emulator::fail_kernel(3);
+  CHECK_THROWS_WITH(step(*backend, segment), Catch::Contains("cudaErrorLaunchFailure"));
+  CHECK_THROWS_WITH(step(*backend, read_all(1, 0, tokens)), Catch::Contains("restart"));
+  CHECK_THROWS_AS(backend->reset(1), std::runtime_error);
+  CHECK_THROWS_AS(backend->wait(), std::logic_error);  // nothing is in flight
+}
+
+TEST_CASE("a device that cannot be used is refused with the reason") {
+  const test::RandomModel model(device_test_config(LayerType::kTttLinear, 2, 6), 19);
+  {
+    const EmulatedMachine machine;
+    emulator::set_devices({});
+    CHECK(cuda::cuda_devices().empty());
+    CHECK_THROWS_AS(on_device(model.model), cuda::DeviceError);
+  }
+  const EmulatedMachine old({.name = "an old one", .major = 7, .minor = 5});
+  CHECK_THROWS_WITH(on_device(model.model), Catch::Contains("7.5") && Catch::Contains("8.0 or newer"));
+  CHECK_THROWS_WITH(cuda::make_cuda_backend(model.model, {.device = 1}), Catch::Contains("no cuda:1"));
+}
+
+}  // namespace ttt

@@ -1,0 +1,99 @@
+// SPDX-License-Identifier: Apache-2.0
+// The tensor-core kernel of TTT-Linear in the emulator against float64.
+#include "cuda/kernels/ttt_linear_prefill.h"
+
+#include <block_emulator.h>
+
+#include <catch2/catch.hpp>
+#include <cstring>
+
+#include "tests/cuda/prefill_run.h"
+#include "tests/sanitized.h"
+
+using namespace ttt;
+using test::PrefillSequence;
+using test::random_sequence;
+using test::share_parameters;
+
+namespace {
+
+test::PrefillLayout linear_layout(std::size_t head_size, std::size_t num_heads) {
+  return {.head_size = head_size, .inner_size = head_size, .num_heads = num_heads, .mlp = false};
+}
+
+test::PrefillKernel linear_kernel(std::size_t head_size) {
+  return [head_size](const cuda::TttPrefillRows& rows, float* layer, std::size_t open_rows,
+                     std::size_t slot_stride, cudaStream_t stream) {
+    cuda::launch_ttt_linear_prefill(
+        static_cast<int>(head_size),
+        {.rows = rows, .fast_weights = layer, .open_rows = layer + open_rows, .slot_stride = slot_stride},
+        stream);
+  };
+}
+
+}  // namespace
+
+TEST_CASE("TTT-Linear prefill is the update rule: any length, from any phase, in any slot") {
+  const std::size_t f = GENERATE(64U, 96U, 128U);
+  const std::size_t num_heads = f == 64 ? 2 : 1;
+  INFO("head size " << f);
+  const test::PrefillLayout layout = linear_layout(f, num_heads);
+  test::Random random(f);
+  std::vector<PrefillSequence> sequences;
+  sequences.push_back(random_sequence(random, layout, 2, {3, 1, 45, 16}));
+  sequences.push_back(random_sequence(random, layout, 0, {0, 17, 1, 14}));
+  if (!test::kSanitized) {
+    sequences.push_back(random_sequence(random, layout, 3, {100}));
+    std::vector<std::size_t> cuts;
+    for (int i = 0; i < 6; ++i) cuts.push_back(random.between(1, 20));
+    sequences.push_back(random_sequence(random, layout, 4, cuts));
+  }
+  share_parameters(sequences);
+  const test::PrefillResult result = test::run_prefill(linear_kernel(f), layout, sequences);
+  const test::PrefillError error = test::compare_prefill(result, layout, sequences);
+  CHECK(error.out <= 5e-3);
+  CHECK(error.out_max <= 1.0);
+  CHECK(error.weights <= 1e-2);
+  CHECK(error.open_rows <= 1e-2);
+  CHECK(error.losses <= 1e-2);
+  // Slot 1 is nobody's.
+  for (std::size_t i = 0; i < layout.slot_stride(); ++i) {
+    REQUIRE(std::isnan(result.state[layout.slot_stride() + i]));
+  }
+}
+
+TEST_CASE("TTT-Linear prefill gives the same bits however a sequence is cut, in any order of threads") {
+  const std::size_t f = GENERATE(64U, 96U);
+  const test::PrefillLayout layout = linear_layout(f, 1);
+  test::Random random(7);
+  const std::size_t length = 53;
+  std::vector<PrefillSequence> whole = {random_sequence(random, layout, 0, {length})};
+  share_parameters(whole);
+  const test::PrefillResult expected = test::run_prefill(linear_kernel(f), layout, whole);
+  std::vector<std::vector<std::size_t>> cuttings = {{5, 11, 16, 20, 1}, {16, 16, 21}};
+  if (!test::kSanitized) {
+    cuttings.push_back(std::vector<std::size_t>(length, 1));
+    cuttings.push_back({31, 2, 20});
+    cuttings.push_back({15, 2, 15, 2, 15, 2, 2});
+  }
+  unsigned seed = 0;
+  for (const auto& cuts : cuttings) {
+    whole.front().cuts = cuts;
+    emulator::set_schedule_seed(++seed);
+    const test::PrefillResult cut = test::run_prefill(linear_kernel(f), layout, whole);
+    emulator::set_schedule_seed(0);
+    CHECK(cut.out == expected.out);
+    CHECK(cut.losses == expected.losses);
+    // Rows that were committed stay where they were open: they are not part of the state.
+    const std::size_t valid = layout.open_rows() + length % test::kInnerK * layout.open_row_floats();
+    CHECK(std::memcmp(cut.state.data(), expected.state.data(), valid * sizeof(float)) == 0);
+  }
+}
+
+TEST_CASE("TTT-Linear prefill: which sizes") {
+  CHECK(cuda::ttt_linear_prefill_supports(64, 16));
+  CHECK(cuda::ttt_linear_prefill_supports(128, 16));
+  CHECK_FALSE(cuda::ttt_linear_prefill_supports(64, 8));
+  CHECK_FALSE(cuda::ttt_linear_prefill_supports(32, 16));
+  CHECK_THROWS_AS(cuda::launch_ttt_linear_prefill(80, {}, nullptr), std::invalid_argument);
+}

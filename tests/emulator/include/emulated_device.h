@@ -1,0 +1,42 @@
+// SPDX-License-Identifier: Apache-2.0
+// What a test sets and reads of the emulated CUDA runtime.
+#pragma once
+
+#include <cstddef>
+#include <map>
+#include <string>
+#include <vector>
+
+namespace ttt::emulator {
+
+struct DeviceDescription {
+  std::string name = "emulated device";
+  int major = 9, minor = 0;
+  std::size_t memory_bytes = std::size_t{4} << 30;
+  std::size_t shared_bytes_per_block = 227 << 10;  // compute capability 8.6 and 8.9: 99 << 10
+};
+
+// Installs these devices; no memory may be allocated. None: as without a driver.
+void set_devices(std::vector<DeviceDescription> devices);
+
+struct Counters {
+  int allocations = 0, host_allocations = 0;
+  int synchronisations =
+      0;  // times that the host waited: copies of pageable memory and cudaFree are among them
+  int copies = 0, fills = 0;
+  std::map<std::string, int> launches;  // by the kernel's name with its template arguments
+  int num_launches() const;
+};
+Counters counters();
+void reset_counters();
+std::size_t allocated_bytes();
+
+// The n-th allocation (launch) from now fails, once; 0: none.
+void fail_allocation(int n);
+void fail_launch(int n);
+// The n-th launch from now is accepted and fails when it runs: the error stays with the device, as in CUDA,
+// until reset_errors().
+void fail_kernel(int n);
+void reset_errors();
+
+}  // namespace ttt::emulator
