@@ -5,10 +5,10 @@
 #include <cmath>
 #include <vector>
 
-#include "cuda/kernels/device.cuh"
 #include "tests/cuda/device_array.h"
 #include "tests/random.h"
 #include "tests/sanitized.h"
+#include "weights/float16.h"
 
 using namespace ttt;
 using cuda::ProductType;
@@ -16,12 +16,11 @@ using cuda::ProductType;
 namespace {
 
 std::uint16_t half_bits(ProductType type, float x) {
-  return static_cast<std::uint16_t>(type == ProductType::kFp16 ? cuda::pack_half(x, 0.0F)
-                                                               : cuda::pack_bf16(x, 0.0F));
+  return type == ProductType::kFp16 ? weights::float_to_f16(x) : weights::float_to_bf16(x);
 }
 
 float half_value(ProductType type, std::uint16_t bits) {
-  return type == ProductType::kFp16 ? cuda::load_half(bits) : cuda::load_bf16(bits);
+  return type == ProductType::kFp16 ? weights::f16_to_float(bits) : weights::bf16_to_float(bits);
 }
 
 struct Product {

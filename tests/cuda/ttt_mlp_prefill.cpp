@@ -2,12 +2,12 @@
 // The tensor-core kernel of TTT-MLP in the emulator against float64.
 #include "cuda/kernels/ttt_mlp_prefill.h"
 
-#include <block_emulator.h>
 
 #include <catch2/catch.hpp>
 #include <cstring>
 
 #include "tests/cuda/prefill_run.h"
+#include "tests/cuda/thread_order.h"
 #include "tests/sanitized.h"
 
 using namespace ttt;
@@ -72,9 +72,8 @@ TEST_CASE("TTT-MLP prefill gives the same bits however a sequence is cut, in any
   unsigned seed = 0;
   for (const auto& cuts : cuttings) {
     whole.front().cuts = cuts;
-    emulator::set_schedule_seed(++seed);
+    const test::ThreadOrder order(++seed);
     const test::PrefillResult cut = test::run_prefill(mlp_kernel, layout, whole);
-    emulator::set_schedule_seed(0);
     CHECK(cut.out == expected.out);
     CHECK(cut.losses == expected.losses);
     // Rows that were committed stay where they were open: they are not part of the state.

@@ -1,0 +1,71 @@
+// SPDX-License-Identifier: Apache-2.0
+// Does a device compute at all, and a short run for tools that make everything a hundred times slower.
+#include <catch2/catch.hpp>
+#include <cstdint>
+#include <span>
+#include <vector>
+
+#include "cpu/cpu_backend.h"
+#include "cuda/cuda_backend.h"
+#include "tests/error_metric.h"
+#include "tests/random_model.h"
+
+namespace ttt {
+namespace {
+
+constexpr double kTolerance = 5e-5;  // maximum over rms
+
+// Raw logits of the tokens, read in three segments that end inside mini-batches.
+std::vector<double> logits_of(Backend& backend, std::span<const TokenId> tokens) {
+  std::vector<double> all;
+  backend.reset(0);
+  std::size_t position = 0;
+  for (const std::size_t end : {std::size_t{1}, tokens.size() / 2, tokens.size()}) {
+    Segment segment;
+    segment.position = static_cast<std::int64_t>(position);
+    segment.tokens = tokens.subspan(position, end - position);
+    segment.wanted.logits = Rows::kAll;
+    backend.submit({&segment, 1});
+    const std::span<const float> logits = backend.wait()[0].logits;
+    all.insert(all.end(), logits.begin(), logits.end());
+    position = end;
+  }
+  return all;
+}
+
+void compare_with_cpu(LayerType type, std::size_t num_tokens) {
+  ModelConfig config;
+  config.vocab_size = 50;
+  config.hidden_size = 48;
+  config.intermediate_size = 24;
+  config.num_hidden_layers = 2;
+  config.num_attention_heads = 3;
+  config.mini_batch_size = 4;
+  config.ttt_layer_type = type;
+  config.ttt_base_lr = type == LayerType::kTttMlp ? 0.1F : 1.0F;
+  config.pre_conv = config.share_qk = config.use_gate = true;
+  const test::RandomModel random(config, 1);
+  std::vector<TokenId> tokens(num_tokens);
+  for (std::size_t i = 0; i < num_tokens; ++i) {
+    tokens[i] = static_cast<TokenId>(i * 7 % config.vocab_size);
+  }
+  const auto device = cuda::make_cuda_backend(
+      random.model, {.num_slots = 1, .max_batch_tokens = num_tokens, .max_logits_rows = num_tokens});
+  const auto cpu = cpu::make_cpu_backend(
+      random.model,
+      {.num_slots = 1, .max_batch_tokens = num_tokens, .max_logits_rows = num_tokens, .num_threads = 1});
+  CHECK(test::max_over_rms(logits_of(*device, tokens), logits_of(*cpu, tokens)) <= kTolerance);
+}
+
+}  // namespace
+
+TEST_CASE("a device reads four tokens as the CPU does", "[probe]") {
+  compare_with_cpu(LayerType::kTttLinear, 4);
+}
+
+TEST_CASE("a device reads some mini-batches as the CPU does", "[short]") {
+  compare_with_cpu(LayerType::kTttLinear, 11);
+  compare_with_cpu(LayerType::kTttMlp, 11);
+}
+
+}  // namespace ttt
