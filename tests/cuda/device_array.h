@@ -16,7 +16,8 @@ template <typename T>
 class DeviceArray {
  public:
   explicit DeviceArray(const std::vector<T>& values) : count_(values.size()) {
-    cuda::check(cudaMalloc(&memory_, std::max<std::size_t>(bytes(), 1)), "an array");
+    cuda::check(cudaMalloc(reinterpret_cast<void**>(&memory_), std::max<std::size_t>(bytes(), 1)),
+                "an array");
     if (count_ > 0)
       cuda::check(cudaMemcpy(memory_, values.data(), bytes(), cudaMemcpyHostToDevice), "an array");
   }

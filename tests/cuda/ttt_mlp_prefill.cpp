@@ -2,7 +2,6 @@
 // The tensor-core kernel of TTT-MLP in the emulator against float64.
 #include "cuda/kernels/ttt_mlp_prefill.h"
 
-
 #include <catch2/catch.hpp>
 #include <cstring>
 
