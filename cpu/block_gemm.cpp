@@ -28,7 +28,7 @@ constexpr std::size_t kFewRows = at_most(kTileRows, 6);
 constexpr std::size_t kRowBlock = 128;  // rows of x, 72 KB for 256 inputs, stay in the second-level cache
 constexpr std::size_t kCacheLine = 64;
 constexpr std::size_t kBlocks = QuantisedInputs::kBlocks;
-constexpr std::size_t kPairs = 2 * kPanelOutputs;  // numbers of a panel's pair of inputs
+constexpr std::size_t kPairNumbers = 2 * kPanelOutputs;  // of a panel's pair of inputs
 
 // 256 inputs of a panel widened once for many rows.
 struct WideInputs {
@@ -48,10 +48,17 @@ HWY_INLINE void add_pair(const QuantisedInputs* x, std::size_t first_input, cons
   for (std::size_t v = 0; v < kPanelVectors; ++v) weights[v] = w.template pair<j>(group, v);
   TTT_UNROLL
   for (std::size_t r = 0; r < kRows; ++r) {
-    const Pairs value = same_pair(x[r].values + first_input + 8 * group + 2 * j);
+    const Pairs value = same_pair(x[r].values + first_input + 2 * (Block::kPairs * group + j));
     TTT_UNROLL
     for (std::size_t v = 0; v < kPanelVectors; ++v) sums[r][v] = multiply_add(weights[v], value, sums[r][v]);
   }
+}
+
+template <std::size_t kRows, class Block, int... kIndices>
+HWY_INLINE void add_group(const QuantisedInputs* x, std::size_t first_input, const Block& w,
+                          std::size_t group, Sums (&sums)[kRows][kPanelVectors],
+                          std::integer_sequence<int, kIndices...>) {
+  (add_pair<kIndices>(x, first_input, w, group, sums), ...);
 }
 
 // The exact sums of products of a part of block `b`: of all its 32 inputs, or of 16.
@@ -65,12 +72,10 @@ HWY_INLINE void sum_part(const QuantisedInputs* x, std::size_t b, std::size_t pa
       sums[r][v] = set_sums(Block::start(x[r], Block::kParts * b + part));
     }
   }
-  constexpr std::size_t kGroups = weights::kBlockWeights / 8 / Block::kParts;
+  constexpr std::size_t kGroups = weights::kBlockWeights / 2 / Block::kPairs / Block::kParts;
   for (std::size_t group = part * kGroups; group < (part + 1) * kGroups; ++group) {
-    add_pair<0>(x, b * weights::kBlockWeights, w, group, sums);
-    add_pair<1>(x, b * weights::kBlockWeights, w, group, sums);
-    add_pair<2>(x, b * weights::kBlockWeights, w, group, sums);
-    add_pair<3>(x, b * weights::kBlockWeights, w, group, sums);
+    add_group(x, b * weights::kBlockWeights, w, group, sums,
+              std::make_integer_sequence<int, Block::kPairs>());
   }
 }
 
@@ -290,8 +295,16 @@ void few_rows(const Job& job) {
   }
 }
 
+// A group of inputs and the outputs of vector v.
+template <class Block, int... kIndices>
+HWY_INLINE void widen_group(const Block& block, std::size_t group, std::size_t v, std::int16_t* pairs,
+                            std::integer_sequence<int, kIndices...>) {
+  (store_pairs(block.template wide_pair<kIndices>(group, v), pairs + kIndices * kPairNumbers), ...);
+}
+
 template <class Block>
 void widen(const typename Block::Stored* from, std::size_t num_blocks, WideInputs& to) {
+  constexpr std::size_t kBlockPairs = weights::kBlockWeights / 2;
   typename Block::Scales scales;
   Block::unpack(from, scales);
   to.has_minimums = Block::kHasMinimums;
@@ -300,12 +313,9 @@ void widen(const typename Block::Stored* from, std::size_t num_blocks, WideInput
     const Block block(from, scales, b);
     for (std::size_t v = 0; v < kPanelVectors; ++v) {
       hn::StoreU(block.scale(v), D(), to.scales.scales[b] + v * kLanes);
-      for (std::size_t group = 0; group < weights::kBlockWeights / 8; ++group) {
-        std::int16_t* const pairs = &to.quants[b * weights::kBlockWeights / 2 + 4 * group][v * kLanes][0];
-        store_pairs(block.template wide_pair<0>(group, v), pairs);
-        store_pairs(block.template wide_pair<1>(group, v), pairs + kPairs);
-        store_pairs(block.template wide_pair<2>(group, v), pairs + 2 * kPairs);
-        store_pairs(block.template wide_pair<3>(group, v), pairs + 3 * kPairs);
+      for (std::size_t group = 0; group < kBlockPairs / Block::kPairs; ++group) {
+        widen_group(block, group, v, &to.quants[b * kBlockPairs + Block::kPairs * group][v * kLanes][0],
+                    std::make_integer_sequence<int, Block::kPairs>());
       }
     }
   }

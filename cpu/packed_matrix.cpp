@@ -113,25 +113,39 @@ void read_block(const PanelBlockQ4_K& from, std::size_t output, float* to) {
   }
 }
 
+// Of the sixteen inputs of a part of Q6_K.
+void set_six(std::uint16_t (&words)[3][kPanelOutputs][2], std::size_t output, std::size_t input, int value) {
+  const std::size_t pair = input / 2;
+  for (std::size_t k = 0; k < 3; ++k) {
+    const int share = pair >= 6       ? (value << ((pair - 6) * 6) >> (4 * k) & 0xF) << 12
+                      : pair / 2 == k ? value << (pair % 2 * 6)
+                                      : 0;
+    std::uint16_t& word = words[k][output][input % 2];
+    word = static_cast<std::uint16_t>(word | share);
+  }
+}
+
+int six_of(const std::uint16_t (&words)[3][kPanelOutputs][2], std::size_t output, std::size_t input) {
+  const std::size_t pair = input / 2;
+  const auto word = [&](std::size_t k) { return static_cast<int>(words[k][output][input % 2]); };
+  if (pair < 6) return word(pair / 2) >> (pair % 2 * 6) & 0x3F;
+  return (word(0) >> 12 | word(1) >> 12 << 4 | word(2) >> 12 << 8) >> ((pair - 6) * 6) & 0x3F;
+}
+
 void pack_block(const weights::BlockQ6_K& from, std::size_t output, PanelBlockQ6_K& to) {
   to.scales[output] = from.scale;
   for (std::size_t part = 0; part < 16; ++part) to.part_scales[part][output] = from.part_scales[part];
   for (std::size_t i = 0; i < weights::kKBlockWeights; ++i) {
-    const int value = weights::quant(from, i) + 32;
-    set_nibble(to.groups[i / 8].nibbles, output, i, value & 0xF);
-    std::uint8_t& crumbs = to.groups[i / 8].crumbs[output][i % 2];
-    crumbs = static_cast<std::uint8_t>(crumbs | value >> 4 << (i % 8 / 2 * 2));
+    set_six(to.quants[i / 16], output, i % 16, weights::quant(from, i) + 32);
   }
 }
 
 void read_block(const PanelBlockQ6_K& from, std::size_t output, float* to) {
   for (std::size_t i = 0; i < weights::kKBlockWeights; ++i) {
-    const auto& group = from.groups[i / 8];
-    const int upper = group.crumbs[output][i % 2] >> (i % 8 / 2 * 2) & 3;
-    const int value = (nibble_of(group.nibbles, output, i) | upper << 4) - 32;
-    const int part_scale = from.part_scales[i / weights::BlockQ6_K::kPart][output];
-    to[i] = weights::f16_to_float(from.scales[output]) * static_cast<float>(part_scale) *
-            static_cast<float>(value);
+    const std::size_t part = i / weights::BlockQ6_K::kPart;
+    const float scale =
+        weights::f16_to_float(from.scales[output]) * static_cast<float>(from.part_scales[part][output]);
+    to[i] = scale * static_cast<float>(six_of(from.quants[part], output, i % 16) - 32);
   }
 }
 

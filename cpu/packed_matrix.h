@@ -45,10 +45,9 @@ struct PanelBlockQ4_K {
 struct PanelBlockQ6_K {
   std::uint16_t scales[kPanelOutputs];  // F16
   std::int8_t part_scales[weights::kKBlockWeights / weights::BlockQ6_K::kPart][kPanelOutputs];
-  struct Group {                              // eight inputs, four pairs, of quant + 32
-    std::uint16_t nibbles[kPanelOutputs][2];  // the lower four bits, as above
-    std::uint8_t crumbs[kPanelOutputs][2];    // bits 2j and 2j + 1 are the upper two of pair j
-  } groups[weights::kKBlockWeights / 8];
+  // A part's eight pairs of quant + 32 in three words: word k has pair 2k in bits 0 to 5 and pair 2k + 1 in
+  // bits 6 to 11; the 12 bits of pairs 6 and 7 lie in the words' upper four, the lowest first.
+  std::uint16_t quants[weights::kKBlockWeights / weights::BlockQ6_K::kPart][3][kPanelOutputs][2];
 };
 static_assert(sizeof(PanelBlockQ8_0) == kPanelOutputs * sizeof(weights::BlockQ8_0));
 static_assert(sizeof(PanelBlockQ4_0) == kPanelOutputs * sizeof(weights::BlockQ4_0));

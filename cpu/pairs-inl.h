@@ -41,17 +41,21 @@ HWY_INLINE Pairs load_nibbles(const std::uint16_t* from) {
   return {nibble(0), nibble(1)};
 }
 
-// Of every 8 bits the two from 2 * kPair on, as bits 4 and 5.
-template <int kPair>
-HWY_INLINE Pairs load_crumbs(const std::uint8_t* from) {
-  const auto crumb = [&](std::size_t i) {
-    return static_cast<std::int16_t>((from[i] >> 2 * kPair & 3) << 4);
-  };
-  return {crumb(0), crumb(1)};
+// Of every 16 bits the six at kShift.
+template <int kShift>
+HWY_INLINE Pairs load_sixes(const std::uint16_t* from) {
+  const auto six = [&](std::size_t i) { return static_cast<std::int16_t>(from[i] >> kShift & 0x3F); };
+  return {six(0), six(1)};
 }
 
-HWY_INLINE Pairs join(Pairs a, Pairs b) {
-  return {static_cast<std::int16_t>(a.first | b.first), static_cast<std::int16_t>(a.second | b.second)};
+// The six at kShift, 0 or 6, of the upper four bits of three words, `stride` apart.
+template <int kShift>
+HWY_INLINE Pairs load_split_sixes(const std::uint16_t* from, std::size_t stride) {
+  const auto six = [&](std::size_t i) {
+    const int bits = from[i] >> 12 | from[stride + i] >> 12 << 4 | from[2 * stride + i] >> 12 << 8;
+    return static_cast<std::int16_t>(bits >> kShift & 0x3F);
+  };
+  return {six(0), six(1)};
 }
 
 // The number of each output, for both of its inputs.
@@ -101,17 +105,29 @@ HWY_INLINE Pairs load_nibbles(const std::uint16_t* from) {
   return hn::BitCast(I16(), bits);
 }
 
-// Of every 8 bits the two from 2 * kPair on, as bits 4 and 5.
-template <int kPair>
-HWY_INLINE Pairs load_crumbs(const std::uint8_t* from) {
+// Of every 16 bits the six at kShift.
+template <int kShift>
+HWY_INLINE Pairs load_sixes(const std::uint16_t* from) {
   const hn::RebindToUnsigned<I16> words;
-  auto bits = hn::PromoteTo(words, hn::LoadU(hn::Rebind<std::uint8_t, I16>(), from));
-  if constexpr (kPair < 2) bits = hn::ShiftLeft<4 - 2 * kPair>(bits);
-  if constexpr (kPair > 2) bits = hn::ShiftRight<2 * kPair - 4>(bits);
-  return hn::BitCast(I16(), hn::And(bits, hn::Set(words, 0x30)));
+  auto bits = hn::LoadU(words, from);
+  if constexpr (kShift > 0) bits = hn::ShiftRight<kShift>(bits);
+  return hn::BitCast(I16(), hn::And(bits, hn::Set(words, 0x3F)));
 }
 
-HWY_INLINE Pairs join(Pairs a, Pairs b) { return hn::Or(a, b); }
+// The six at kShift, 0 or 6, of the upper four bits of three words, `stride` apart.
+template <int kShift>
+HWY_INLINE Pairs load_split_sixes(const std::uint16_t* from, std::size_t stride) {
+  const hn::RebindToUnsigned<I16> words;
+  const auto first = hn::ShiftRight<12>(hn::LoadU(words, from));
+  const auto second = hn::And(hn::ShiftRight<8>(hn::LoadU(words, from + stride)), hn::Set(words, 0xF0));
+  const auto third = hn::And(hn::ShiftRight<4>(hn::LoadU(words, from + 2 * stride)), hn::Set(words, 0xF00));
+  const auto bits = hn::Or(first, hn::Or(second, third));
+  if constexpr (kShift == 6) {
+    return hn::BitCast(I16(), hn::ShiftRight<6>(bits));
+  } else {
+    return hn::BitCast(I16(), hn::And(bits, hn::Set(words, 0x3F)));
+  }
+}
 
 // The number of each output, for both of its inputs.
 HWY_INLINE Pairs load_for_both(const std::int8_t* from) {

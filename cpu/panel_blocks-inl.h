@@ -24,15 +24,16 @@ struct PanelScales {
 };
 
 // What all readers of stored blocks have:
-//   Stored, kInputs         a block as it lies in the panel, and its inputs
-//   Scales, unpack()        what is made once of 256 inputs' stored blocks
-//   kParts                  parts of 32 inputs whose sums have factors of their own: 1 or 2
-//   kHasMinimums            a weight is scale * quant - minimum
-//   start(x, part)          where the sum of a part begins: an offset of the quants, times the sum of x
-//   pair<j>(group, v)       pair j of the eight inputs `group`, for the outputs of vector v, without the
-//   offset wide_pair<j>(group, v)  the same with the offset, times the factor of the part: 16 bits
-//   factor(part, v)         of a part's sum, a whole number
-//   scale(v)                of the sum of the 32
+//  * Stored, kInputs: a block as it lies in the panel, and its inputs;
+//  * Scales, unpack(): what is made once of 256 inputs' stored blocks;
+//  * kParts: parts of 32 inputs whose sums have factors of their own, 1 or 2;
+//  * kPairs: of a group of inputs that lie together, 4 or 8;
+//  * kHasMinimums: a weight is scale * quant - minimum;
+//  * start(x, part): where the sum of a part begins, an offset of the quants times the sum of x;
+//  * pair<j>(group, v): pair j of a group, for the outputs of vector v, without the offset;
+//  * wide_pair<j>(group, v): the same with the offset, times the factor of the part, in 16 bits;
+//  * factor(part, v): of a part's sum, a whole number;
+//  * scale(v): of the sum of the 32.
 struct NoScales {};
 
 struct Q8Block {
@@ -40,6 +41,7 @@ struct Q8Block {
   using Scales = NoScales;
   static constexpr std::size_t kInputs = weights::kBlockWeights;
   static constexpr std::size_t kParts = 1;
+  static constexpr std::size_t kPairs = 4;
   static constexpr bool kHasMinimums = false;
   static void unpack(const Stored*, Scales&) {}
 
@@ -63,6 +65,7 @@ struct Q4Block {
   using Scales = NoScales;
   static constexpr std::size_t kInputs = weights::kBlockWeights;
   static constexpr std::size_t kParts = 1;
+  static constexpr std::size_t kPairs = 4;
   static constexpr bool kHasMinimums = false;
   static void unpack(const Stored*, Scales&) {}
 
@@ -89,6 +92,7 @@ struct Q4KBlock {
   using Scales = PanelScales;
   static constexpr std::size_t kInputs = weights::kKBlockWeights;
   static constexpr std::size_t kParts = 1;
+  static constexpr std::size_t kPairs = 4;
   static constexpr bool kHasMinimums = true;
   static HWY_INLINE void unpack(const Stored* at, Scales& to) {
     TTT_UNROLL
@@ -148,23 +152,27 @@ struct Q6KBlock {
   using Scales = NoScales;
   static constexpr std::size_t kInputs = weights::kKBlockWeights;
   static constexpr std::size_t kParts = 2;
+  static constexpr std::size_t kPairs = 8;
   static constexpr bool kHasMinimums = false;
   static void unpack(const Stored*, Scales&) {}
 
   Q6KBlock(const Stored* blocks, const Scales&, std::size_t b)
-      : at(&blocks->groups[b * (weights::kBlockWeights / 8)]),
+      : at(&blocks->quants[kParts * b]),
         part_scales(blocks->part_scales[kParts * b]),
         scales(blocks->scales) {}
   static std::int32_t start(const QuantisedInputs& x, std::size_t part) { return -32 * x.sums[part]; }
   template <int j>
   HWY_INLINE Pairs pair(std::size_t group, std::size_t v) const {
-    return join(load_nibbles<4 * j>(&at[group].nibbles[v * kLanes][0]),
-                load_crumbs<j>(&at[group].crumbs[v * kLanes][0]));
+    if constexpr (j < 6) {
+      return load_sixes<j % 2 * 6>(&at[group][j / 2][v * kLanes][0]);
+    } else {
+      return load_split_sixes<(j - 6) * 6>(&at[group][0][v * kLanes][0], 2 * kPanelOutputs);
+    }
   }
   template <int j>
   HWY_INLINE Pairs wide_pair(std::size_t group, std::size_t v) const {
     return multiply(subtract(pair<j>(group, v), 32),
-                    load_for_both(part_scales + group / 2 * kPanelOutputs + v * kLanes));
+                    load_for_both(part_scales + group * kPanelOutputs + v * kLanes));
   }
   HWY_INLINE V factor(std::size_t part, std::size_t v) const {
     const hn::RebindToSigned<D> integers;
@@ -174,7 +182,7 @@ struct Q6KBlock {
   }
   HWY_INLINE V scale(std::size_t v) const { return load_f16(scales + v * kLanes); }
 
-  const PanelBlockQ6_K::Group* at;
+  const std::uint16_t (*at)[3][kPanelOutputs][2];
   const std::int8_t* part_scales;
   const std::uint16_t* scales;
 };
@@ -182,6 +190,7 @@ struct Q6KBlock {
 // 32 of the inputs that wide_pair() and scale() made.
 struct WideBlock {
   static constexpr std::size_t kParts = 1;
+  static constexpr std::size_t kPairs = 4;
   static std::int32_t start(const QuantisedInputs&, std::size_t) { return 0; }
   template <int j>
   HWY_INLINE Pairs pair(std::size_t group, std::size_t v) const {
