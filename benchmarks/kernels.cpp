@@ -77,8 +77,10 @@ class Benchmark {
       std::size_t outputs, inputs;
     };
     for (const Shape shape : {Shape{768, 768}, Shape{2048, 5504}, Shape{32000, 768}}) {
-      for (const auto dtype : {weights::DType::kF32, weights::DType::kBF16, weights::DType::kF16,
-                               weights::DType::kQ8_0, weights::DType::kQ4_0}) {
+      for (const auto dtype :
+           {weights::DType::kF32, weights::DType::kBF16, weights::DType::kF16, weights::DType::kQ8_0,
+            weights::DType::kQ4_0, weights::DType::kQ6_K, weights::DType::kQ4_K}) {
+        if (shape.inputs % weights::dtype_info(dtype).block_elements != 0) continue;
         product(dtype, shape.outputs, shape.inputs);
       }
     }

@@ -286,9 +286,9 @@ void Commands::add_convert() {
       "checkpoint (streaming_train_state, streaming_params) or a PyTorch one (*.bin), or the folder "
       "that holds it");
   convert.text("OUT", convert_.output, "OUT", "the file to write");
-  convert.choice("--type", convert_.type, {"f32", "f16", "bf16", "q8_0", "q4_0"},
+  convert.choice("--type", convert_.type, {"f32", "f16", "bf16", "q8_0", "q6_k", "q4_k", "q4_0"},
                  "type of the matrices; norms, rates, convolutions and initial fast weights stay f32; `ttt "
-                 "quantize` has more to say on q8_0 and q4_0");
+                 "quantize` has more to say on q8_0, q6_k, q4_k and q4_0");
   Option& preset =
       convert.optional_text("--preset", convert_.preset, "SIZE",
                             "of a JAX checkpoint: the size it must have, 125m, 350m, 760m, 1.3b, or 125m-mlp "
@@ -341,18 +341,20 @@ void Commands::add_export() {
 }
 
 void Commands::add_quantize() {
-  Command& quantize =
-      add({"quantize", "IN OUT.gguf [options]", "a model with its matrices in fewer bits",
-           "Writes a model again with its matrices in another type: q8_0 takes 8.5 bits a weight, q4_0 takes "
-           "4.5. "
-           "The embedding and the output head stay q8_0 where the others are q4_0, unless --keep says "
-           "otherwise: an embedding's error enters the model as it is, a head's goes straight into the "
-           "probabilities, and no later layer can make up for it. A matrix whose rows are no whole number of "
-           "blocks of 32 becomes f16; norms, rates, convolutions and initial fast weights stay f32.",
-           [this] { return cli::quantize(quantize_); }});
+  Command& quantize = add(
+      {"quantize", "IN OUT.gguf [options]", "a model with its matrices in fewer bits",
+       "Writes a model again with its matrices in another type: q8_0 takes 8.5 bits a weight, q6_k "
+       "6.56, q4_k and q4_0 4.5, of which q4_k keeps more. "
+       "The embedding and the output head are q6_k where the others are q4_k, and q8_0 where they are "
+       "q4_0, unless --keep says otherwise: an embedding's error enters the model as it is, a head's goes "
+       "straight into the probabilities, and no later layer can make up for it. A matrix whose rows are "
+       "no whole number of blocks of 256 becomes q4_0 in place of q4_k, and q8_0 in place of q6_k; of "
+       "blocks of 32, f16. Norms, rates, convolutions and initial fast weights stay f32.",
+       [this] { return cli::quantize(quantize_); }});
   quantize.text("IN", quantize_.source, "SRC", "a .gguf file or a Hugging Face folder");
   quantize.text("OUT", quantize_.output, "OUT", "the file to write");
-  quantize.choice("--type", quantize_.type, {"q8_0", "q4_0", "f16", "bf16"}, "type of the matrices");
+  quantize.choice("--type", quantize_.type, {"q8_0", "q6_k", "q4_k", "q4_0", "f16", "bf16"},
+                  "type of the matrices");
   no_environment(quantize.list(
       "--keep", quantize_.keep, "PATTERN=TYPE",
       "another type for the matrices whose names match, as in 'blk.0.*=f16' or 'output*=q4_0'; the "
@@ -366,7 +368,7 @@ void Commands::add_quantize() {
   no_environment(quantize.flag("--force", quantize_.force, "replace an existing file"));
   add_verbose(quantize);
   quantize.example("ttt quantize model.gguf model-q8.gguf", "a quarter of the size, almost no loss");
-  quantize.example("ttt quantize model.gguf model-q4.gguf --type q4_0 --keep 'blk.0.*=q8_0' --report",
+  quantize.example("ttt quantize model.gguf model-q4.gguf --type q4_k --keep 'blk.0.*=q6_k' --report",
                    "an eighth of the size; what does it cost?");
 }
 
@@ -412,7 +414,7 @@ void Commands::add_bench() {
                                        "or 125m-mlp and so on");
   random.suggestions = official_sizes();
   no_environment(random);
-  bench.choice("--type", bench_.type, {"f32", "f16", "bf16", "q8_0", "q4_0"},
+  bench.choice("--type", bench_.type, {"f32", "f16", "bf16", "q8_0", "q6_k", "q4_k", "q4_0"},
                "type of the matrices of --random");
   no_environment(bench.optional_text("--write", bench_.write, "FILE",
                                      "write the random model to a .gguf file and stop"));

@@ -18,7 +18,7 @@ namespace ttt::cli {
 struct ConvertCommandOptions {
   std::string source;  // a Hugging Face folder, a .gguf file, or a JAX or PyTorch checkpoint or its folder
   std::string output;
-  std::string type = "f32";              // of the matrices: f32, f16, bf16, q8_0, q4_0
+  std::string type = "f32";              // of the matrices: f32, f16, bf16, q8_0, q6_k, q4_k, q4_0
   std::optional<std::string> preset;     // the official size that an import must have
   double base_lr = 0.0;                  // of an import; 0: as the checkpoint, its folder or the preset says
   std::optional<std::string> tokenizer;  // whose tokenizer to put in; empty: the source's own

@@ -48,7 +48,7 @@ KeptType parse_kept_type(const std::string& text) {
   if (equals == 0 || !type || !weights::is_weight_type(*type)) {
     throw UsageError(
         fmt::format("--keep: wanted PATTERN=TYPE, as in 'output*=f16', with one of the types f32, f16, bf16, "
-                    "q8_0 and q4_0; found '{}'",
+                    "q8_0, q6_k, q4_k and q4_0; found '{}'",
                     text));
   }
   return {text.substr(0, equals), *type};

@@ -12,7 +12,7 @@ namespace ttt::cli {
 struct QuantizeOptions {
   std::string source;  // a .gguf file or a Hugging Face folder
   std::string output;
-  std::string type = "q8_0";      // of the matrices: q8_0, q4_0, f16, bf16
+  std::string type = "q8_0";      // of the matrices: q8_0, q6_k, q4_k, q4_0, f16, bf16
   std::vector<std::string> keep;  // PATTERN=TYPE
   bool requantize = false;
   bool force = false;

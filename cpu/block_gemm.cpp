@@ -14,7 +14,7 @@
 #define HWY_TARGET_INCLUDE "cpu/block_gemm.cpp"
 #include <hwy/foreach_target.h>
 
-#include "cpu/pairs-inl.h"
+#include "cpu/panel_blocks-inl.h"
 
 HWY_BEFORE_NAMESPACE();
 namespace ttt::cpu::HWY_NAMESPACE {
@@ -28,51 +28,17 @@ constexpr std::size_t kFewRows = at_most(kTileRows, 6);
 constexpr std::size_t kRowBlock = 128;  // rows of x, 72 KB for 256 inputs, stay in the second-level cache
 constexpr std::size_t kCacheLine = 64;
 constexpr std::size_t kBlocks = QuantisedInputs::kBlocks;
-constexpr std::size_t kPairs = 2 * kPanelOutputs;  // numbers of a panel's pair of inputs
+constexpr std::size_t kPairNumbers = 2 * kPanelOutputs;  // of a panel's pair of inputs
 
 // 256 inputs of a panel widened once for many rows.
 struct WideInputs {
   std::int16_t quants[kBlockInputs / 2][kPanelOutputs][2];
-  float scales[kBlocks][kPanelOutputs];
+  PanelScales scales;
+  bool has_minimums;
 };
 
 static_assert(kRowBlock * sizeof(QuantisedInputs) <= kRowBlock * kBlockInputs * sizeof(float) &&
               sizeof(WideInputs) <= 2 * kBlockInputs * kPanelOutputs * sizeof(float));
-
-// The weights of a block of 32 inputs: pair<j>(group, v) is pair 4 * group + j of the outputs of vector v,
-// minus kOffset; scale(v) their scales.
-struct Q8Block {
-  static constexpr std::int32_t kOffset = 0;
-  using Stored = PanelBlockQ8_0;
-  const PanelBlockQ8_0* at;
-  template <int j>
-  HWY_INLINE Pairs pair(std::size_t group, std::size_t v) const {
-    return load_pairs(&at->quants[4 * group + j][v * kLanes][0]);
-  }
-  HWY_INLINE V scale(std::size_t v) const { return load_f16(at->scales + v * kLanes); }
-};
-
-struct Q4Block {
-  static constexpr std::int32_t kOffset = -8;
-  using Stored = PanelBlockQ4_0;
-  const PanelBlockQ4_0* at;
-  template <int j>
-  HWY_INLINE Pairs pair(std::size_t group, std::size_t v) const {
-    return load_nibbles<4 * j>(&at->quants[group][v * kLanes][0]);
-  }
-  HWY_INLINE V scale(std::size_t v) const { return load_f16(at->scales + v * kLanes); }
-};
-
-struct WideBlock {
-  static constexpr std::int32_t kOffset = 0;
-  const std::int16_t* quants;
-  const float* scales;
-  template <int j>
-  HWY_INLINE Pairs pair(std::size_t group, std::size_t v) const {
-    return load_pairs(quants + (4 * group + j) * kPairs + v * 2 * kLanes);
-  }
-  HWY_INLINE V scale(std::size_t v) const { return hn::LoadU(D(), scales + v * kLanes); }
-};
 
 template <int j, std::size_t kRows, class Block>
 HWY_INLINE void add_pair(const QuantisedInputs* x, std::size_t first_input, const Block& w, std::size_t group,
@@ -82,30 +48,41 @@ HWY_INLINE void add_pair(const QuantisedInputs* x, std::size_t first_input, cons
   for (std::size_t v = 0; v < kPanelVectors; ++v) weights[v] = w.template pair<j>(group, v);
   TTT_UNROLL
   for (std::size_t r = 0; r < kRows; ++r) {
-    const Pairs value = same_pair(x[r].values + first_input + 8 * group + 2 * j);
+    const Pairs value = same_pair(x[r].values + first_input + 2 * (Block::kPairs * group + j));
     TTT_UNROLL
     for (std::size_t v = 0; v < kPanelVectors; ++v) sums[r][v] = multiply_add(weights[v], value, sums[r][v]);
   }
 }
 
-// totals += scale of x * scale of w * sum of the block's products, for block `b` of x.
+template <std::size_t kRows, class Block, int... kIndices>
+HWY_INLINE void add_group(const QuantisedInputs* x, std::size_t first_input, const Block& w,
+                          std::size_t group, Sums (&sums)[kRows][kPanelVectors],
+                          std::integer_sequence<int, kIndices...>) {
+  (add_pair<kIndices>(x, first_input, w, group, sums), ...);
+}
+
+// The exact sums of products of a part of block `b`: of all its 32 inputs, or of 16.
 template <std::size_t kRows, class Block>
-HWY_INLINE void add_block(const QuantisedInputs* x, std::size_t b, const Block& w,
-                          V (&totals)[kRows][kPanelVectors]) {
-  Sums sums[kRows][kPanelVectors];
+HWY_INLINE void sum_part(const QuantisedInputs* x, std::size_t b, std::size_t part, const Block& w,
+                         Sums (&sums)[kRows][kPanelVectors]) {
   TTT_UNROLL
   for (std::size_t r = 0; r < kRows; ++r) {
     TTT_UNROLL
     for (std::size_t v = 0; v < kPanelVectors; ++v) {
-      sums[r][v] = set_sums(Block::kOffset == 0 ? 0 : Block::kOffset * x[r].sums[b]);
+      sums[r][v] = set_sums(Block::start(x[r], Block::kParts * b + part));
     }
   }
-  for (std::size_t group = 0; group < weights::kBlockWeights / 8; ++group) {
-    add_pair<0>(x, b * weights::kBlockWeights, w, group, sums);
-    add_pair<1>(x, b * weights::kBlockWeights, w, group, sums);
-    add_pair<2>(x, b * weights::kBlockWeights, w, group, sums);
-    add_pair<3>(x, b * weights::kBlockWeights, w, group, sums);
+  constexpr std::size_t kGroups = weights::kBlockWeights / 2 / Block::kPairs / Block::kParts;
+  for (std::size_t group = part * kGroups; group < (part + 1) * kGroups; ++group) {
+    add_group(x, b * weights::kBlockWeights, w, group, sums,
+              std::make_integer_sequence<int, Block::kPairs>());
   }
+}
+
+// totals += scale of x * scale of w * sum, an exact integer below 2^24.
+template <std::size_t kRows, class Block, class Sum>
+HWY_INLINE void add_scaled(const QuantisedInputs* x, std::size_t b, const Block& w,
+                           const Sum (&sums)[kRows][kPanelVectors], V (&totals)[kRows][kPanelVectors]) {
   TTT_UNROLL
   for (std::size_t v = 0; v < kPanelVectors; ++v) {
     const V scale = w.scale(v);
@@ -113,6 +90,47 @@ HWY_INLINE void add_block(const QuantisedInputs* x, std::size_t b, const Block& 
     for (std::size_t r = 0; r < kRows; ++r) {
       const V product = hn::Mul(to_floats(sums[r][v]), hn::Mul(scale, set(x[r].scales[b])));
       totals[r][v] = hn::Add(totals[r][v], product);
+    }
+  }
+}
+
+// Block `b` of x times that of the weights.
+template <std::size_t kRows, class Block>
+HWY_INLINE void add_block(const QuantisedInputs* x, std::size_t b, const Block& w,
+                          V (&totals)[kRows][kPanelVectors]) {
+  Sums sums[kRows][kPanelVectors];
+  sum_part(x, b, 0, w, sums);
+  if constexpr (Block::kParts == 1) {
+    add_scaled(x, b, w, sums, totals);
+  } else {
+    Sums others[kRows][kPanelVectors];
+    sum_part(x, b, 1, w, others);
+    V both[kRows][kPanelVectors];
+    TTT_UNROLL
+    for (std::size_t v = 0; v < kPanelVectors; ++v) {
+      const V factor = w.factor(0, v), other_factor = w.factor(1, v);
+      TTT_UNROLL
+      for (std::size_t r = 0; r < kRows; ++r) {
+        both[r][v] =
+            hn::Add(hn::Mul(factor, to_floats(sums[r][v])), hn::Mul(other_factor, to_floats(others[r][v])));
+      }
+    }
+    add_scaled(x, b, w, both, totals);
+  }
+}
+
+// totals -= minimums * sums of x, for all blocks of 256 inputs.
+template <std::size_t kRows>
+HWY_INLINE void subtract_minimums(const QuantisedInputs* x, std::size_t num_blocks, const PanelScales& w,
+                                  V (&totals)[kRows][kPanelVectors]) {
+  for (std::size_t b = 0; b < num_blocks; ++b) {
+    TTT_UNROLL
+    for (std::size_t v = 0; v < kPanelVectors; ++v) {
+      const V minimum = hn::LoadU(D(), w.minimums[b] + v * kLanes);
+      TTT_UNROLL
+      for (std::size_t r = 0; r < kRows; ++r) {
+        totals[r][v] = hn::Sub(totals[r][v], hn::Mul(minimum, set(x[r].scaled_sums[b])));
+      }
     }
   }
 }
@@ -164,15 +182,20 @@ void quantise(const float* x, std::size_t num_inputs, QuantisedInputs& to) {
     const bool is_zero = !is_finite || largest < 1e-30F;
     to.scales[b] = !is_finite ? std::numeric_limits<float>::quiet_NaN() : is_zero ? 0.0F : largest / 127.0F;
     const V factor = set(is_zero ? 0.0F : 127.0F / largest);
-    auto sums = hn::Zero(integers);
-    for (std::size_t i = 0; i < weights::kBlockWeights; i += kLanes) {
-      const V scaled = is_finite ? hn::Mul(hn::LoadU(D(), from + i), factor) : set(0.0F);
-      const auto value = hn::ConvertTo(integers, hn::Sub(hn::Add(scaled, rounder), rounder));
-      sums = hn::Add(sums, value);
-      const hn::Rebind<std::int16_t, D> halves;
-      hn::StoreU(hn::DemoteTo(halves, value), halves, to.values + b * weights::kBlockWeights + i);
+    std::int32_t sum = 0;
+    for (std::size_t half = 0; half < 2; ++half) {
+      auto sums = hn::Zero(integers);
+      for (std::size_t i = 16 * half; i < 16 * (half + 1); i += kLanes) {
+        const V scaled = is_finite ? hn::Mul(hn::LoadU(D(), from + i), factor) : set(0.0F);
+        const auto value = hn::ConvertTo(integers, hn::Sub(hn::Add(scaled, rounder), rounder));
+        sums = hn::Add(sums, value);
+        const hn::Rebind<std::int16_t, D> halves;
+        hn::StoreU(hn::DemoteTo(halves, value), halves, to.values + b * weights::kBlockWeights + i);
+      }
+      to.sums[2 * b + half] = hn::GetLane(hn::SumOfLanes(integers, sums));
+      sum += to.sums[2 * b + half];
     }
-    to.sums[b] = hn::GetLane(hn::SumOfLanes(integers, sums));
+    to.scaled_sums[b] = to.scales[b] * static_cast<float>(sum);
   }
 }
 
@@ -202,9 +225,12 @@ Chunk quantise_chunk(const Job& job, std::size_t first_row, std::size_t num_rows
 
 template <class Block>
 const typename Block::Stored* blocks_of(const PackedMatrix& w, std::size_t panel, std::size_t first_input) {
-  return reinterpret_cast<const typename Block::Stored*>(w.panel(panel)) +
-         first_input / weights::kBlockWeights;
+  return reinterpret_cast<const typename Block::Stored*>(w.panel(panel)) + first_input / Block::kInputs;
 }
+
+// Of 32 inputs of a panel.
+template <class Block>
+constexpr std::size_t kStoredBytes = sizeof(typename Block::Stored) * weights::kBlockWeights / Block::kInputs;
 
 // The processor looks little more than one block ahead, so reading would wait for computing. What comes some
 // 2 KB later is fetched: of the same panel, or at its end of the one that follows among its neighbours, whose
@@ -212,15 +238,15 @@ const typename Block::Stored* blocks_of(const PackedMatrix& w, std::size_t panel
 template <class Block>
 HWY_INLINE void fetch_ahead(const PackedMatrix& w, std::size_t panel, std::size_t next_panel,
                             std::size_t block) {
-  constexpr std::size_t kDistance = 2048 / sizeof(typename Block::Stored);
+  constexpr std::size_t kDistance = 2048 / kStoredBytes<Block>;
   const std::size_t num_blocks = w.num_inputs() / weights::kBlockWeights;
   const bool within = block + kDistance < num_blocks;
   const std::size_t ahead =
       within ? block + kDistance : at_most(block + kDistance - num_blocks, num_blocks - 1);
-  const auto* const at = reinterpret_cast<const char*>(blocks_of<Block>(
-      w, within ? panel : at_most(next_panel, w.num_panels() - 1), ahead * weights::kBlockWeights));
+  const std::byte* const at =
+      w.panel(within ? panel : at_most(next_panel, w.num_panels() - 1)) + ahead * kStoredBytes<Block>;
   TTT_UNROLL
-  for (std::size_t i = 0; i < sizeof(typename Block::Stored); i += kCacheLine) __builtin_prefetch(at + i);
+  for (std::size_t i = 0; i < kStoredBytes<Block>; i += kCacheLine) __builtin_prefetch(at + i);
 }
 
 // kPanels panels side by side, each weight unpacked in registers.
@@ -230,18 +256,21 @@ HWY_INLINE void read_panels(const Job& job, const Chunk& chunk, std::size_t pane
     const QuantisedInputs* const x = chunk.x + first / kBlockInputs * kRows;
     const std::size_t num_blocks = at_most(chunk.num_inputs - first, kBlockInputs) / weights::kBlockWeights;
     const typename Block::Stored* at[kPanels];
+    typename Block::Scales scales[kPanels];
     V totals[kPanels][kRows][kPanelVectors];
     TTT_UNROLL
     for (std::size_t p = 0; p < kPanels; ++p) {
       at[p] = blocks_of<Block>(job.w, panel + p, chunk.first_input + first);
+      Block::unpack(at[p], scales[p]);
       set_zero(totals[p]);
+      if constexpr (Block::kHasMinimums) subtract_minimums(x, num_blocks, scales[p], totals[p]);
     }
     for (std::size_t b = 0; b < num_blocks; ++b) {
       TTT_UNROLL
       for (std::size_t p = 0; p < kPanels; ++p) {
         fetch_ahead<Block>(job.w, panel + p, panel + p + kPanels,
                            (chunk.first_input + first) / weights::kBlockWeights + b);
-        add_block(x, b, Block{at[p] + b}, totals[p]);
+        add_block(x, b, Block(at[p], scales[p], b), totals[p]);
       }
     }
     TTT_UNROLL
@@ -266,18 +295,27 @@ void few_rows(const Job& job) {
   }
 }
 
+// A group of inputs and the outputs of vector v.
+template <class Block, int... kIndices>
+HWY_INLINE void widen_group(const Block& block, std::size_t group, std::size_t v, std::int16_t* pairs,
+                            std::integer_sequence<int, kIndices...>) {
+  (store_pairs(block.template wide_pair<kIndices>(group, v), pairs + kIndices * kPairNumbers), ...);
+}
+
 template <class Block>
 void widen(const typename Block::Stored* from, std::size_t num_blocks, WideInputs& to) {
+  constexpr std::size_t kBlockPairs = weights::kBlockWeights / 2;
+  typename Block::Scales scales;
+  Block::unpack(from, scales);
+  to.has_minimums = Block::kHasMinimums;
+  if constexpr (Block::kHasMinimums) to.scales = scales;
   for (std::size_t b = 0; b < num_blocks; ++b) {
-    const Block block{from + b};
+    const Block block(from, scales, b);
     for (std::size_t v = 0; v < kPanelVectors; ++v) {
-      hn::StoreU(block.scale(v), D(), to.scales[b] + v * kLanes);
-      for (std::size_t group = 0; group < weights::kBlockWeights / 8; ++group) {
-        std::int16_t* const pairs = &to.quants[b * weights::kBlockWeights / 2 + 4 * group][v * kLanes][0];
-        store_pairs(subtract(block.template pair<0>(group, v), -Block::kOffset), pairs);
-        store_pairs(subtract(block.template pair<1>(group, v), -Block::kOffset), pairs + kPairs);
-        store_pairs(subtract(block.template pair<2>(group, v), -Block::kOffset), pairs + 2 * kPairs);
-        store_pairs(subtract(block.template pair<3>(group, v), -Block::kOffset), pairs + 3 * kPairs);
+      hn::StoreU(block.scale(v), D(), to.scales.scales[b] + v * kLanes);
+      for (std::size_t group = 0; group < kBlockPairs / Block::kPairs; ++group) {
+        widen_group(block, group, v, &to.quants[b * kBlockPairs + Block::kPairs * group][v * kLanes][0],
+                    std::make_integer_sequence<int, Block::kPairs>());
       }
     }
   }
@@ -289,8 +327,9 @@ void tile(const QuantisedInputs* x, const WideInputs& w, std::size_t num_blocks,
   V totals[kRows][kPanelVectors];
   set_zero(totals);
   for (std::size_t r = 0; r < kRows; ++r) __builtin_prefetch(y + r * y_stride, 1);
+  if (w.has_minimums) subtract_minimums(x, num_blocks, w.scales, totals);
   for (std::size_t b = 0; b < num_blocks; ++b) {
-    const WideBlock block{&w.quants[b * weights::kBlockWeights / 2][0][0], w.scales[b]};
+    const WideBlock block{&w.quants[b * weights::kBlockWeights / 2][0][0], w.scales.scales[b]};
     add_block(x, b, block, totals);
   }
   store_totals(totals, first, num_outputs, y, y_stride);
@@ -313,7 +352,7 @@ void all_tiles(const Job& job, const Chunk& chunk, std::size_t panel, std::size_
   const auto* ahead = reinterpret_cast<const char*>(
       last ? blocks_of<Block>(job.w, at_most(panel + 1, job.end - 1), chunk.first_input)
            : blocks_of<Block>(job.w, panel, first_input + kBlockInputs));
-  const std::size_t num_lines = num_blocks * sizeof(typename Block::Stored) / kCacheLine;
+  const std::size_t num_lines = num_blocks * kStoredBytes<Block> / kCacheLine;
   const QuantisedInputs* const x = chunk.x + first / kBlockInputs * chunk.num_rows;
   const std::size_t y_stride = job.w.num_outputs();
   float* const y = job.y + chunk.first_row * y_stride + panel * kPanelOutputs;
@@ -368,8 +407,12 @@ void block_gemm_panels(const PackedMatrix& w, std::size_t begin, std::size_t end
   if (num_rows == 0) return;
   if (w.dtype() == weights::DType::kQ8_0) {
     run<Q8Block>(job);
-  } else {
+  } else if (w.dtype() == weights::DType::kQ4_0) {
     run<Q4Block>(job);
+  } else if (w.dtype() == weights::DType::kQ4_K) {
+    run<Q4KBlock>(job);
+  } else {
+    run<Q6KBlock>(job);
   }
 }
 

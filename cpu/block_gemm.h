@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
-// The part of gemm.h for weights in blocks (Q8_0, Q4_0). x is quantised on the way: 32 consecutive inputs of
-// a row become integers from -127 to 127 with an fp32 scale of their own, so a row's result does not depend
-// on its neighbours. The sum of a block is an exact integer; it is multiplied by the product of both scales
-// and added in fp32, without fused steps: the same bits on every target.
-// docs/decisions/0010-quantised-products.md
+// The part of gemm.h for weights in blocks (Q8_0, Q4_0, Q4_K, Q6_K). x is quantised on the way: 32
+// consecutive inputs of a row become integers from -127 to 127 with an fp32 scale of their own, so a row's
+// result does not depend on its neighbours. The sum of a block is an exact integer; it is multiplied by the
+// product of both scales and added in fp32, without fused steps: the same bits on every target. Where weights
+// have minimums (Q4_K), 256 inputs begin with those, each times the scaled sum of its 32 inputs.
+// docs/decisions/0010-quantised-products.md, 0013-k-types.md
 #pragma once
 
 #include <cstddef>
@@ -18,7 +19,8 @@ struct QuantisedInputs {
   static constexpr std::size_t kBlocks = kBlockInputs / weights::kBlockWeights;
   std::int16_t values[kBlockInputs];  // -127 to 127
   float scales[kBlocks];
-  std::int32_t sums[kBlocks];  // of the values
+  float scaled_sums[kBlocks];      // scale * sum of the values
+  std::int32_t sums[2 * kBlocks];  // of 16 values each
 };
 
 // x is nearest(value * (127 / largest magnitude)), halves to even, with scale magnitude / 127. Magnitudes

@@ -45,21 +45,108 @@ void pack_panel(const std::byte* rows, std::size_t num_outputs, std::size_t num_
   }
 }
 
-void set_quant(PanelBlockQ8_0& block, std::size_t output, std::size_t input, int quant) {
-  block.quants[input / 2][output][input % 2] = static_cast<std::int8_t>(quant);
+void set_nibble(std::uint16_t (&words)[kPanelOutputs][2], std::size_t output, std::size_t input, int value) {
+  std::uint16_t& word = words[output][input % 2];
+  word = static_cast<std::uint16_t>(word | value << (input % 8 / 2 * 4));
 }
 
-void set_quant(PanelBlockQ4_0& block, std::size_t output, std::size_t input, int quant) {
-  std::uint16_t& word = block.quants[input / 8][output][input % 2];
-  word = static_cast<std::uint16_t>(word | (quant + 8) << (input % 8 / 2 * 4));
+int nibble_of(const std::uint16_t (&words)[kPanelOutputs][2], std::size_t output, std::size_t input) {
+  return words[output][input % 2] >> (input % 8 / 2 * 4) & 0xF;
 }
 
-int quant_of(const PanelBlockQ8_0& block, std::size_t output, std::size_t input) {
-  return block.quants[input / 2][output][input % 2];
+// One output's block, into its place among those of a panel, and back to floats. What is set was zeros.
+void pack_block(const weights::BlockQ8_0& from, std::size_t output, PanelBlockQ8_0& to) {
+  to.scales[output] = from.scale;
+  for (std::size_t i = 0; i < weights::kBlockWeights; ++i) to.quants[i / 2][output][i % 2] = from.quants[i];
 }
 
-int quant_of(const PanelBlockQ4_0& block, std::size_t output, std::size_t input) {
-  return (block.quants[input / 8][output][input % 2] >> (input % 8 / 2 * 4) & 0xF) - 8;
+void read_block(const PanelBlockQ8_0& from, std::size_t output, float* to) {
+  const float scale = weights::f16_to_float(from.scales[output]);
+  for (std::size_t i = 0; i < weights::kBlockWeights; ++i) {
+    to[i] = scale * static_cast<float>(from.quants[i / 2][output][i % 2]);
+  }
+}
+
+void pack_block(const weights::BlockQ4_0& from, std::size_t output, PanelBlockQ4_0& to) {
+  to.scales[output] = from.scale;
+  for (std::size_t i = 0; i < weights::kBlockWeights; ++i) {
+    set_nibble(to.quants[i / 8], output, i, weights::quant(from, i) + 8);
+  }
+}
+
+void read_block(const PanelBlockQ4_0& from, std::size_t output, float* to) {
+  const float scale = weights::f16_to_float(from.scales[output]);
+  for (std::size_t i = 0; i < weights::kBlockWeights; ++i) {
+    to[i] = scale * static_cast<float>(nibble_of(from.quants[i / 8], output, i) - 8);
+  }
+}
+
+void pack_block(const weights::BlockQ4_K& from, std::size_t output, PanelBlockQ4_K& to) {
+  to.scales[output] = from.scale;
+  to.minimums[output] = from.minimum;
+  for (std::size_t part = 0; part < 8; ++part) {
+    const int bits = weights::part_scale(from, part) | weights::part_minimum(from, part) << 6;
+    auto& words = to.parts[part / 4];
+    for (std::size_t k = 0; k < 3; ++k) {
+      const int share = part % 4 == 3 ? (bits >> (4 * k) & 0xF) << 12 : part % 4 == k ? bits : 0;
+      words[k][output] = static_cast<std::uint16_t>(words[k][output] | share);
+    }
+  }
+  for (std::size_t i = 0; i < weights::kKBlockWeights; ++i) {
+    set_nibble(to.quants[i / 8], output, i, weights::quant(from, i));
+  }
+}
+
+// The scale of a part in bits 0 to 5, its minimum above.
+int part_bits(const PanelBlockQ4_K& from, std::size_t output, std::size_t part) {
+  const auto& words = from.parts[part / 4];
+  if (part % 4 < 3) return words[part % 4][output] & 0xFFF;
+  return words[0][output] >> 12 | words[1][output] >> 12 << 4 | words[2][output] >> 12 << 8;
+}
+
+void read_block(const PanelBlockQ4_K& from, std::size_t output, float* to) {
+  for (std::size_t i = 0; i < weights::kKBlockWeights; ++i) {
+    const int bits = part_bits(from, output, i / weights::BlockQ4_K::kPart);
+    const float scale = weights::f16_to_float(from.scales[output]) * static_cast<float>(bits & 0x3F);
+    const float minimum = weights::f16_to_float(from.minimums[output]) * static_cast<float>(bits >> 6);
+    to[i] = scale * static_cast<float>(nibble_of(from.quants[i / 8], output, i)) - minimum;
+  }
+}
+
+// Of the sixteen inputs of a part of Q6_K.
+void set_six(std::uint16_t (&words)[3][kPanelOutputs][2], std::size_t output, std::size_t input, int value) {
+  const std::size_t pair = input / 2;
+  for (std::size_t k = 0; k < 3; ++k) {
+    const int share = pair >= 6       ? (value << ((pair - 6) * 6) >> (4 * k) & 0xF) << 12
+                      : pair / 2 == k ? value << (pair % 2 * 6)
+                                      : 0;
+    std::uint16_t& word = words[k][output][input % 2];
+    word = static_cast<std::uint16_t>(word | share);
+  }
+}
+
+int six_of(const std::uint16_t (&words)[3][kPanelOutputs][2], std::size_t output, std::size_t input) {
+  const std::size_t pair = input / 2;
+  const auto word = [&](std::size_t k) { return static_cast<int>(words[k][output][input % 2]); };
+  if (pair < 6) return word(pair / 2) >> (pair % 2 * 6) & 0x3F;
+  return (word(0) >> 12 | word(1) >> 12 << 4 | word(2) >> 12 << 8) >> ((pair - 6) * 6) & 0x3F;
+}
+
+void pack_block(const weights::BlockQ6_K& from, std::size_t output, PanelBlockQ6_K& to) {
+  to.scales[output] = from.scale;
+  for (std::size_t part = 0; part < 16; ++part) to.part_scales[part][output] = from.part_scales[part];
+  for (std::size_t i = 0; i < weights::kKBlockWeights; ++i) {
+    set_six(to.quants[i / 16], output, i % 16, weights::quant(from, i) + 32);
+  }
+}
+
+void read_block(const PanelBlockQ6_K& from, std::size_t output, float* to) {
+  for (std::size_t i = 0; i < weights::kKBlockWeights; ++i) {
+    const std::size_t part = i / weights::BlockQ6_K::kPart;
+    const float scale =
+        weights::f16_to_float(from.scales[output]) * static_cast<float>(from.part_scales[part][output]);
+    to[i] = scale * static_cast<float>(six_of(from.quants[part], output, i % 16) - 32);
+  }
 }
 
 // Turns rows of blocks, at any alignment, into a panel of blocks. An output that does not exist has scales of
@@ -71,24 +158,33 @@ void pack_blocks(const std::byte* rows, std::size_t num_outputs, std::size_t num
     for (std::size_t output = 0; output < num_outputs; ++output) {
       Block block;
       std::memcpy(&block, rows + (output * num_blocks + b) * sizeof(Block), sizeof(Block));
-      packed.scales[output] = block.scale;
-      for (std::size_t i = 0; i < weights::kBlockWeights; ++i) {
-        set_quant(packed, output, i, weights::quant(block, i));
-      }
+      pack_block(block, output, packed);
     }
     std::memcpy(panel, &packed, sizeof(packed));
   }
 }
 
 template <typename PanelBlock>
-void read_blocks(const std::byte* panel, std::size_t output, std::size_t num_blocks, float* to) {
+void read_blocks(const std::byte* panel, std::size_t output, std::size_t block_inputs, std::size_t num_blocks,
+                 float* to) {
   for (std::size_t b = 0; b < num_blocks; ++b) {
     PanelBlock block;
     std::memcpy(&block, panel + b * sizeof(PanelBlock), sizeof(PanelBlock));
-    const float scale = weights::f16_to_float(block.scales[output]);
-    for (std::size_t i = 0; i < weights::kBlockWeights; ++i) {
-      *to++ = scale * static_cast<float>(quant_of(block, output, i));
-    }
+    read_block(block, output, to + b * block_inputs);
+  }
+}
+
+// Calls fn(Block(), PanelBlock()) with the types of a block type.
+template <typename Fn>
+void with_block_types(weights::DType dtype, Fn&& fn) {
+  if (dtype == weights::DType::kQ8_0) {
+    fn(weights::BlockQ8_0(), PanelBlockQ8_0());
+  } else if (dtype == weights::DType::kQ4_0) {
+    fn(weights::BlockQ4_0(), PanelBlockQ4_0());
+  } else if (dtype == weights::DType::kQ4_K) {
+    fn(weights::BlockQ4_K(), PanelBlockQ4_K());
+  } else {
+    fn(weights::BlockQ6_K(), PanelBlockQ6_K());
   }
 }
 
@@ -112,10 +208,10 @@ void PackedMatrix::pack_panels(const weights::TensorView& tensor, std::size_t be
     const std::size_t count = std::min(kPanelOutputs, num_outputs_ - first);
     const std::byte* rows = tensor.bytes.data() + first * num_blocks * block_bytes_;
     std::byte* to = data_.get() + index * panel_bytes();
-    if (dtype_ == weights::DType::kQ8_0) {
-      pack_blocks<weights::BlockQ8_0, PanelBlockQ8_0>(rows, count, num_blocks, to);
-    } else if (dtype_ == weights::DType::kQ4_0) {
-      pack_blocks<weights::BlockQ4_0, PanelBlockQ4_0>(rows, count, num_blocks, to);
+    if (weights::is_block_type(dtype_)) {
+      with_block_types(dtype_, [&](auto block, auto panel_block) {
+        pack_blocks<decltype(block), decltype(panel_block)>(rows, count, num_blocks, to);
+      });
     } else if (dtype_ == weights::DType::kF32) {
       pack_panel<std::uint32_t>(rows, count, num_inputs_, to);
     } else {
@@ -133,11 +229,11 @@ std::uint64_t PackedMatrix::planned_bytes(const weights::TensorView& tensor) {
 void PackedMatrix::read_output(std::size_t output, float* to) const {
   const std::byte* at = panel(output / kPanelOutputs);
   const std::size_t column = output % kPanelOutputs;
-  if (dtype_ == weights::DType::kQ8_0) {
-    return read_blocks<PanelBlockQ8_0>(at, column, num_inputs_ / block_inputs_, to);
-  }
-  if (dtype_ == weights::DType::kQ4_0) {
-    return read_blocks<PanelBlockQ4_0>(at, column, num_inputs_ / block_inputs_, to);
+  if (weights::is_block_type(dtype_)) {
+    with_block_types(dtype_, [&](auto, auto panel_block) {
+      read_blocks<decltype(panel_block)>(at, column, block_inputs_, num_inputs_ / block_inputs_, to);
+    });
+    return;
   }
   at += column * block_bytes_;
   for (std::size_t input = 0; input < num_inputs_; ++input) {

@@ -7,7 +7,7 @@
 // and a panel is read from end to end.
 //
 // Inputs are summed in blocks of 256: the sum of a block starts from zero, and the blocks' sums are added in
-// order. Quantised weights keep their blocks of 32 inputs inside of those: docs/decisions/0010.
+// order. Quantised weights keep their blocks of 32 or 256 inputs inside of those: docs/decisions/0010, 0013.
 #pragma once
 
 #include <cstddef>
@@ -34,8 +34,25 @@ struct PanelBlockQ4_0 {
   // Eight inputs, four pairs, share a vector: bits 4j to 4j + 3 are the quant + 8 of pair j.
   std::uint16_t quants[weights::kBlockWeights / 8][kPanelOutputs][2];
 };
+// 256 inputs of a panel.
+struct PanelBlockQ4_K {
+  std::uint16_t scales[kPanelOutputs], minimums[kPanelOutputs];  // F16
+  // Four parts in three words: each of the first three has its part's scale in bits 0 to 5 and its minimum in
+  // bits 6 to 11; those 12 bits of the fourth part lie in the words' upper four, the lowest first.
+  std::uint16_t parts[2][3][kPanelOutputs];
+  std::uint16_t quants[weights::kKBlockWeights / 8][kPanelOutputs][2];  // as above, without the 8
+};
+struct PanelBlockQ6_K {
+  std::uint16_t scales[kPanelOutputs];  // F16
+  std::int8_t part_scales[weights::kKBlockWeights / weights::BlockQ6_K::kPart][kPanelOutputs];
+  // A part's eight pairs of quant + 32 in three words: word k has pair 2k in bits 0 to 5 and pair 2k + 1 in
+  // bits 6 to 11; the 12 bits of pairs 6 and 7 lie in the words' upper four, the lowest first.
+  std::uint16_t quants[weights::kKBlockWeights / weights::BlockQ6_K::kPart][3][kPanelOutputs][2];
+};
 static_assert(sizeof(PanelBlockQ8_0) == kPanelOutputs * sizeof(weights::BlockQ8_0));
 static_assert(sizeof(PanelBlockQ4_0) == kPanelOutputs * sizeof(weights::BlockQ4_0));
+static_assert(sizeof(PanelBlockQ4_K) == kPanelOutputs * sizeof(weights::BlockQ4_K));
+static_assert(sizeof(PanelBlockQ6_K) == kPanelOutputs * sizeof(weights::BlockQ6_K));
 
 class PackedMatrix {
  public:
@@ -53,8 +70,7 @@ class PackedMatrix {
   std::size_t num_inputs() const { return num_inputs_; }
   std::size_t num_panels() const { return (num_outputs_ + kPanelOutputs - 1) / kPanelOutputs; }
   std::size_t bytes() const { return num_panels() * panel_bytes(); }
-  // [num_inputs][16] weights, aligned to 32 bytes (F16, BF16) or 64 (F32); or [num_inputs / 32] blocks,
-  // aligned to 32.
+  // [num_inputs][16] weights, aligned to 32 bytes (F16, BF16) or 64 (F32); or blocks, aligned to 32.
   const std::byte* panel(std::size_t index) const { return data_.get() + index * panel_bytes(); }
 
   // The weights of one output, [num_inputs] floats.

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
-// Products of 8-bit integers, exact on every target: vectors of pairs of inputs in 16 bits, multiplied and
-// added to 32 bits. Two products of 8-bit integers are at most 2 * 128 * 127 = 32,512 in magnitude and the
-// sum of a block of 32 inputs at most 520,192: nothing can saturate or wrap. Compiled once per target.
+// Products of small integers, exact on every target: vectors of pairs of inputs in 16 bits, multiplied and
+// added to 32 bits. A weight is 8 bits, or a quant of Q6_K times its part's scale, at most 32 * 128 = 4,096
+// in magnitude; x is at most 127. The sum of a block of 32 inputs is then at most 16,646,144, below 2^24:
+// nothing can saturate or wrap, and as a float it is still exact. Compiled once per target.
 #if defined(TTT_CPU_PAIRS_INL_H_) == defined(HWY_TARGET_TOGGLE)
 #ifdef TTT_CPU_PAIRS_INL_H_
 #undef TTT_CPU_PAIRS_INL_H_
@@ -38,6 +39,30 @@ template <int kShift>
 HWY_INLINE Pairs load_nibbles(const std::uint16_t* from) {
   const auto nibble = [&](std::size_t i) { return static_cast<std::int16_t>(from[i] >> kShift & 0xF); };
   return {nibble(0), nibble(1)};
+}
+
+// Of every 16 bits the six at kShift.
+template <int kShift>
+HWY_INLINE Pairs load_sixes(const std::uint16_t* from) {
+  const auto six = [&](std::size_t i) { return static_cast<std::int16_t>(from[i] >> kShift & 0x3F); };
+  return {six(0), six(1)};
+}
+
+// The six at kShift, 0 or 6, of the upper four bits of three words, `stride` apart.
+template <int kShift>
+HWY_INLINE Pairs load_split_sixes(const std::uint16_t* from, std::size_t stride) {
+  const auto six = [&](std::size_t i) {
+    const int bits = from[i] >> 12 | from[stride + i] >> 12 << 4 | from[2 * stride + i] >> 12 << 8;
+    return static_cast<std::int16_t>(bits >> kShift & 0x3F);
+  };
+  return {six(0), six(1)};
+}
+
+// The number of each output, for both of its inputs.
+HWY_INLINE Pairs load_for_both(const std::int8_t* from) { return {from[0], from[0]}; }
+
+HWY_INLINE Pairs multiply(Pairs a, Pairs b) {
+  return {static_cast<std::int16_t>(a.first * b.first), static_cast<std::int16_t>(a.second * b.second)};
 }
 
 HWY_INLINE Pairs subtract(Pairs pairs, std::int16_t value) {
@@ -80,6 +105,38 @@ HWY_INLINE Pairs load_nibbles(const std::uint16_t* from) {
   return hn::BitCast(I16(), bits);
 }
 
+// Of every 16 bits the six at kShift.
+template <int kShift>
+HWY_INLINE Pairs load_sixes(const std::uint16_t* from) {
+  const hn::RebindToUnsigned<I16> words;
+  auto bits = hn::LoadU(words, from);
+  if constexpr (kShift > 0) bits = hn::ShiftRight<kShift>(bits);
+  return hn::BitCast(I16(), hn::And(bits, hn::Set(words, 0x3F)));
+}
+
+// The six at kShift, 0 or 6, of the upper four bits of three words, `stride` apart.
+template <int kShift>
+HWY_INLINE Pairs load_split_sixes(const std::uint16_t* from, std::size_t stride) {
+  const hn::RebindToUnsigned<I16> words;
+  const auto first = hn::ShiftRight<12>(hn::LoadU(words, from));
+  const auto second = hn::And(hn::ShiftRight<8>(hn::LoadU(words, from + stride)), hn::Set(words, 0xF0));
+  const auto third = hn::And(hn::ShiftRight<4>(hn::LoadU(words, from + 2 * stride)), hn::Set(words, 0xF00));
+  const auto bits = hn::Or(first, hn::Or(second, third));
+  if constexpr (kShift == 6) {
+    return hn::BitCast(I16(), hn::ShiftRight<6>(bits));
+  } else {
+    return hn::BitCast(I16(), hn::And(bits, hn::Set(words, 0x3F)));
+  }
+}
+
+// The number of each output, for both of its inputs.
+HWY_INLINE Pairs load_for_both(const std::int8_t* from) {
+  const auto values = hn::PromoteTo(I32(), hn::LoadU(hn::Rebind<std::int8_t, I32>(), from));
+  return hn::BitCast(I16(), hn::Or(hn::And(values, hn::Set(I32(), 0xFFFF)), hn::ShiftLeft<16>(values)));
+}
+
+HWY_INLINE Pairs multiply(Pairs a, Pairs b) { return hn::Mul(a, b); }
+
 HWY_INLINE Pairs subtract(Pairs pairs, std::int16_t value) { return hn::Sub(pairs, hn::Set(I16(), value)); }
 
 HWY_INLINE Sums multiply_add(Pairs a, Pairs b, Sums sums) {
@@ -100,6 +157,8 @@ HWY_INLINE Sums multiply_add(Pairs a, Pairs b, Sums sums) {
 HWY_INLINE V to_floats(Sums sums) { return hn::ConvertTo(D(), sums); }
 
 #endif
+
+HWY_INLINE V to_floats(V sums) { return sums; }  // where several sums were added as floats
 
 }  // namespace ttt::cpu::HWY_NAMESPACE
 HWY_AFTER_NAMESPACE();

@@ -10,6 +10,7 @@
 #include "engine/tensor_pieces.h"
 #include "weights/checkpoint_error.h"
 #include "weights/element_type.h"
+#include "weights/k_quantise.h"
 
 namespace ttt {
 namespace {
@@ -123,6 +124,9 @@ double rounding_bound(DType type, double value, double largest) {
       return largest / 254.0 + largest * kF16 + 127.0 * kF16Smallest;
     case DType::kQ4_0:  // steps of largest / 8 from -8 to 7: a whole one where +8 is wanted
       return largest / 8.0 + largest * kF16 + 8.0 * kF16Smallest;
+    case DType::kQ4_K:
+    case DType::kQ6_K:
+      return weights::k_type_error(type, largest) * (1.0 + 0x1p-20);  // the search computes in fp32
     default:
       return 0.0;
   }

@@ -34,6 +34,10 @@ std::uint32_t file_type(DType matrix_type) {
       return 7;
     case DType::kQ4_0:
       return 2;
+    case DType::kQ4_K:
+      return 14;  // "mostly Q4_K, small"
+    case DType::kQ6_K:
+      return 18;
     default:
       return 0;
   }

@@ -81,7 +81,7 @@ class Loader {
     weights::refuse({.file = checkpoint_.file_of(tensor),
                      .where = tensor.name,
                      .wanted = is_gguf_ && !is_matrix ? "type F32"
-                               : is_gguf_             ? "type F32, F16, BF16, Q8_0 or Q4_0"
+                               : is_gguf_             ? "type F32, F16, BF16, Q8_0, Q4_0, Q6_K or Q4_K"
                                                       : "type F32, F16 or BF16",
                      .found = weights::dtype_info(tensor.dtype).name,
                      .remedy = "Convert the original checkpoint again."});

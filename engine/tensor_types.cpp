@@ -21,7 +21,16 @@ DType wanted_type(const TensorTypes& types, std::string_view name) {
     if (matches(kept, name)) return kept.type;
   }
   const bool is_end = name == "token_embd.weight" || name == "output.weight";
-  return is_end && types.matrices == DType::kQ4_0 ? DType::kQ8_0 : types.matrices;
+  if (is_end && types.matrices == DType::kQ4_0) return DType::kQ8_0;
+  if (is_end && types.matrices == DType::kQ4_K) return DType::kQ6_K;
+  return types.matrices;
+}
+
+// What a row gets that is no whole number of blocks of a type.
+DType smaller_blocks(DType type) {
+  if (type == DType::kQ4_K) return DType::kQ4_0;
+  if (type == DType::kQ6_K) return DType::kQ8_0;
+  return DType::kF16;
 }
 
 }  // namespace
@@ -29,8 +38,9 @@ DType wanted_type(const TensorTypes& types, std::string_view name) {
 DType stored_type(const TensorTypes& types, std::string_view name, const weights::Shape& shape,
                   bool is_matrix) {
   if (!is_matrix) return DType::kF32;
-  const DType wanted = wanted_type(types, name);
-  return shape.back() % weights::dtype_info(wanted).block_elements == 0 ? wanted : DType::kF16;
+  DType type = wanted_type(types, name);
+  while (shape.back() % weights::dtype_info(type).block_elements != 0) type = smaller_blocks(type);
+  return type;
 }
 
 bool is_quantised(const Model& model) {

@@ -23,8 +23,9 @@ struct TensorTypes {
 };
 
 // Small tensors are F32. A matrix gets the type that is kept for it, else that of all matrices, but Q8_0 in
-// place of Q4_0 for the embedding and the output head: an embedding's error enters the residual stream as it
-// is, and a head's the logits. A row that is no whole number of blocks makes it F16.
+// place of Q4_0 and Q6_K in place of Q4_K for the embedding and the output head: an embedding's error enters
+// the residual stream as it is, and a head's the logits. A row that is no whole number of blocks has the next
+// type that divides it: Q4_K, Q4_0, F16; Q6_K, Q8_0, F16.
 weights::DType stored_type(const TensorTypes& types, std::string_view name, const weights::Shape& shape,
                            bool is_matrix);
 inline weights::DType stored_type(const TensorTypes& types, const NamedTensor& tensor) {

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Values of a tensor as fp32, and back: F32, F16, BF16, Q8_0 and Q4_0, from bytes at any alignment.
+// Values of a tensor as fp32, and back: F32, F16, BF16 and the block types, from bytes at any alignment.
 #pragma once
 
 #include <cstddef>

@@ -110,7 +110,7 @@ TEST_CASE("bash completes commands, options, choices and files") {
   CHECK(scripts.bash({"ttt", "generate", "--max-t"}).lines == std::vector<std::string>{"--max-tokens"});
   CHECK(scripts.bash({"ttt", "eval", "ppl", "--tok"}).lines == std::vector<std::string>{"--tokens"});
   CHECK(scripts.bash({"ttt", "run", "--no-mm"}).lines == std::vector<std::string>{"--no-mmap"});
-  const std::vector<std::string> types = {"f32", "f16", "bf16", "q8_0", "q4_0"};
+  const std::vector<std::string> types = {"f32", "f16", "bf16", "q8_0", "q6_k", "q4_k", "q4_0"};
   CHECK(scripts.bash({"ttt", "convert", "--type", ""}).lines == types);
   CHECK(scripts.bash({"ttt", "convert", "--type", "="}).lines == types);
   CHECK(scripts.bash({"ttt", "convert", "--type", "=", "b"}).lines == std::vector<std::string>{"bf16"});

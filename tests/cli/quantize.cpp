@@ -6,6 +6,7 @@
 #include <nlohmann/json.hpp>
 
 #include "cli/exit_code.h"
+#include "engine/random_weights.h"
 #include "tests/cli/child.h"
 #include "tests/cli/test_models.h"
 #include "tests/weights/fixtures.h"
@@ -50,6 +51,59 @@ TEST_CASE("a quantised file is sound, smaller, and writes text") {
     CHECK(run.code == kOk);
     CHECK_FALSE(run.out.empty());
   }
+}
+
+TEST_CASE("blocks of 256 weights: the file is sound, and the report has the mix of types") {
+  const TemporaryFolder folder;
+  ModelConfig config = official_config("125m");
+  config.vocab_size = 50;
+  config.hidden_size = 256;
+  config.intermediate_size = 288;  // ffn_down falls back
+  config.num_hidden_layers = 1;
+  config.num_attention_heads = 4;
+  const RandomWeights random(config, weights::DType::kF32, 1);
+  ttt::convert(random.model(), {}, nullptr, folder / "model.gguf", {});
+  struct Case {
+    const char *type, *name, *embedding, *of_288, *bits;
+    double error;
+  };
+  for (const Case& c : {Case{"q4_k", "Q4_K", "Q6_K", "Q4_0", "4.50", 0.1},
+                        Case{"q6_k", "Q6_K", "Q6_K", "Q8_0", "6.56", 0.03}}) {
+    CAPTURE(c.type);
+    const std::string output = folder / c.type;
+    const Outcome made =
+        run_program({"quantize", folder / "model.gguf", output, "--type", c.type, "--report", "-o", "json"});
+    CAPTURE(made.err);
+    REQUIRE(made.code == kOk);
+    const auto info = checked_info(output);
+    CHECK(info.at("check").at("sound") == true);
+    CHECK(type_in(info, "blk.0.attn_q.weight") == c.name);
+    CHECK(type_in(info, "token_embd.weight") == c.embedding);
+    CHECK(type_in(info, "blk.0.ffn_down.weight") == c.of_288);
+    const auto report = nlohmann::json::parse(made.out);
+    for (const auto& tensor : report.at("tensors")) {
+      if (tensor.at("to") != c.name) continue;
+      CHECK(tensor.at("relative_error").get<double>() < c.error);
+      CHECK(tensor.at("relative_error").get<double>() > 0.1 * c.error);
+    }
+    const Outcome text =
+        run_program({"quantize", folder / "model.gguf", output, "--type", c.type, "--force", "--report"});
+    CHECK(contains(text.out, std::string("| ") + c.bits + " |"));
+    CHECK(contains(text.out, "| blk.0.ffn_down.weight | [256, 288] | F32 | " + std::string(c.of_288) + " |"));
+    const Outcome converted =
+        run_program({"convert", folder / "model.gguf", folder / "again.gguf", "--type", c.type, "--force"});
+    CAPTURE(converted.err);
+    REQUIRE(converted.code == kOk);
+    CHECK(checked_info(folder / "again.gguf").at("weights_hash") == info.at("weights_hash"));
+  }
+}
+
+TEST_CASE("a narrow model is quantised with smaller blocks where 256 divides no row") {
+  const TemporaryFolder folder;
+  REQUIRE(run_program({"quantize", test::id_model(), folder / "a.gguf", "--type", "q4_k"}).code == kOk);
+  REQUIRE(run_program({"quantize", test::id_model(), folder / "b.gguf", "--type", "q4_0"}).code == kOk);
+  CHECK(checked_info(folder / "a.gguf").at("weights_hash") ==
+        checked_info(folder / "b.gguf").at("weights_hash"));
 }
 
 TEST_CASE("convert quantises a folder to the same weights as quantize does") {
@@ -132,7 +186,7 @@ TEST_CASE("what cannot be quantised is refused with the reason, and nothing is w
   refused({"--type", "q5_0"}, "--type");
   refused({"--keep", "output"}, "PATTERN=TYPE");
   refused({"--keep", "=f16"}, "PATTERN=TYPE");
-  refused({"--keep", "output*=q4_k"}, "q8_0 and q4_0");
+  refused({"--keep", "output*=q5_k"}, "q4_k and q4_0");
   refused({"--keep", "blk.7.*=f16"}, "matches 'blk.7.*'");
   CHECK(run_program({"quantize", test::id_model()}).code == kUsage);
   folder.write("out.gguf", "precious");

@@ -74,6 +74,18 @@ TEST_CASE("the CPU backend keeps the contract with quantised weights") {
   check_all(quantised.model);
 }
 
+TEST_CASE("the CPU backend keeps the contract with blocks of 256 weights") {
+  ModelConfig config = odd_config(LayerType::kTttLinear);
+  config.hidden_size = 256;
+  config.num_attention_heads = 4;
+  config.intermediate_size = 256;
+  const weights::DType type = GENERATE(weights::DType::kQ4_K, weights::DType::kQ6_K);
+  const test::RandomModel original(config, 6, weights::DType::kF32, tie_two_ids);
+  const test::ConvertedModel quantised(original.model, type);
+  REQUIRE(quantised.model.layers[0].ffn_down.dtype == type);
+  check_all(quantised.model);
+}
+
 TEST_CASE("the CPU backend keeps the contract on a golden model", "[slow]") {
   const test::GoldenCase golden("linear-mamba");
   const Model model = load_model(golden.checkpoint);

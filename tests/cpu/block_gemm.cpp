@@ -14,6 +14,7 @@
 #include "tests/cpu/forced_target.h"
 #include "tests/cpu/products.h"
 #include "tests/cpu/stored_matrix.h"
+#include "weights/float16.h"
 
 using namespace ttt;
 using weights::DType;
@@ -41,9 +42,14 @@ NaiveBlock quantise(const float* x) {
 // The largest error over its bound. A block's term is exact but for the product of the scales and that with
 // the integer, two roundings. A term then meets the sums inside 256 inputs, eight at most, and one for each
 // 256 inputs. So the error is at most (10 + number of 256) * 2^-24 * sum of |terms|, to first order.
+//
+// `spans` are for weights in blocks of 256, which as floats are rounded themselves: the magnitudes that a
+// weight is the difference of. Then there are eight additions more for the minimums, and two roundings of
+// each.
 double block_error_over_bound(const std::vector<float>& y, const float* x, const std::vector<float>& w,
-                              std::size_t rows, std::size_t outputs, std::size_t inputs) {
-  const double steps = 10.0 + static_cast<double>((inputs + 255) / 256);
+                              std::size_t rows, std::size_t outputs, std::size_t inputs,
+                              const std::vector<double>& spans = {}) {
+  const double steps = (spans.empty() ? 10.0 : 21.0) + static_cast<double>((inputs + 255) / 256);
   double largest = 0.0;
   for (std::size_t r = 0; r < rows; ++r) {
     std::vector<NaiveBlock> blocks;
@@ -51,12 +57,14 @@ double block_error_over_bound(const std::vector<float>& y, const float* x, const
     for (std::size_t o = 0; o < outputs; ++o) {
       double sum = 0.0, magnitude = 0.0;
       for (std::size_t b = 0; b < blocks.size(); ++b) {
-        double term = 0.0;
+        double term = 0.0, span = 0.0;
         for (std::size_t i = 0; i < kBlockWeights; ++i) {
-          term += blocks[b].values[i] * static_cast<double>(w[o * inputs + b * kBlockWeights + i]);
+          const std::size_t at = o * inputs + b * kBlockWeights + i;
+          term += blocks[b].values[i] * static_cast<double>(w[at]);
+          if (!spans.empty()) span += std::abs(blocks[b].values[i]) * spans[at];
         }
         sum += blocks[b].scale * term;
-        magnitude += std::abs(blocks[b].scale * term);
+        magnitude += blocks[b].scale * (spans.empty() ? std::abs(term) : span);
       }
       const double error = std::abs(static_cast<double>(y[r * outputs + o]) - sum);
       const double bound = 1.01 * steps * 0x1p-24 * magnitude;
@@ -64,6 +72,28 @@ double block_error_over_bound(const std::vector<float>& y, const float* x, const
     }
   }
   return largest;
+}
+
+std::vector<double> spans_of(const test::StoredMatrix& w) {
+  std::vector<double> spans(w.values.size());
+  for (std::size_t i = 0; i < spans.size(); ++i) {
+    spans[i] = std::abs(static_cast<double>(w.values[i]));
+    if (w.tensor.dtype != DType::kQ4_K) continue;
+    weights::BlockQ4_K block;
+    std::memcpy(&block, w.tensor.bytes.data() + i / 256 * sizeof(block), sizeof(block));
+    const int part = weights::part_minimum(block, i % 256 / weights::BlockQ4_K::kPart);
+    spans[i] += 2.0 * std::abs(static_cast<double>(weights::f16_to_float(block.minimum)) * part);
+  }
+  return spans;
+}
+
+std::vector<test::ProductShape> shapes_in_256s() {
+  std::vector<test::ProductShape> shapes;
+  for (const std::size_t outputs : {1U, 7U, 16U, 17U, 40U, 64U, 83U}) shapes.push_back({outputs, 256});
+  shapes.push_back({33, 512});
+  shapes.push_back({17, 1280});
+  shapes.push_back({18, 5632});  // more than the scratch holds of a few rows
+  return shapes;
 }
 
 std::vector<test::ProductShape> block_tails() {
@@ -103,13 +133,39 @@ TEST_CASE("quantised products are within the bound for every target, type, lengt
   }
 }
 
+TEST_CASE(
+    "products in blocks of 256 are within the bound for every target, type, length and number of rows") {
+  const test::ForcedTarget target(GENERATE(from_range(cpu::cpu_targets())));
+  const DType dtype = GENERATE(DType::kQ4_K, DType::kQ6_K);
+  INFO(cpu::dispatch_target() << " " << weights::dtype_info(dtype).name);
+  test::Random random(7);
+  cpu::ThreadPool pool(1);
+  for (const test::ProductShape& shape : shapes_in_256s()) {
+    INFO(shape.outputs << " x " << shape.inputs);
+    const test::StoredMatrix w(random, dtype, shape.outputs, shape.inputs, random.below(3));
+    const cpu::PackedMatrix packed(w.tensor, pool);
+    constexpr std::size_t kRows = 40;
+    const std::vector<float> x = test::random_floats(random, kRows * shape.inputs, 0.3);
+    const std::vector<float> all = test::products(packed, x.data(), kRows);
+    REQUIRE(block_error_over_bound(all, x.data(), w.values, 3, shape.outputs, shape.inputs, spans_of(w)) ==
+            0.0);
+    for (std::size_t rows = 1; rows<kRows; rows += shape.inputs> 256 ? 5 : 1) {
+      INFO(rows << " rows");
+      const std::size_t first = random.below(kRows - rows);
+      const std::vector<float> some = test::products(packed, x.data() + first * shape.inputs, rows);
+      REQUIRE(test::same_bits(some.data(), all.data() + first * shape.outputs, some.size()));
+    }
+  }
+}
+
 TEST_CASE("quantised products have the same bits on every target") {
-  const DType dtype = GENERATE(DType::kQ8_0, DType::kQ4_0);
+  const DType dtype = GENERATE(DType::kQ8_0, DType::kQ4_0, DType::kQ4_K, DType::kQ6_K);
+  const std::size_t inputs = dtype == DType::kQ8_0 || dtype == DType::kQ4_0 ? 704 : 768;
   test::Random random(3);
   cpu::ThreadPool pool(1);
-  const test::StoredMatrix w(random, dtype, 50, 704, 0);
+  const test::StoredMatrix w(random, dtype, 50, inputs, 0);
   const cpu::PackedMatrix packed(w.tensor, pool);
-  const std::vector<float> x = test::random_floats(random, 9 * 704);
+  const std::vector<float> x = test::random_floats(random, 9 * inputs);
   std::vector<std::vector<float>> results;
   for (const std::string& name : cpu::cpu_targets()) {
     INFO(name);
@@ -145,6 +201,36 @@ TEST_CASE("the largest quants neither saturate nor wrap") {
   }
 }
 
+TEST_CASE("the largest quants under the largest scales of parts neither saturate nor round") {
+  const test::ForcedTarget target(GENERATE(from_range(cpu::cpu_targets())));
+  INFO(cpu::dispatch_target());
+  constexpr std::size_t kOutputs = 16, kInputs = 256;
+  weights::BlockQ6_K six{.nibbles = {}, .crumbs = {}, .part_scales = {}, .scale = 0x3C00};  // quants of -32
+  std::fill_n(six.part_scales, 16, std::int8_t{-128});
+  weights::BlockQ4_K four{.scale = 0x3C00, .minimum = 0x3C00, .parts = {}, .nibbles = {}};
+  for (std::size_t part = 0; part < 8; ++part) weights::set_part(four, part, 63, 63);
+  std::fill_n(four.nibbles, 128, std::uint8_t{0xFF});
+  const std::vector<weights::BlockQ6_K> q6(kOutputs, six);
+  const std::vector<weights::BlockQ4_K> q4(kOutputs, four);
+  cpu::ThreadPool pool(1);
+  const weights::Shape shape = {kOutputs, kInputs};
+  const cpu::PackedMatrix sixes(
+      {.name = "w", .dtype = DType::kQ6_K, .shape = shape, .bytes = std::as_bytes(std::span(q6))}, pool);
+  const cpu::PackedMatrix fours(
+      {.name = "w", .dtype = DType::kQ4_K, .shape = shape, .bytes = std::as_bytes(std::span(q4))}, pool);
+  for (const float sign : {1.0F, -1.0F}) {
+    const std::vector<float> x(20 * kInputs, sign * 127.0F);
+    for (const std::size_t rows : {1U, 3U, 20U}) {
+      for (const float y : test::products(sixes, x.data(), rows)) {
+        REQUIRE(y == sign * 127.0F * 128.0F * 32.0F * kInputs);
+      }
+      for (const float y : test::products(fours, x.data(), rows)) {
+        REQUIRE(y == sign * 127.0F * (63.0F * 15.0F - 63.0F) * kInputs);
+      }
+    }
+  }
+}
+
 TEST_CASE("inputs are quantised to the nearest, halves to even, with the same bits on every target") {
   test::Random random(4);
   std::vector<float> x = test::random_floats(random, cpu::kBlockInputs);
@@ -163,12 +249,14 @@ TEST_CASE("inputs are quantised to the nearest, halves to even, with the same bi
     for (std::size_t b : {0U, 5U, 6U, 7U}) {
       const NaiveBlock wanted = quantise(x.data() + b * kBlockWeights);
       REQUIRE(static_cast<double>(q.scales[b]) == wanted.scale);
-      std::int32_t sum = 0;
+      std::int32_t sums[2] = {};
       for (std::size_t i = 0; i < kBlockWeights; ++i) {
         REQUIRE(static_cast<double>(q.values[b * kBlockWeights + i]) == wanted.values[i]);
-        sum += q.values[b * kBlockWeights + i];
+        sums[i / 16] += q.values[b * kBlockWeights + i];
       }
-      CHECK(q.sums[b] == sum);
+      CHECK(q.sums[2 * b] == sums[0]);
+      CHECK(q.sums[2 * b + 1] == sums[1]);
+      CHECK(q.scaled_sums[b] == q.scales[b] * static_cast<float>(sums[0] + sums[1]));
     }
     CHECK(q.scales[0] == 1.0F);
     CHECK(q.values[0] == -16);  // -15.5
@@ -185,14 +273,15 @@ TEST_CASE("inputs are quantised to the nearest, halves to even, with the same bi
 
 TEST_CASE("a NaN makes its own row's quantised product NaN and no other") {
   const test::ForcedTarget target(GENERATE(from_range(cpu::cpu_targets())));
-  const DType dtype = GENERATE(DType::kQ8_0, DType::kQ4_0);
+  const DType dtype = GENERATE(DType::kQ8_0, DType::kQ4_0, DType::kQ4_K, DType::kQ6_K);
+  const std::size_t inputs = std::max(64U, weights::dtype_info(dtype).block_elements);
   test::Random random(5);
   cpu::ThreadPool pool(1);
-  const test::StoredMatrix w(random, dtype, 20, 64, 0);
+  const test::StoredMatrix w(random, dtype, 20, inputs, 0);
   const cpu::PackedMatrix packed(w.tensor, pool);
-  std::vector<float> x = test::random_floats(random, 15 * 64);
+  std::vector<float> x = test::random_floats(random, 15 * inputs);
   const std::vector<float> before = test::products(packed, x.data(), 15);
-  x[7 * 64 + 40] = std::nanf("");
+  x[7 * inputs + 40] = std::nanf("");
   const std::vector<float> after = test::products(packed, x.data(), 15);
   for (std::size_t i = 0; i < after.size(); ++i) {
     REQUIRE((i / 20 == 7 ? std::isnan(after[i]) : after[i] == before[i]));

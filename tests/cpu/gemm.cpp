@@ -82,11 +82,13 @@ TEST_CASE("products are within the bound for every target, type, length and numb
 
 TEST_CASE("a row's product has the same bits alone, among 1,000 rows and with any number of threads") {
   const test::ForcedTarget target(GENERATE(from_range(cpu::cpu_targets())));
-  const DType dtype = GENERATE(DType::kF32, DType::kF16, DType::kBF16, DType::kQ8_0, DType::kQ4_0);
+  const DType dtype = GENERATE(DType::kF32, DType::kF16, DType::kBF16, DType::kQ8_0, DType::kQ4_0,
+                               DType::kQ4_K, DType::kQ6_K);
   INFO(cpu::dispatch_target() << " " << weights::dtype_info(dtype).name);
   test::Random random(2);
   cpu::ThreadPool pool(1);
-  const std::size_t inputs = 320, outputs = 100, num_rows = 1000;
+  const std::size_t inputs = dtype == DType::kQ4_K || dtype == DType::kQ6_K ? 512 : 320, outputs = 100,
+                    num_rows = 1000;
   const test::StoredMatrix w(random, dtype, outputs, inputs, 0);
   const cpu::PackedMatrix packed(w.tensor, pool);
   const std::vector<float> x = test::random_floats(random, num_rows * inputs);

@@ -48,6 +48,23 @@ TEST_CASE("every quantised weight is read back from its place") {
   }
 }
 
+TEST_CASE("every weight in a block of 256 is read back from its place") {
+  test::Random random(5);
+  const DType dtype = GENERATE(DType::kQ4_K, DType::kQ6_K);
+  const std::size_t outputs = GENERATE(1U, 15U, 16U, 17U, 40U);
+  const std::size_t inputs = GENERATE(256U, 768U);
+  const test::StoredMatrix stored(random, dtype, outputs, inputs, random.below(3));
+  cpu::ThreadPool pool(2);
+  const cpu::PackedMatrix packed(stored.tensor, pool);
+  CHECK(packed.bytes() == (outputs + 15) / 16 * 16 * inputs / 256 * weights::dtype_info(dtype).block_bytes);
+  CHECK(cpu::PackedMatrix::planned_bytes(stored.tensor) == packed.bytes());
+  std::vector<float> row(inputs);
+  for (std::size_t output = 0; output < outputs; ++output) {
+    packed.read_output(output, row.data());
+    REQUIRE(std::memcmp(row.data(), stored.values.data() + output * inputs, inputs * sizeof(float)) == 0);
+  }
+}
+
 TEST_CASE("outputs that do not exist are zeros") {
   test::Random random(2);
   const test::StoredMatrix stored(random, DType::kF32, 18, 5, 0);

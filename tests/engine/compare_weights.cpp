@@ -89,27 +89,30 @@ TEST_CASE("comparison: another type than the one asked for is found") {
 
 TEST_CASE("comparison: the bound on rounding holds for random values and is nearly reached") {
   test::Random random(5);
-  for (const DType type : {DType::kF16, DType::kBF16, DType::kQ8_0, DType::kQ4_0}) {
+  for (const DType type :
+       {DType::kF16, DType::kBF16, DType::kQ8_0, DType::kQ4_0, DType::kQ4_K, DType::kQ6_K}) {
     CAPTURE(weights::dtype_info(type).name);
+    const std::size_t count = std::max(32U, weights::dtype_info(type).block_elements);
     double worst = 0.0;
     for (int round = 0; round < 3000; ++round) {
       const double scale = std::exp(20.0 * (random.symmetric() - 0.4));
-      std::vector<float> values(32);
+      std::vector<float> values(count);
       for (float& value : values) value = static_cast<float>(scale * random.symmetric());
       if (type == DType::kQ4_0 && round % 3 == 0) values[5] = -values[9];
       double largest = 0.0;
       for (const float value : values) largest = std::max(largest, std::abs(static_cast<double>(value)));
-      std::vector<std::byte> stored(*weights::tensor_bytes(type, {32}));
-      std::vector<float> after(32);
+      std::vector<std::byte> stored(*weights::tensor_bytes(type, {count}));
+      std::vector<float> after(count);
       weights::from_floats(type, values, stored);
       weights::to_floats(type, stored, after);
       for (std::size_t i = 0; i < values.size(); ++i) {
         const double error = std::abs(static_cast<double>(after[i]) - static_cast<double>(values[i]));
-        if (std::isinf(after[i])) continue;  // beyond F16: refused when it is written
+        if (!std::isfinite(after[i])) continue;  // beyond F16: refused when it is written
         worst = std::max(worst, error / rounding_bound(type, static_cast<double>(values[i]), largest));
       }
     }
     CHECK(worst <= 1.0);
-    CHECK(worst > 0.8);
+    // A block of 256 lowers the sum of squares: one weight rarely loses more than half of a step.
+    CHECK(worst > (count == 256 ? 0.4 : 0.8));
   }
 }

@@ -62,12 +62,13 @@ TEST_CASE("a converted folder has the same configuration and the same weights") 
 
 TEST_CASE("a quantised conversion tells what each matrix became and lost") {
   ModelConfig config = test::small_config();
-  config.hidden_size = 32;
+  const DType type = GENERATE(DType::kQ8_0, DType::kQ4_0, DType::kQ4_K, DType::kQ6_K);
+  const bool is_k = type == DType::kQ4_K || type == DType::kQ6_K;
+  config.hidden_size = is_k ? 256 : 32;
   config.intermediate_size = 48;  // ffn_down has no whole blocks
   CheckpointFolder folder(config);
   const weights::Checkpoint source = folder.open();
   const Model model = load_model(source);
-  const DType type = GENERATE(DType::kQ8_0, DType::kQ4_0);
   ConvertOptions options;
   options.matrix_type = type;
   options.kept = {{"blk.1.ffn_up.weight", DType::kF32}};
@@ -96,24 +97,29 @@ TEST_CASE("a quantised conversion tells what each matrix became and lost") {
     const bool is_end = tensor.name == "token_embd.weight";
     CHECK(tensor.to == (kept                                       ? DType::kF32
                         : tensor.name.ends_with("ffn_down.weight") ? DType::kF16
+                        : is_end && is_k                           ? DType::kQ6_K
                         : is_end                                   ? DType::kQ8_0
                                                                    : type));
   }
   CHECK(std::get<std::uint32_t>(*weights::find(converted.metadata(), "general.file_type")) ==
-        (type == DType::kQ8_0 ? 7U : 2U));
+        (type == DType::kQ8_0   ? 7U
+         : type == DType::kQ4_0 ? 2U
+         : type == DType::kQ4_K ? 14U
+                                : 18U));
 }
 
 TEST_CASE("weights that no scale can hold, and those that are not finite, are not quantised") {
   ModelConfig config = test::small_config();
-  config.hidden_size = 32;
+  const DType type = GENERATE(DType::kQ8_0, DType::kQ4_K, DType::kQ6_K);
+  config.hidden_size = type == DType::kQ8_0 ? 32 : 256;
   const float bad = GENERATE(1e9F, std::numeric_limits<float>::infinity(), std::nanf(""));
   CheckpointFolder folder(config);
   folder.tensors["model.layers.0.mlp.up_proj.weight"][7] = bad;
   const weights::Checkpoint source = folder.open();
   ConvertOptions options;
-  options.matrix_type = DType::kQ8_0;
+  options.matrix_type = type;
   CHECK_THROWS_WITH(convert(load_model(source), source.metadata(), nullptr, folder.path("a.gguf"), options),
-                    Contains("blk.0.ffn_up.weight") && Contains("Q8_0"));
+                    Contains("blk.0.ffn_up.weight") && Contains(std::string(weights::dtype_info(type).name)));
   CHECK_FALSE(std::filesystem::exists(folder.path("a.gguf")));
 }
 

@@ -161,6 +161,10 @@ def gguf_files():
     yield "refused-rank-5", gguf([], [tensor("t", [1] * 5)], bytes(32))
     yield "refused-part-of-a-block", gguf([], [tensor("t", [33], 8)], bytes(64))
     yield "refused-block-across-rows", gguf([], [tensor("t", [16, 2], 8)], bytes(64))
+    for kind in (12, 14):
+        yield f"refused-part-of-a-block-{kind}", gguf([], [tensor("t", [255], kind)], bytes(256))
+        yield f"refused-rows-of-blocks-and-a-part-{kind}", gguf([], [tensor("t", [288, 2], kind)], bytes(512))
+        yield f"refused-blocks-cut-short-{kind}", gguf([], [tensor("t", [256, 2], kind)], bytes(256))
     yield "refused-scalar-block", gguf([], [tensor("t", [], 8)], bytes(64))
     for kind in (4, 5, 16, 23, 29, 31, 39):
         yield f"refused-tensor-type-{kind}", gguf([], [tensor("t", [256], kind)], bytes(512))

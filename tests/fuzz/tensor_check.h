@@ -6,7 +6,9 @@
 #include <cstdint>
 #include <cstdlib>
 #include <span>
+#include <vector>
 
+#include "weights/element_type.h"
 #include "weights/tensor.h"
 
 namespace ttt::weights {
@@ -26,6 +28,10 @@ void check_tensors(const File& file, std::span<const std::byte> whole) {
     require(file.find_tensor(tensor.name) == &tensor);
     sum += *size;
     if (tensor.bytes.empty()) continue;
+    if (is_weight_type(tensor.dtype)) {  // whatever the bytes: they stand for some numbers
+      std::vector<float> values(*num_elements(tensor.shape));
+      to_floats(tensor.dtype, tensor.bytes, values);
+    }
     const auto begin = static_cast<std::uint64_t>(tensor.bytes.data() - whole.data());
     require(begin < whole.size() && *size <= whole.size() - begin);
     [[maybe_unused]] const volatile std::byte first =

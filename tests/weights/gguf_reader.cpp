@@ -203,7 +203,20 @@ TEST_CASE("GGUF: a block type divides the innermost extent") {
                  "rows of whole Q8_0 blocks"));
   CHECK(contains(gguf_refusal(with_tensors({{.extents = {128, 2}, .type = 12}}, 256)),
                  "rows of whole Q4_K blocks"));
+  CHECK(contains(gguf_refusal(with_tensors({{.extents = {255}, .type = 12}}, 160)),
+                 "rows of whole Q4_K blocks, found [255]"));
+  CHECK(contains(gguf_refusal(with_tensors({{.extents = {288, 2}, .type = 14}}, 480)),
+                 "rows of whole Q6_K blocks, found [2, 288]"));
   CHECK(gguf_refusal(with_tensors({{.extents = {32, 1}, .type = 8}}, 64)).empty());
+}
+
+TEST_CASE("GGUF: blocks of 256 weights that the file cuts short are refused") {
+  CHECK(gguf_refusal(with_tensors({{.extents = {256, 2}, .type = 12}}, 288)).empty());
+  CHECK(gguf_refusal(with_tensors({{.extents = {256, 2}, .type = 14}}, 448)).empty());
+  CHECK(contains(gguf_refusal(with_tensors({{.extents = {256, 2}, .type = 12}}, 256)),
+                 "found 256 bytes of tensor data"));
+  CHECK(contains(gguf_refusal(with_tensors({{.extents = {256, 2}, .type = 14}}, 416)),
+                 "found 416 bytes of tensor data"));
 }
 
 TEST_CASE("GGUF: a tensor type that we do not know is refused with its code") {

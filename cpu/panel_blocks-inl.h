@@ -1,0 +1,208 @@
+// SPDX-License-Identifier: Apache-2.0
+// The blocks of packed_matrix.h as the products see them: 32 inputs of a panel at a time, for every block
+// type and for inputs that were widened before. Compiled once per target.
+#if defined(TTT_CPU_PANEL_BLOCKS_INL_H_) == defined(HWY_TARGET_TOGGLE)
+#ifdef TTT_CPU_PANEL_BLOCKS_INL_H_
+#undef TTT_CPU_PANEL_BLOCKS_INL_H_
+#else
+#define TTT_CPU_PANEL_BLOCKS_INL_H_
+#endif
+
+#include <cstddef>
+#include <cstdint>
+
+#include "cpu/block_gemm.h"
+#include "cpu/pairs-inl.h"
+
+HWY_BEFORE_NAMESPACE();
+namespace ttt::cpu::HWY_NAMESPACE {
+
+// Of 256 inputs of a panel, by blocks of 32.
+struct PanelScales {
+  float scales[QuantisedInputs::kBlocks][kPanelOutputs];
+  float minimums[QuantisedInputs::kBlocks][kPanelOutputs];
+};
+
+// What all readers of stored blocks have:
+//  * Stored, kInputs: a block as it lies in the panel, and its inputs;
+//  * Scales, unpack(): what is made once of 256 inputs' stored blocks;
+//  * kParts: parts of 32 inputs whose sums have factors of their own, 1 or 2;
+//  * kPairs: of a group of inputs that lie together, 4 or 8;
+//  * kHasMinimums: a weight is scale * quant - minimum;
+//  * start(x, part): where the sum of a part begins, an offset of the quants times the sum of x;
+//  * pair<j>(group, v): pair j of a group, for the outputs of vector v, without the offset;
+//  * wide_pair<j>(group, v): the same with the offset, times the factor of the part, in 16 bits;
+//  * factor(part, v): of a part's sum, a whole number;
+//  * scale(v): of the sum of the 32.
+struct NoScales {};
+
+struct Q8Block {
+  using Stored = PanelBlockQ8_0;
+  using Scales = NoScales;
+  static constexpr std::size_t kInputs = weights::kBlockWeights;
+  static constexpr std::size_t kParts = 1;
+  static constexpr std::size_t kPairs = 4;
+  static constexpr bool kHasMinimums = false;
+  static void unpack(const Stored*, Scales&) {}
+
+  Q8Block(const Stored* blocks, const Scales&, std::size_t b) : at(blocks + b) {}
+  static std::int32_t start(const QuantisedInputs&, std::size_t) { return 0; }
+  template <int j>
+  HWY_INLINE Pairs pair(std::size_t group, std::size_t v) const {
+    return load_pairs(&at->quants[4 * group + j][v * kLanes][0]);
+  }
+  template <int j>
+  HWY_INLINE Pairs wide_pair(std::size_t group, std::size_t v) const {
+    return pair<j>(group, v);
+  }
+  HWY_INLINE V scale(std::size_t v) const { return load_f16(at->scales + v * kLanes); }
+
+  const Stored* at;
+};
+
+struct Q4Block {
+  using Stored = PanelBlockQ4_0;
+  using Scales = NoScales;
+  static constexpr std::size_t kInputs = weights::kBlockWeights;
+  static constexpr std::size_t kParts = 1;
+  static constexpr std::size_t kPairs = 4;
+  static constexpr bool kHasMinimums = false;
+  static void unpack(const Stored*, Scales&) {}
+
+  Q4Block(const Stored* blocks, const Scales&, std::size_t b) : at(blocks + b) {}
+  static std::int32_t start(const QuantisedInputs& x, std::size_t b) {
+    return -8 * (x.sums[2 * b] + x.sums[2 * b + 1]);
+  }
+  template <int j>
+  HWY_INLINE Pairs pair(std::size_t group, std::size_t v) const {
+    return load_nibbles<4 * j>(&at->quants[group][v * kLanes][0]);
+  }
+  template <int j>
+  HWY_INLINE Pairs wide_pair(std::size_t group, std::size_t v) const {
+    return subtract(pair<j>(group, v), 8);
+  }
+  HWY_INLINE V scale(std::size_t v) const { return load_f16(at->scales + v * kLanes); }
+
+  const Stored* at;
+};
+
+// The 6-bit numbers of 256 inputs become fp32 scales and minimums, exactly: 17 bits.
+struct Q4KBlock {
+  using Stored = PanelBlockQ4_K;
+  using Scales = PanelScales;
+  static constexpr std::size_t kInputs = weights::kKBlockWeights;
+  static constexpr std::size_t kParts = 1;
+  static constexpr std::size_t kPairs = 4;
+  static constexpr bool kHasMinimums = true;
+  static HWY_INLINE void unpack(const Stored* at, Scales& to) {
+    TTT_UNROLL
+    for (std::size_t v = 0; v < kPanelOutputs; v += kLanes) {
+      unpack_half<0>(*at, v, to);
+      unpack_half<1>(*at, v, to);
+    }
+  }
+
+  Q4KBlock(const Stored* blocks, const Scales& panel_scales, std::size_t b)
+      : at(&blocks->quants[b * (weights::kBlockWeights / 8)]), scales(panel_scales.scales[b]) {}
+  static std::int32_t start(const QuantisedInputs&, std::size_t) { return 0; }
+  template <int j>
+  HWY_INLINE Pairs pair(std::size_t group, std::size_t v) const {
+    return load_nibbles<4 * j>(&at[group][v * kLanes][0]);
+  }
+  template <int j>
+  HWY_INLINE Pairs wide_pair(std::size_t group, std::size_t v) const {
+    return pair<j>(group, v);
+  }
+  HWY_INLINE V scale(std::size_t v) const { return hn::LoadU(D(), scales + v * kLanes); }
+
+  const std::uint16_t (*at)[kPanelOutputs][2];
+  const float* scales;
+
+ private:
+  using Integers = hn::RebindToSigned<D>;
+  template <std::size_t kHalf>
+  static HWY_INLINE void unpack_half(const Stored& at, std::size_t output, Scales& to) {
+    const Integers integers;
+    const auto load_words = [&](std::size_t k) {
+      return hn::PromoteTo(integers,
+                           hn::LoadU(hn::Rebind<std::uint16_t, Integers>(), at.parts[kHalf][k] + output));
+    };
+    const auto first = load_words(0), second = load_words(1), third = load_words(2);
+    const auto fourth = hn::Or(
+        hn::ShiftRight<12>(first),
+        hn::Or(hn::ShiftLeft<4>(hn::ShiftRight<12>(second)), hn::ShiftLeft<8>(hn::ShiftRight<12>(third))));
+    unpack_part<4 * kHalf>(at, first, output, to);
+    unpack_part<4 * kHalf + 1>(at, second, output, to);
+    unpack_part<4 * kHalf + 2>(at, third, output, to);
+    unpack_part<4 * kHalf + 3>(at, fourth, output, to);
+  }
+  template <std::size_t kPart>
+  static HWY_INLINE void unpack_part(const Stored& at, hn::Vec<Integers> bits, std::size_t output,
+                                     Scales& to) {
+    const auto mask = hn::Set(Integers(), 0x3F);
+    const V scale = hn::ConvertTo(D(), hn::And(bits, mask));
+    const V minimum = hn::ConvertTo(D(), hn::And(hn::ShiftRight<6>(bits), mask));
+    hn::StoreU(hn::Mul(load_f16(at.scales + output), scale), D(), to.scales[kPart] + output);
+    hn::StoreU(hn::Mul(load_f16(at.minimums + output), minimum), D(), to.minimums[kPart] + output);
+  }
+};
+
+struct Q6KBlock {
+  using Stored = PanelBlockQ6_K;
+  using Scales = NoScales;
+  static constexpr std::size_t kInputs = weights::kKBlockWeights;
+  static constexpr std::size_t kParts = 2;
+  static constexpr std::size_t kPairs = 8;
+  static constexpr bool kHasMinimums = false;
+  static void unpack(const Stored*, Scales&) {}
+
+  Q6KBlock(const Stored* blocks, const Scales&, std::size_t b)
+      : at(&blocks->quants[kParts * b]),
+        part_scales(blocks->part_scales[kParts * b]),
+        scales(blocks->scales) {}
+  static std::int32_t start(const QuantisedInputs& x, std::size_t part) { return -32 * x.sums[part]; }
+  template <int j>
+  HWY_INLINE Pairs pair(std::size_t group, std::size_t v) const {
+    if constexpr (j < 6) {
+      return load_sixes<j % 2 * 6>(&at[group][j / 2][v * kLanes][0]);
+    } else {
+      return load_split_sixes<(j - 6) * 6>(&at[group][0][v * kLanes][0], 2 * kPanelOutputs);
+    }
+  }
+  template <int j>
+  HWY_INLINE Pairs wide_pair(std::size_t group, std::size_t v) const {
+    return multiply(subtract(pair<j>(group, v), 32),
+                    load_for_both(part_scales + group * kPanelOutputs + v * kLanes));
+  }
+  HWY_INLINE V factor(std::size_t part, std::size_t v) const {
+    const hn::RebindToSigned<D> integers;
+    const hn::Rebind<std::int8_t, decltype(integers)> bytes;
+    return hn::ConvertTo(
+        D(), hn::PromoteTo(integers, hn::LoadU(bytes, part_scales + part * kPanelOutputs + v * kLanes)));
+  }
+  HWY_INLINE V scale(std::size_t v) const { return load_f16(scales + v * kLanes); }
+
+  const std::uint16_t (*at)[3][kPanelOutputs][2];
+  const std::int8_t* part_scales;
+  const std::uint16_t* scales;
+};
+
+// 32 of the inputs that wide_pair() and scale() made.
+struct WideBlock {
+  static constexpr std::size_t kParts = 1;
+  static constexpr std::size_t kPairs = 4;
+  static std::int32_t start(const QuantisedInputs&, std::size_t) { return 0; }
+  template <int j>
+  HWY_INLINE Pairs pair(std::size_t group, std::size_t v) const {
+    return load_pairs(quants + (4 * group + j) * 2 * kPanelOutputs + v * 2 * kLanes);
+  }
+  HWY_INLINE V scale(std::size_t v) const { return hn::LoadU(D(), scales + v * kLanes); }
+
+  const std::int16_t* quants;
+  const float* scales;
+};
+
+}  // namespace ttt::cpu::HWY_NAMESPACE
+HWY_AFTER_NAMESPACE();
+
+#endif  // TTT_CPU_PANEL_BLOCKS_INL_H_
