@@ -71,7 +71,7 @@ TEST_CASE("what a machine can compute on is listed without a model") {
   CHECK_FALSE(list.at("cuda").get<std::string>().empty());
 }
 
-TEST_CASE("--device auto says what it chose and why") {
+TEST_CASE("what --device auto chose, and why, is said") {
   const Outcome outcome = run_program({"run", test::id_model(), "--tokens", "1,2", "-n", "1", "-v"});
   CHECK(outcome.code == kOk);
   CHECK(contains(outcome.err, "--device auto: "));
