@@ -37,7 +37,8 @@ ModelConfig device_config(LayerType type) {
 
 }  // namespace
 
-TEST_CASE("the CUDA backend keeps the contract with TTT-Linear layers") {
+// Under the address sanitizer these take minutes: there tests/cuda/ runs the same kernels.
+TEST_CASE("the CUDA backend keeps the contract with TTT-Linear layers", "[slow]") {
   check_all_on_device(
       test::RandomModel(device_config(LayerType::kTttLinear), 1, weights::DType::kF32, tie_two_ids).model);
 }
@@ -47,7 +48,8 @@ TEST_CASE("the CUDA backend keeps the contract with TTT-MLP layers and 16-bit we
       test::RandomModel(device_config(LayerType::kTttMlp), 2, weights::DType::kBF16, tie_two_ids).model);
 }
 
-TEST_CASE("the CUDA backend keeps the contract without convolutions and with mini-batches of one token") {
+TEST_CASE("the CUDA backend keeps the contract without convolutions and with mini-batches of one token",
+          "[slow]") {
   ModelConfig config = device_config(LayerType::kTttMlp);
   config.pre_conv = config.share_qk = config.use_gate = false;
   config.mini_batch_size = 1;
