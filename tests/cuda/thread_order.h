@@ -3,7 +3,7 @@
 #pragma once
 
 #ifndef TTT_ON_DEVICE
-#include <emulated_device.h>
+#include <block_emulator.h>
 #endif
 
 namespace ttt::test {
