@@ -237,6 +237,7 @@ void CudaBackend::require_usable() const {
     throw std::runtime_error(fmt::format(
         "{} failed in an earlier step and cannot be used again: restart the program", info_.device));
   }
+  check(cudaSetDevice(device_), "choosing a device");
 }
 
 // After a kernel has failed, CUDA refuses everything else in this process.

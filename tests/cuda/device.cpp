@@ -82,7 +82,7 @@ TEST_CASE("approximations are as wrong as the hardware's may be") {
 
 TEST_CASE("shuffles") {
   for (const unsigned seed : {0U, 1U, 2U}) {
-    const test::ScheduleSeed order(seed);
+    const test::ThreadOrder order(seed);
     std::array<float, 64> crossed{};
     std::array<std::uint32_t, 64> picked{};
     test::run_block(64, 0, [&] {
@@ -199,7 +199,7 @@ TEST_CASE("an asynchronous copy is there after the wait, and its place is nobody
 
 TEST_CASE("barriers: a block, part of a block, a producer that does not wait") {
   for (const unsigned seed : {0U, 1U, 2U, 3U}) {
-    const test::ScheduleSeed order(seed);
+    const test::ThreadOrder order(seed);
     std::array<int, 128> sums{};
     test::run_block(128, 128 * sizeof(int), [&] {
       TTT_DYNAMIC_SHARED(shared);

@@ -103,7 +103,7 @@ TEST_CASE("a grid runs every block, and a seed changes the order of threads") {
   };
   record(in_turn);
   {
-    const test::ScheduleSeed seed(5);
+    const test::ThreadOrder seed(5);
     record(random);
   }
   CHECK(in_turn.front() == 0);

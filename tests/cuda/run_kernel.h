@@ -7,20 +7,12 @@
 #include <functional>
 
 #include "cuda/kernels/device.cuh"
+#include "tests/cuda/thread_order.h"
 
 namespace ttt::test {
 
 inline void run_block(unsigned threads, std::size_t shared_bytes, const std::function<void()>& body) {
   emulator::run_grid("a test's kernel", {.threads = threads, .shared_bytes = shared_bytes}, body);
 }
-
-// While it lives, threads run in this order.
-class ScheduleSeed {
- public:
-  explicit ScheduleSeed(unsigned seed) { emulator::set_schedule_seed(seed); }
-  ~ScheduleSeed() { emulator::set_schedule_seed(0); }
-  ScheduleSeed(const ScheduleSeed&) = delete;
-  ScheduleSeed& operator=(const ScheduleSeed&) = delete;
-};
 
 }  // namespace ttt::test

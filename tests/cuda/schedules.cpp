@@ -24,7 +24,7 @@ struct StepNumbers {
 
 // A prompt over two commits beside a token of another sequence.
 StepNumbers run_scheduled(const Model& model, unsigned seed) {
-  const test::ScheduleSeed order(seed);
+  const test::ThreadOrder order(seed);
   const auto backend =
       cuda::make_cuda_backend(model, {.num_slots = 2, .max_batch_tokens = 16, .max_logits_rows = 16});
   const std::vector<TokenId> tokens = test::Random(1).tokens(9, model.config.vocab_size);
