@@ -40,14 +40,31 @@ void pack_panel(const std::byte* rows, std::size_t num_outputs, std::size_t num_
                   count * sizeof(Element));
     }
     for (std::size_t input = 0; input < count; ++input) {
+#pragma GCC unroll 16
       for (std::size_t output = 0; output < kPanelOutputs; ++output) *to++ = tile[output][input];
     }
   }
 }
 
-void set_nibble(std::uint16_t (&words)[kPanelOutputs][2], std::size_t output, std::size_t input, int value) {
-  std::uint16_t& word = words[output][input % 2];
-  word = static_cast<std::uint16_t>(word | value << (input % 8 / 2 * 4));
+// The eight bytes of eight inputs, at any alignment: the first in the lowest bits.
+std::uint64_t load_inputs(const std::uint8_t* from) {
+  std::uint64_t bytes = 0;
+  std::memcpy(&bytes, from, sizeof(bytes));
+  return bytes;
+}
+
+// Of eight inputs those of one parity, 16 bits apart.
+std::uint64_t inputs_of_parity(std::uint64_t bytes, std::size_t parity) {
+  return bytes >> (8 * parity) & 0x00FF00FF00FF00FF;
+}
+
+// The lower halves of eight inputs' bytes, as they lie in PanelBlockQ4_0 and PanelBlockQ4_K.
+void set_nibbles(std::uint16_t (&words)[kPanelOutputs][2], std::size_t output, std::uint64_t bytes) {
+  for (std::size_t parity = 0; parity < 2; ++parity) {
+    // The product has nibble j, which lies at bit 16 j, at bit 48 + 4 j; none of its terms overlap.
+    const std::uint64_t nibbles = inputs_of_parity(bytes, parity) & 0x000F000F000F000F;
+    words[output][parity] = static_cast<std::uint16_t>(nibbles * 0x0001001001001000 >> 48);
+  }
 }
 
 int nibble_of(const std::uint16_t (&words)[kPanelOutputs][2], std::size_t output, std::size_t input) {
@@ -57,7 +74,10 @@ int nibble_of(const std::uint16_t (&words)[kPanelOutputs][2], std::size_t output
 // One output's block, into its place among those of a panel, and back to floats. What is set was zeros.
 void pack_block(const weights::BlockQ8_0& from, std::size_t output, PanelBlockQ8_0& to) {
   to.scales[output] = from.scale;
-  for (std::size_t i = 0; i < weights::kBlockWeights; ++i) to.quants[i / 2][output][i % 2] = from.quants[i];
+#pragma GCC unroll 16
+  for (std::size_t pair = 0; pair < weights::kBlockWeights / 2; ++pair) {
+    std::memcpy(to.quants[pair][output], from.quants + 2 * pair, 2);
+  }
 }
 
 void read_block(const PanelBlockQ8_0& from, std::size_t output, float* to) {
@@ -69,8 +89,8 @@ void read_block(const PanelBlockQ8_0& from, std::size_t output, float* to) {
 
 void pack_block(const weights::BlockQ4_0& from, std::size_t output, PanelBlockQ4_0& to) {
   to.scales[output] = from.scale;
-  for (std::size_t i = 0; i < weights::kBlockWeights; ++i) {
-    set_nibble(to.quants[i / 8], output, i, weights::quant(from, i) + 8);
+  for (std::size_t i = 0; i < weights::kBlockWeights; i += 8) {
+    set_nibbles(to.quants[i / 8], output, load_inputs(from.nibbles + i % 16) >> (i / 16 * 4));
   }
 }
 
@@ -92,8 +112,9 @@ void pack_block(const weights::BlockQ4_K& from, std::size_t output, PanelBlockQ4
       words[k][output] = static_cast<std::uint16_t>(words[k][output] | share);
     }
   }
-  for (std::size_t i = 0; i < weights::kKBlockWeights; ++i) {
-    set_nibble(to.quants[i / 8], output, i, weights::quant(from, i));
+  for (std::size_t i = 0; i < weights::kKBlockWeights; i += 8) {
+    set_nibbles(to.quants[i / 8], output,
+                load_inputs(from.nibbles + i / 64 * 32 + i % 32) >> (i % 64 / 32 * 4));
   }
 }
 
@@ -113,15 +134,26 @@ void read_block(const PanelBlockQ4_K& from, std::size_t output, float* to) {
   }
 }
 
-// Of the sixteen inputs of a part of Q6_K.
-void set_six(std::uint16_t (&words)[3][kPanelOutputs][2], std::size_t output, std::size_t input, int value) {
-  const std::size_t pair = input / 2;
-  for (std::size_t k = 0; k < 3; ++k) {
-    const int share = pair >= 6       ? (value << ((pair - 6) * 6) >> (4 * k) & 0xF) << 12
-                      : pair / 2 == k ? value << (pair % 2 * 6)
-                                      : 0;
-    std::uint16_t& word = words[k][output][input % 2];
-    word = static_cast<std::uint16_t>(word | share);
+// Eight inputs of Q6_K from the i-th on, quant + 32 in a byte each. REQUIRES: i is a multiple of 8.
+std::uint64_t load_sixes(const weights::BlockQ6_K& from, std::size_t i) {
+  const std::uint64_t lower = load_inputs(from.nibbles + i / 128 * 64 + i % 64) >> (i % 128 / 64 * 4);
+  const std::uint64_t upper = load_inputs(from.crumbs + i / 128 * 32 + i % 32) >> (i % 128 / 32 * 2);
+  return (lower & 0x0F0F0F0F0F0F0F0F) | (upper & 0x0303030303030303) << 4;
+}
+
+// The sixteen inputs of a part, from `i` on.
+void set_sixes(std::uint16_t (&words)[3][kPanelOutputs][2], std::size_t output,
+               const weights::BlockQ6_K& from, std::size_t i) {
+  const std::uint64_t first = load_sixes(from, i), second = load_sixes(from, i + 8);
+  for (std::size_t parity = 0; parity < 2; ++parity) {
+    // Neighbouring pairs move together: two at bit 0, two at bit 32.
+    const std::uint64_t pairs = inputs_of_parity(first, parity), more = inputs_of_parity(second, parity);
+    const std::uint64_t twos = pairs | pairs >> 10, more_twos = more | more >> 10;
+    const std::uint64_t last = more_twos >> 32;
+    const std::uint64_t word[3] = {(twos & 0xFFF) | (last & 0xF) << 12,
+                                   (twos >> 32 & 0xFFF) | (last >> 4 & 0xF) << 12,
+                                   (more_twos & 0xFFF) | (last >> 8 & 0xF) << 12};
+    for (std::size_t k = 0; k < 3; ++k) words[k][output][parity] = static_cast<std::uint16_t>(word[k]);
   }
 }
 
@@ -135,9 +167,7 @@ int six_of(const std::uint16_t (&words)[3][kPanelOutputs][2], std::size_t output
 void pack_block(const weights::BlockQ6_K& from, std::size_t output, PanelBlockQ6_K& to) {
   to.scales[output] = from.scale;
   for (std::size_t part = 0; part < 16; ++part) to.part_scales[part][output] = from.part_scales[part];
-  for (std::size_t i = 0; i < weights::kKBlockWeights; ++i) {
-    set_six(to.quants[i / 16], output, i % 16, weights::quant(from, i) + 32);
-  }
+  for (std::size_t part = 0; part < 16; ++part) set_sixes(to.quants[part], output, from, 16 * part);
 }
 
 void read_block(const PanelBlockQ6_K& from, std::size_t output, float* to) {
