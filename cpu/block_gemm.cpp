@@ -5,6 +5,7 @@
 #include <array>
 #include <limits>
 #include <new>
+#include <type_traits>
 #include <utility>
 
 #include "cpu/gemm.h"
@@ -32,10 +33,26 @@ constexpr std::size_t kPairNumbers = 2 * kPanelOutputs;  // of a panel's pair of
 
 // 256 inputs of a panel widened once for many rows.
 struct WideInputs {
-  std::int16_t quants[kBlockInputs / 2][kPanelOutputs][2];
+  union {
+    std::int16_t pairs[kBlockInputs / 2][kPanelOutputs][2];
+    std::uint8_t quads[kBlockInputs / 4][kPanelOutputs][4];
+  };
   PanelScales scales;
   bool has_minimums;
+  std::int32_t offset;  // of quads
 };
+
+template <class Block>
+using WideBlock = std::conditional_t<Block::kInQuads, WideQuads, WidePairs>;
+
+template <class Wide>
+HWY_INLINE Wide wide_block(const WideInputs& w, std::size_t b) {
+  if constexpr (Wide::kInQuads) {
+    return {&w.quads[b * weights::kBlockWeights / 4][0][0], w.scales.scales[b], w.offset};
+  } else {
+    return {&w.pairs[b * weights::kBlockWeights / 2][0][0], w.scales.scales[b]};
+  }
+}
 
 static_assert(kRowBlock * sizeof(QuantisedInputs) <= kRowBlock * kBlockInputs * sizeof(float) &&
               sizeof(WideInputs) <= 2 * kBlockInputs * kPanelOutputs * sizeof(float));
@@ -79,6 +96,42 @@ HWY_INLINE void sum_part(const QuantisedInputs* x, std::size_t b, std::size_t pa
   }
 }
 
+template <int j, std::size_t kRows, class Block>
+HWY_INLINE void add_quad(const QuantisedInputs* x, std::size_t first_input, const Block& w, std::size_t group,
+                         QuadSums (&sums)[kRows][kPanelVectors]) {
+  Quads weights[kPanelVectors];
+  TTT_UNROLL
+  for (std::size_t v = 0; v < kPanelVectors; ++v) weights[v] = w.template quad<j>(group, v);
+  TTT_UNROLL
+  for (std::size_t r = 0; r < kRows; ++r) {
+    const SignedQuads value = same_quad(x[r].bytes + first_input + 8 * group + 4 * j);
+    TTT_UNROLL
+    for (std::size_t v = 0; v < kPanelVectors; ++v) sums[r][v] = multiply_add(weights[v], value, sums[r][v]);
+  }
+}
+
+// The exact sums of products of block `b`.
+template <std::size_t kRows, class Block>
+HWY_INLINE void sum_quads(const QuantisedInputs* x, std::size_t b, const Block& w,
+                          Sums (&sums)[kRows][kPanelVectors]) {
+  QuadSums quads[kRows][kPanelVectors];
+  TTT_UNROLL
+  for (std::size_t r = 0; r < kRows; ++r) {
+    TTT_UNROLL
+    for (std::size_t v = 0; v < kPanelVectors; ++v) quads[r][v] = no_quads();
+  }
+  for (std::size_t group = 0; group < weights::kBlockWeights / 8; ++group) {
+    add_quad<0>(x, b * weights::kBlockWeights, w, group, quads);
+    add_quad<1>(x, b * weights::kBlockWeights, w, group, quads);
+  }
+  TTT_UNROLL
+  for (std::size_t r = 0; r < kRows; ++r) {
+    const Sums start = set_sums(-w.offset() * (x[r].sums[2 * b] + x[r].sums[2 * b + 1]));
+    TTT_UNROLL
+    for (std::size_t v = 0; v < kPanelVectors; ++v) sums[r][v] = sum_of(quads[r][v], start);
+  }
+}
+
 // totals += scale of x * scale of w * sum, an exact integer below 2^24.
 template <std::size_t kRows, class Block, class Sum>
 HWY_INLINE void add_scaled(const QuantisedInputs* x, std::size_t b, const Block& w,
@@ -99,10 +152,14 @@ template <std::size_t kRows, class Block>
 HWY_INLINE void add_block(const QuantisedInputs* x, std::size_t b, const Block& w,
                           V (&totals)[kRows][kPanelVectors]) {
   Sums sums[kRows][kPanelVectors];
-  sum_part(x, b, 0, w, sums);
-  if constexpr (Block::kParts == 1) {
+  if constexpr (Block::kInQuads) {
+    sum_quads(x, b, w, sums);
+    add_scaled(x, b, w, sums, totals);
+  } else if constexpr (Block::kParts == 1) {
+    sum_part(x, b, 0, w, sums);
     add_scaled(x, b, w, sums, totals);
   } else {
+    sum_part(x, b, 0, w, sums);
     Sums others[kRows][kPanelVectors];
     sum_part(x, b, 1, w, others);
     V both[kRows][kPanelVectors];
@@ -191,6 +248,8 @@ void quantise(const float* x, std::size_t num_inputs, QuantisedInputs& to) {
         sums = hn::Add(sums, value);
         const hn::Rebind<std::int16_t, D> halves;
         hn::StoreU(hn::DemoteTo(halves, value), halves, to.values + b * weights::kBlockWeights + i);
+        const hn::Rebind<std::int8_t, D> bytes;
+        hn::StoreU(hn::DemoteTo(bytes, value), bytes, to.bytes + b * weights::kBlockWeights + i);
       }
       to.sums[2 * b + half] = hn::GetLane(hn::SumOfLanes(integers, sums));
       sum += to.sums[2 * b + half];
@@ -302,26 +361,41 @@ HWY_INLINE void widen_group(const Block& block, std::size_t group, std::size_t v
   (store_pairs(block.template wide_pair<kIndices>(group, v), pairs + kIndices * kPairNumbers), ...);
 }
 
+// Block `b`, the outputs of vector v.
 template <class Block>
-void widen(const typename Block::Stored* from, std::size_t num_blocks, WideInputs& to) {
-  constexpr std::size_t kBlockPairs = weights::kBlockWeights / 2;
-  typename Block::Scales scales;
-  Block::unpack(from, scales);
-  to.has_minimums = Block::kHasMinimums;
-  if constexpr (Block::kHasMinimums) to.scales = scales;
-  for (std::size_t b = 0; b < num_blocks; ++b) {
-    const Block block(from, scales, b);
-    for (std::size_t v = 0; v < kPanelVectors; ++v) {
-      hn::StoreU(block.scale(v), D(), to.scales.scales[b] + v * kLanes);
-      for (std::size_t group = 0; group < kBlockPairs / Block::kPairs; ++group) {
-        widen_group(block, group, v, &to.quants[b * kBlockPairs + Block::kPairs * group][v * kLanes][0],
-                    std::make_integer_sequence<int, Block::kPairs>());
-      }
+HWY_INLINE void widen_block(const Block& block, std::size_t b, std::size_t v, WideInputs& to) {
+  if constexpr (Block::kInQuads) {
+    for (std::size_t group = 0; group < weights::kBlockWeights / 8; ++group) {
+      auto* const quads = to.quads + b * weights::kBlockWeights / 4 + 2 * group;
+      store_quads(block.template quad<0>(group, v), &quads[0][v * kLanes][0]);
+      store_quads(block.template quad<1>(group, v), &quads[1][v * kLanes][0]);
+    }
+  } else {
+    constexpr std::size_t kBlockPairs = weights::kBlockWeights / 2;
+    for (std::size_t group = 0; group < kBlockPairs / Block::kPairs; ++group) {
+      widen_group(block, group, v, &to.pairs[b * kBlockPairs + Block::kPairs * group][v * kLanes][0],
+                  std::make_integer_sequence<int, Block::kPairs>());
     }
   }
 }
 
-template <std::size_t kRows>
+template <class Block>
+void widen(const typename Block::Stored* from, std::size_t num_blocks, WideInputs& to) {
+  typename Block::Scales scales;
+  Block::unpack(from, scales);
+  to.has_minimums = Block::kHasMinimums;
+  if constexpr (Block::kHasMinimums) to.scales = scales;
+  if constexpr (Block::kInQuads) to.offset = Block::offset();
+  for (std::size_t b = 0; b < num_blocks; ++b) {
+    const Block block(from, scales, b);
+    for (std::size_t v = 0; v < kPanelVectors; ++v) {
+      hn::StoreU(block.scale(v), D(), to.scales.scales[b] + v * kLanes);
+      widen_block(block, b, v, to);
+    }
+  }
+}
+
+template <class Wide, std::size_t kRows>
 void tile(const QuantisedInputs* x, const WideInputs& w, std::size_t num_blocks, bool first,
           std::size_t num_outputs, float* y, std::size_t y_stride) {
   V totals[kRows][kPanelVectors];
@@ -329,22 +403,21 @@ void tile(const QuantisedInputs* x, const WideInputs& w, std::size_t num_blocks,
   for (std::size_t r = 0; r < kRows; ++r) __builtin_prefetch(y + r * y_stride, 1);
   if (w.has_minimums) subtract_minimums(x, num_blocks, w.scales, totals);
   for (std::size_t b = 0; b < num_blocks; ++b) {
-    const WideBlock block{&w.quants[b * weights::kBlockWeights / 2][0][0], w.scales.scales[b]};
-    add_block(x, b, block, totals);
+    add_block(x, b, wide_block<Wide>(w, b), totals);
   }
   store_totals(totals, first, num_outputs, y, y_stride);
 }
 
-template <std::size_t... kIndices>
+template <class Wide, std::size_t... kIndices>
 constexpr auto tile_table(std::index_sequence<kIndices...>) {
-  return std::array{&tile<kIndices + 1>...};
+  return std::array{&tile<Wide, kIndices + 1>...};
 }
 
 // 256 inputs, from `first` of the chunk on, of a panel. On the way the weights that follow are fetched
 // evenly: the same panel's next inputs, or the next panel's.
 template <class Block>
 void all_tiles(const Job& job, const Chunk& chunk, std::size_t panel, std::size_t first, WideInputs& w) {
-  static constexpr auto kTiles = tile_table(std::make_index_sequence<kTileRows>());
+  static constexpr auto kTiles = tile_table<WideBlock<Block>>(std::make_index_sequence<kTileRows>());
   const std::size_t num_blocks = at_most(chunk.num_inputs - first, kBlockInputs) / weights::kBlockWeights;
   const std::size_t first_input = chunk.first_input + first;
   widen<Block>(blocks_of<Block>(job.w, panel, first_input), num_blocks, w);

@@ -18,6 +18,7 @@ namespace ttt::cpu {
 struct QuantisedInputs {
   static constexpr std::size_t kBlocks = kBlockInputs / weights::kBlockWeights;
   std::int16_t values[kBlockInputs];  // -127 to 127
+  std::int8_t bytes[kBlockInputs];    // the same
   float scales[kBlocks];
   float scaled_sums[kBlocks];      // scale * sum of the values
   std::int32_t sums[2 * kBlocks];  // of 16 values each

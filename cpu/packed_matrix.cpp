@@ -53,22 +53,15 @@ std::uint64_t load_inputs(const std::uint8_t* from) {
   return bytes;
 }
 
-// Of eight inputs those of one parity, 16 bits apart.
-std::uint64_t inputs_of_parity(std::uint64_t bytes, std::size_t parity) {
-  return bytes >> (8 * parity) & 0x00FF00FF00FF00FF;
-}
-
 // The lower halves of eight inputs' bytes, as they lie in PanelBlockQ4_0 and PanelBlockQ4_K.
-void set_nibbles(std::uint16_t (&words)[kPanelOutputs][2], std::size_t output, std::uint64_t bytes) {
-  for (std::size_t parity = 0; parity < 2; ++parity) {
-    // The product has nibble j, which lies at bit 16 j, at bit 48 + 4 j; none of its terms overlap.
-    const std::uint64_t nibbles = inputs_of_parity(bytes, parity) & 0x000F000F000F000F;
-    words[output][parity] = static_cast<std::uint16_t>(nibbles * 0x0001001001001000 >> 48);
-  }
+void set_nibbles(std::uint8_t (&bytes)[kPanelOutputs][4], std::size_t output, std::uint64_t inputs) {
+  const std::uint64_t nibbles = inputs & 0x0F0F0F0F0F0F0F0F;
+  const auto packed = static_cast<std::uint32_t>(nibbles | nibbles >> 28);
+  std::memcpy(bytes[output], &packed, sizeof(packed));
 }
 
-int nibble_of(const std::uint16_t (&words)[kPanelOutputs][2], std::size_t output, std::size_t input) {
-  return words[output][input % 2] >> (input % 8 / 2 * 4) & 0xF;
+int nibble_of(const std::uint8_t (&bytes)[kPanelOutputs][4], std::size_t output, std::size_t input) {
+  return bytes[output][input % 4] >> (input % 8 / 4 * 4) & 0xF;
 }
 
 // One output's block, into its place among those of a panel, and back to floats. What is set was zeros.
@@ -139,6 +132,11 @@ std::uint64_t load_sixes(const weights::BlockQ6_K& from, std::size_t i) {
   const std::uint64_t lower = load_inputs(from.nibbles + i / 128 * 64 + i % 64) >> (i % 128 / 64 * 4);
   const std::uint64_t upper = load_inputs(from.crumbs + i / 128 * 32 + i % 32) >> (i % 128 / 32 * 2);
   return (lower & 0x0F0F0F0F0F0F0F0F) | (upper & 0x0303030303030303) << 4;
+}
+
+// Of eight inputs those of one parity, 16 bits apart.
+std::uint64_t inputs_of_parity(std::uint64_t bytes, std::size_t parity) {
+  return bytes >> (8 * parity) & 0x00FF00FF00FF00FF;
 }
 
 // The sixteen inputs of a part, from `i` on.

@@ -24,15 +24,16 @@ namespace ttt::cpu {
 inline constexpr std::size_t kPanelOutputs = 16;
 inline constexpr std::size_t kBlockInputs = 256;
 
-// 32 inputs of a panel, in pairs of neighbouring inputs: a vector holds pairs of consecutive outputs.
+// 32 inputs of a panel: a vector holds pairs of neighbouring inputs (Q4_0: fours) of consecutive outputs.
 struct PanelBlockQ8_0 {
   std::uint16_t scales[kPanelOutputs];  // F16
   std::int8_t quants[weights::kBlockWeights / 2][kPanelOutputs][2];
 };
 struct PanelBlockQ4_0 {
   std::uint16_t scales[kPanelOutputs];
-  // Eight inputs, four pairs, share a vector: bits 4j to 4j + 3 are the quant + 8 of pair j.
-  std::uint16_t quants[weights::kBlockWeights / 8][kPanelOutputs][2];
+  // Eight inputs share four bytes: byte j has the quant + 8 of input j in its lower half, of input j + 4
+  // above.
+  std::uint8_t quants[weights::kBlockWeights / 8][kPanelOutputs][4];
 };
 // 256 inputs of a panel.
 struct PanelBlockQ4_K {
@@ -40,7 +41,7 @@ struct PanelBlockQ4_K {
   // Four parts in three words: each of the first three has its part's scale in bits 0 to 5 and its minimum in
   // bits 6 to 11; those 12 bits of the fourth part lie in the words' upper four, the lowest first.
   std::uint16_t parts[2][3][kPanelOutputs];
-  std::uint16_t quants[weights::kKBlockWeights / 8][kPanelOutputs][2];  // as above, without the 8
+  std::uint8_t quants[weights::kKBlockWeights / 8][kPanelOutputs][4];  // as above, without the 8
 };
 struct PanelBlockQ6_K {
   std::uint16_t scales[kPanelOutputs];  // F16

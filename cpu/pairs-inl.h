@@ -2,7 +2,11 @@
 // Products of small integers, exact on every target: vectors of pairs of inputs in 16 bits, multiplied and
 // added to 32 bits. A weight is 8 bits, or a quant of Q6_K times its part's scale, at most 32 * 128 = 4,096
 // in magnitude; x is at most 127. The sum of a block of 32 inputs is then at most 16,646,144, below 2^24:
-// nothing can saturate or wrap, and as a float it is still exact. Compiled once per target.
+// nothing can saturate or wrap, and as a float it is still exact.
+//
+// Weights of four bits go faster as quads: four inputs' bytes of each output, whose products are added in
+// twos in 16 bits. 32 inputs come to eight additions of at most 2 * 15 * 127, 30,480 together. Compiled once
+// per target.
 #if defined(TTT_CPU_PAIRS_INL_H_) == defined(HWY_TARGET_TOGGLE)
 #ifdef TTT_CPU_PAIRS_INL_H_
 #undef TTT_CPU_PAIRS_INL_H_
@@ -33,13 +37,6 @@ HWY_INLINE Pairs load_pairs(const std::int16_t* from) { return {from[0], from[1]
 HWY_INLINE Pairs load_pairs(const std::int8_t* from) { return {from[0], from[1]}; }
 HWY_INLINE Pairs same_pair(const std::int16_t* from) { return {from[0], from[1]}; }
 HWY_INLINE void store_pairs(Pairs pairs, std::int16_t* to) { to[0] = pairs.first, to[1] = pairs.second; }
-
-// Of every 16 bits the four at kShift.
-template <int kShift>
-HWY_INLINE Pairs load_nibbles(const std::uint16_t* from) {
-  const auto nibble = [&](std::size_t i) { return static_cast<std::int16_t>(from[i] >> kShift & 0xF); };
-  return {nibble(0), nibble(1)};
-}
 
 // Of every 16 bits the six at kShift.
 template <int kShift>
@@ -75,6 +72,32 @@ HWY_INLINE Sums multiply_add(Pairs a, Pairs b, Sums sums) {
 
 HWY_INLINE V to_floats(Sums sums) { return set(static_cast<float>(sums)); }
 
+// Four inputs' weights of an output, from 0 to 15; four inputs of x.
+struct Quads {
+  std::uint8_t weights[4];
+};
+struct SignedQuads {
+  std::int8_t values[4];
+};
+using QuadSums = Pairs;
+
+HWY_INLINE Quads load_quads(const std::uint8_t* from) { return {{from[0], from[1], from[2], from[3]}}; }
+template <int kHalf>
+HWY_INLINE Quads nibbles_of(Quads bytes) {
+  Quads nibbles;
+  for (std::size_t i = 0; i < 4; ++i) nibbles.weights[i] = bytes.weights[i] >> (4 * kHalf) & 0xF;
+  return nibbles;
+}
+HWY_INLINE void store_quads(Quads quads, std::uint8_t* to) { std::memcpy(to, quads.weights, 4); }
+HWY_INLINE SignedQuads same_quad(const std::int8_t* from) { return {{from[0], from[1], from[2], from[3]}}; }
+HWY_INLINE QuadSums no_quads() { return {0, 0}; }
+HWY_INLINE QuadSums multiply_add(Quads w, SignedQuads x, QuadSums sums) {
+  const auto product = [&](std::size_t i) { return w.weights[i] * x.values[i]; };
+  return {static_cast<std::int16_t>(sums.first + product(0) + product(1)),
+          static_cast<std::int16_t>(sums.second + product(2) + product(3))};
+}
+HWY_INLINE Sums sum_of(QuadSums sums, Sums start) { return start + sums.first + sums.second; }
+
 #else
 
 using I32 = hn::RebindToSigned<D>;
@@ -94,16 +117,6 @@ HWY_INLINE Pairs same_pair(const std::int16_t* from) {
   return hn::BitCast(I16(), hn::Set(I32(), pair));
 }
 HWY_INLINE void store_pairs(Pairs pairs, std::int16_t* to) { hn::StoreU(pairs, I16(), to); }
-
-// Of every 16 bits the four at kShift.
-template <int kShift>
-HWY_INLINE Pairs load_nibbles(const std::uint16_t* from) {
-  const hn::RebindToUnsigned<I16> words;
-  auto bits = hn::LoadU(words, from);
-  if constexpr (kShift > 0) bits = hn::ShiftRight<kShift>(bits);
-  if constexpr (kShift < 12) bits = hn::And(bits, hn::Set(words, 0xF));
-  return hn::BitCast(I16(), bits);
-}
 
 // Of every 16 bits the six at kShift.
 template <int kShift>
@@ -155,6 +168,55 @@ HWY_INLINE Sums multiply_add(Pairs a, Pairs b, Sums sums) {
 }
 
 HWY_INLINE V to_floats(Sums sums) { return hn::ConvertTo(D(), sums); }
+
+using Quads = hn::Vec<hn::Repartition<std::uint8_t, D> >;
+using SignedQuads = hn::Vec<hn::Repartition<std::int8_t, D> >;
+using QuadSums = hn::Vec<I16>;
+
+HWY_INLINE Quads load_quads(const std::uint8_t* from) {
+  return hn::LoadU(hn::Repartition<std::uint8_t, D>(), from);
+}
+// The lower (0) or upper (1) halves of bytes.
+template <int kHalf>
+HWY_INLINE Quads nibbles_of(Quads bytes) {
+  const hn::Repartition<std::uint8_t, D> eights;
+  const hn::RebindToUnsigned<I16> words;
+  if constexpr (kHalf == 1) bytes = hn::BitCast(eights, hn::ShiftRight<4>(hn::BitCast(words, bytes)));
+  return hn::And(bytes, hn::Set(eights, 0xF));
+}
+HWY_INLINE void store_quads(Quads quads, std::uint8_t* to) {
+  hn::StoreU(quads, hn::Repartition<std::uint8_t, D>(), to);
+}
+HWY_INLINE SignedQuads same_quad(const std::int8_t* from) {
+  std::int32_t quad;
+  std::memcpy(&quad, from, sizeof(quad));
+  return hn::BitCast(hn::Repartition<std::int8_t, D>(), hn::Set(I32(), quad));
+}
+HWY_INLINE QuadSums no_quads() { return hn::Zero(I16()); }
+
+// Products, neighbours added.
+HWY_INLINE QuadSums add_neighbours(Quads w, SignedQuads x) {
+#if HWY_TARGET == HWY_AVX3
+  return QuadSums{_mm512_maddubs_epi16(w.raw, x.raw)};
+#elif HWY_TARGET == HWY_AVX2
+  return QuadSums{_mm256_maddubs_epi16(w.raw, x.raw)};
+#elif HWY_ARCH_X86
+  return QuadSums{_mm_maddubs_epi16(w.raw, x.raw)};
+#else
+  const int8x16_t signed_w = vreinterpretq_s8_u8(w.raw);
+  return QuadSums(
+      vpaddq_s16(vmull_s8(vget_low_s8(signed_w), vget_low_s8(x.raw)), vmull_high_s8(signed_w, x.raw)));
+#endif
+}
+
+HWY_INLINE QuadSums multiply_add(Quads w, SignedQuads x, QuadSums sums) {
+  sums = hn::Add(sums, add_neighbours(w, x));
+#if HWY_ARCH_X86
+  __asm__("" : "+v"(sums.raw));  // as above
+#endif
+  return sums;
+}
+HWY_INLINE Sums sum_of(QuadSums sums, Sums start) { return multiply_add(sums, hn::Set(I16(), 1), start); }
 
 #endif
 

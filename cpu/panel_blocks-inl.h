@@ -26,20 +26,25 @@ struct PanelScales {
 // What all readers of stored blocks have:
 //  * Stored, kInputs: a block as it lies in the panel, and its inputs;
 //  * Scales, unpack(): what is made once of 256 inputs' stored blocks;
-//  * kParts: parts of 32 inputs whose sums have factors of their own, 1 or 2;
-//  * kPairs: of a group of inputs that lie together, 4 or 8;
 //  * kHasMinimums: a weight is scale * quant - minimum;
+//  * scale(v): of the sum of the 32 inputs, for the outputs of vector v.
+// In pairs (Q8_0, Q6_K):
+//  * kParts: parts of the 32 inputs whose sums have factors of their own, 1 or 2;
+//  * kPairs: of a group of inputs that lie together, 4 or 8;
 //  * start(x, part): where the sum of a part begins, an offset of the quants times the sum of x;
-//  * pair<j>(group, v): pair j of a group, for the outputs of vector v, without the offset;
+//  * pair<j>(group, v): pair j of a group, without the offset;
 //  * wide_pair<j>(group, v): the same with the offset, times the factor of the part, in 16 bits;
-//  * factor(part, v): of a part's sum, a whole number;
-//  * scale(v): of the sum of the 32.
+//  * factor(part, v): of a part's sum, a whole number.
+// In quads (Q4_0, Q4_K):
+//  * offset(): a weight is the quant less this;
+//  * quad<j>(group, v): quad j, 0 or 1, of a group of eight inputs, without the offset.
 struct NoScales {};
 
 struct Q8Block {
   using Stored = PanelBlockQ8_0;
   using Scales = NoScales;
   static constexpr std::size_t kInputs = weights::kBlockWeights;
+  static constexpr bool kInQuads = false;
   static constexpr std::size_t kParts = 1;
   static constexpr std::size_t kPairs = 4;
   static constexpr bool kHasMinimums = false;
@@ -64,22 +69,15 @@ struct Q4Block {
   using Stored = PanelBlockQ4_0;
   using Scales = NoScales;
   static constexpr std::size_t kInputs = weights::kBlockWeights;
-  static constexpr std::size_t kParts = 1;
-  static constexpr std::size_t kPairs = 4;
+  static constexpr bool kInQuads = true;
   static constexpr bool kHasMinimums = false;
   static void unpack(const Stored*, Scales&) {}
 
   Q4Block(const Stored* blocks, const Scales&, std::size_t b) : at(blocks + b) {}
-  static std::int32_t start(const QuantisedInputs& x, std::size_t b) {
-    return -8 * (x.sums[2 * b] + x.sums[2 * b + 1]);
-  }
+  static std::int32_t offset() { return 8; }
   template <int j>
-  HWY_INLINE Pairs pair(std::size_t group, std::size_t v) const {
-    return load_nibbles<4 * j>(&at->quants[group][v * kLanes][0]);
-  }
-  template <int j>
-  HWY_INLINE Pairs wide_pair(std::size_t group, std::size_t v) const {
-    return subtract(pair<j>(group, v), 8);
+  HWY_INLINE Quads quad(std::size_t group, std::size_t v) const {
+    return nibbles_of<j>(load_quads(&at->quants[group][v * kLanes][0]));
   }
   HWY_INLINE V scale(std::size_t v) const { return load_f16(at->scales + v * kLanes); }
 
@@ -91,8 +89,7 @@ struct Q4KBlock {
   using Stored = PanelBlockQ4_K;
   using Scales = PanelScales;
   static constexpr std::size_t kInputs = weights::kKBlockWeights;
-  static constexpr std::size_t kParts = 1;
-  static constexpr std::size_t kPairs = 4;
+  static constexpr bool kInQuads = true;
   static constexpr bool kHasMinimums = true;
   static HWY_INLINE void unpack(const Stored* at, Scales& to) {
     TTT_UNROLL
@@ -104,18 +101,14 @@ struct Q4KBlock {
 
   Q4KBlock(const Stored* blocks, const Scales& panel_scales, std::size_t b)
       : at(&blocks->quants[b * (weights::kBlockWeights / 8)]), scales(panel_scales.scales[b]) {}
-  static std::int32_t start(const QuantisedInputs&, std::size_t) { return 0; }
+  static std::int32_t offset() { return 0; }
   template <int j>
-  HWY_INLINE Pairs pair(std::size_t group, std::size_t v) const {
-    return load_nibbles<4 * j>(&at[group][v * kLanes][0]);
-  }
-  template <int j>
-  HWY_INLINE Pairs wide_pair(std::size_t group, std::size_t v) const {
-    return pair<j>(group, v);
+  HWY_INLINE Quads quad(std::size_t group, std::size_t v) const {
+    return nibbles_of<j>(load_quads(&at[group][v * kLanes][0]));
   }
   HWY_INLINE V scale(std::size_t v) const { return hn::LoadU(D(), scales + v * kLanes); }
 
-  const std::uint16_t (*at)[kPanelOutputs][2];
+  const std::uint8_t (*at)[kPanelOutputs][4];
   const float* scales;
 
  private:
@@ -151,6 +144,7 @@ struct Q6KBlock {
   using Stored = PanelBlockQ6_K;
   using Scales = NoScales;
   static constexpr std::size_t kInputs = weights::kKBlockWeights;
+  static constexpr bool kInQuads = false;
   static constexpr std::size_t kParts = 2;
   static constexpr std::size_t kPairs = 8;
   static constexpr bool kHasMinimums = false;
@@ -188,7 +182,8 @@ struct Q6KBlock {
 };
 
 // 32 of the inputs that wide_pair() and scale() made.
-struct WideBlock {
+struct WidePairs {
+  static constexpr bool kInQuads = false;
   static constexpr std::size_t kParts = 1;
   static constexpr std::size_t kPairs = 4;
   static std::int32_t start(const QuantisedInputs&, std::size_t) { return 0; }
@@ -200,6 +195,21 @@ struct WideBlock {
 
   const std::int16_t* quants;
   const float* scales;
+};
+
+// 32 of the inputs that quad() and scale() made.
+struct WideQuads {
+  static constexpr bool kInQuads = true;
+  std::int32_t offset() const { return quant_offset; }
+  template <int j>
+  HWY_INLINE Quads quad(std::size_t group, std::size_t v) const {
+    return load_quads(quants + (2 * group + j) * 4 * kPanelOutputs + v * 4 * kLanes);
+  }
+  HWY_INLINE V scale(std::size_t v) const { return hn::LoadU(D(), scales + v * kLanes); }
+
+  const std::uint8_t* quants;
+  const float* scales;
+  std::int32_t quant_offset;
 };
 
 }  // namespace ttt::cpu::HWY_NAMESPACE
