@@ -105,6 +105,11 @@ class Benchmark {
     constexpr std::size_t kManyRows = 512;
     const std::vector<float> x = some_floats(kManyRows * inputs);
     AlignedFloats y(kManyRows * outputs), scratch(pool_.num_threads() * kGemmScratch);
+    std::vector<QuantisedInputs> room(quantised_size(kManyRows, inputs));
+    const auto multiply = [&](const PackedMatrix& w, std::size_t rows) {
+      GemmInputs rows_of_x(x.data(), rows, inputs, room.data());
+      gemm(pool_, w, rows_of_x, y.data(), scratch.data());
+    };
 
     std::size_t next = 0;
     const Best one = interleave(
@@ -112,7 +117,7 @@ class Benchmark {
           for (const PackedMatrix& w : copies) read_plainly(w);
         },
         [&] {
-          for (const PackedMatrix& w : copies) gemm(pool_, w, x.data(), 1, y.data(), scratch.data());
+          for (const PackedMatrix& w : copies) multiply(w, 1);
         });
     check(tensor, x, y);
     const double bytes = static_cast<double>(copies[0].bytes()) * static_cast<double>(count);
@@ -122,13 +127,12 @@ class Benchmark {
     for (const std::size_t rows : {std::size_t{8}, std::size_t{32}, kManyRows}) {
       double peak_work = 0.0;
       const std::size_t num_products = std::min(copies.size(), kManyRows / rows * 4);
-      const Best many =
-          interleave([&] { peak_work = compute_plainly(quantised); },
-                     [&] {
-                       for (std::size_t i = 0; i < num_products; ++i) {
-                         gemm(pool_, copies[next++ % count], x.data(), rows, y.data(), scratch.data());
-                       }
-                     });
+      const Best many = interleave([&] { peak_work = compute_plainly(quantised); },
+                                   [&] {
+                                     for (std::size_t i = 0; i < num_products; ++i) {
+                                       multiply(copies[next++ % count], rows);
+                                     }
+                                   });
       check(tensor, x, y);
       const double work = 2.0 * static_cast<double>(rows * num_products) * static_cast<double>(values.size());
       fmt::print(" | {} rows {:6.1f} {} of {:6.1f}: {:3.0f} %", rows, work / many.kernel / 1e9,

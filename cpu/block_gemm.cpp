@@ -26,7 +26,7 @@ constexpr std::size_t kMaxPanels = 4;  // read side by side for one row: as many
 // A product needs a register of its own before it is added, beside those that kMaxSums leaves.
 constexpr std::size_t kTileRows = std::clamp<std::size_t>((kMaxSums - 2) / kPanelVectors, 1, 12);
 constexpr std::size_t kFewRows = at_most(kTileRows, 6);
-constexpr std::size_t kRowBlock = 128;  // rows of x, 72 KB for 256 inputs, stay in the second-level cache
+constexpr std::size_t kRowBlock = 128;  // rows of x, 112 KB for 256 inputs, stay in the second-level cache
 constexpr std::size_t kCacheLine = 64;
 constexpr std::size_t kBlocks = QuantisedInputs::kBlocks;
 constexpr std::size_t kPairNumbers = 2 * kPanelOutputs;  // of a panel's pair of inputs
@@ -54,8 +54,7 @@ HWY_INLINE Wide wide_block(const WideInputs& w, std::size_t b) {
   }
 }
 
-static_assert(kRowBlock * sizeof(QuantisedInputs) <= kRowBlock * kBlockInputs * sizeof(float) &&
-              sizeof(WideInputs) <= 2 * kBlockInputs * kPanelOutputs * sizeof(float));
+static_assert(sizeof(WideInputs) <= kGemmScratch * sizeof(float));
 
 template <int j, std::size_t kRows, class Block>
 HWY_INLINE void add_pair(const QuantisedInputs* x, std::size_t first_input, const Block& w, std::size_t group,
@@ -212,13 +211,19 @@ HWY_INLINE void store_totals(const V (&totals)[kRows][kPanelVectors], bool first
 struct Job {
   const PackedMatrix& w;
   std::size_t begin, end;  // panels
-  const float* x;
-  std::size_t num_rows;
+  const GemmRows& x;
   float* y;
   float* scratch;
 
   std::size_t num_outputs_of(std::size_t panel) const {
     return at_most(w.num_outputs() - panel * kPanelOutputs, kPanelOutputs);
+  }
+  // The rows' 256 inputs from `first_input` on, and their blocks.
+  const QuantisedInputs* inputs(std::size_t first_input) const {
+    return x.quantised + first_input / kBlockInputs * x.quantised_stride;
+  }
+  std::size_t num_blocks(std::size_t first_input) const {
+    return at_most(w.num_inputs() - first_input, kBlockInputs) / weights::kBlockWeights;
   }
 };
 
@@ -258,30 +263,6 @@ void quantise(const float* x, std::size_t num_inputs, QuantisedInputs& to) {
   }
 }
 
-// Rows and inputs whose x was quantised together, into [blocks of 256 inputs][num_rows].
-struct Chunk {
-  const QuantisedInputs* x;
-  std::size_t first_row, num_rows;
-  std::size_t first_input, num_inputs;
-};
-
-// Inputs that a chunk has room for: the fewer rows, the longer a panel is read without a jump.
-std::size_t chunk_inputs(std::size_t num_rows) { return kRowBlock / num_rows * kBlockInputs; }
-
-Chunk quantise_chunk(const Job& job, std::size_t first_row, std::size_t num_rows, std::size_t first_input,
-                     QuantisedInputs* to) {
-  const std::size_t row_inputs = job.w.num_inputs();
-  const Chunk chunk{to, first_row, num_rows, first_input,
-                    at_most(row_inputs - first_input, chunk_inputs(num_rows))};
-  for (std::size_t first = 0; first < chunk.num_inputs; first += kBlockInputs) {
-    const std::size_t count = at_most(chunk.num_inputs - first, kBlockInputs);
-    for (std::size_t r = 0; r < num_rows; ++r) {
-      quantise(job.x + (first_row + r) * row_inputs + first_input + first, count, *to++);
-    }
-  }
-  return chunk;
-}
-
 template <class Block>
 const typename Block::Stored* blocks_of(const PackedMatrix& w, std::size_t panel, std::size_t first_input) {
   return reinterpret_cast<const typename Block::Stored*>(w.panel(panel)) + first_input / Block::kInputs;
@@ -310,16 +291,16 @@ HWY_INLINE void fetch_ahead(const PackedMatrix& w, std::size_t panel, std::size_
 
 // kPanels panels side by side, each weight unpacked in registers.
 template <class Block, std::size_t kRows, std::size_t kPanels>
-HWY_INLINE void read_panels(const Job& job, const Chunk& chunk, std::size_t panel) {
-  for (std::size_t first = 0; first < chunk.num_inputs; first += kBlockInputs) {
-    const QuantisedInputs* const x = chunk.x + first / kBlockInputs * kRows;
-    const std::size_t num_blocks = at_most(chunk.num_inputs - first, kBlockInputs) / weights::kBlockWeights;
+HWY_INLINE void read_panels(const Job& job, std::size_t panel) {
+  for (std::size_t first = 0; first < job.w.num_inputs(); first += kBlockInputs) {
+    const QuantisedInputs* const x = job.inputs(first);
+    const std::size_t num_blocks = job.num_blocks(first);
     const typename Block::Stored* at[kPanels];
     typename Block::Scales scales[kPanels];
     V totals[kPanels][kRows][kPanelVectors];
     TTT_UNROLL
     for (std::size_t p = 0; p < kPanels; ++p) {
-      at[p] = blocks_of<Block>(job.w, panel + p, chunk.first_input + first);
+      at[p] = blocks_of<Block>(job.w, panel + p, first);
       Block::unpack(at[p], scales[p]);
       set_zero(totals[p]);
       if constexpr (Block::kHasMinimums) subtract_minimums(x, num_blocks, scales[p], totals[p]);
@@ -327,15 +308,14 @@ HWY_INLINE void read_panels(const Job& job, const Chunk& chunk, std::size_t pane
     for (std::size_t b = 0; b < num_blocks; ++b) {
       TTT_UNROLL
       for (std::size_t p = 0; p < kPanels; ++p) {
-        fetch_ahead<Block>(job.w, panel + p, panel + p + kPanels,
-                           (chunk.first_input + first) / weights::kBlockWeights + b);
+        fetch_ahead<Block>(job.w, panel + p, panel + p + kPanels, first / weights::kBlockWeights + b);
         add_block(x, b, Block(at[p], scales[p], b), totals[p]);
       }
     }
     TTT_UNROLL
     for (std::size_t p = 0; p < kPanels; ++p) {
-      store_totals(totals[p], chunk.first_input + first == 0, job.num_outputs_of(panel + p),
-                   job.y + (panel + p) * kPanelOutputs, job.w.num_outputs());
+      store_totals(totals[p], first == 0, job.num_outputs_of(panel + p), job.y + (panel + p) * kPanelOutputs,
+                   job.w.num_outputs());
     }
   }
 }
@@ -344,14 +324,9 @@ HWY_INLINE void read_panels(const Job& job, const Chunk& chunk, std::size_t pane
 template <class Block, std::size_t kRows>
 void few_rows(const Job& job) {
   constexpr std::size_t kPanels = std::clamp<std::size_t>(kMaxSums / (kRows * kPanelVectors), 1, kMaxPanels);
-  auto* const x = ::new (job.scratch) QuantisedInputs[kRowBlock];
-  for (std::size_t first = 0; first < job.w.num_inputs(); first += chunk_inputs(kRows)) {
-    const Chunk chunk = quantise_chunk(job, 0, kRows, first, x);
-    std::size_t panel = job.begin;
-    for (; panel + kPanels <= job.end; panel += kPanels)
-      read_panels<Block, kRows, kPanels>(job, chunk, panel);
-    for (; panel < job.end; ++panel) read_panels<Block, kRows, 1>(job, chunk, panel);
-  }
+  std::size_t panel = job.begin;
+  for (; panel + kPanels <= job.end; panel += kPanels) read_panels<Block, kRows, kPanels>(job, panel);
+  for (; panel < job.end; ++panel) read_panels<Block, kRows, 1>(job, panel);
 }
 
 // A group of inputs and the outputs of vector v.
@@ -413,20 +388,25 @@ constexpr auto tile_table(std::index_sequence<kIndices...>) {
   return std::array{&tile<Wide, kIndices + 1>...};
 }
 
-// 256 inputs, from `first` of the chunk on, of a panel. On the way the weights that follow are fetched
+// Rows and inputs that stay in the second-level cache while all panels pass.
+struct Chunk {
+  std::size_t first_row, num_rows;
+  std::size_t first_input, end_input;
+};
+
+// 256 inputs of the chunk, from `first` on, of a panel. On the way the weights that follow are fetched
 // evenly: the same panel's next inputs, or the next panel's.
 template <class Block>
 void all_tiles(const Job& job, const Chunk& chunk, std::size_t panel, std::size_t first, WideInputs& w) {
   static constexpr auto kTiles = tile_table<WideBlock<Block>>(std::make_index_sequence<kTileRows>());
-  const std::size_t num_blocks = at_most(chunk.num_inputs - first, kBlockInputs) / weights::kBlockWeights;
-  const std::size_t first_input = chunk.first_input + first;
-  widen<Block>(blocks_of<Block>(job.w, panel, first_input), num_blocks, w);
-  const bool last = first + kBlockInputs >= chunk.num_inputs;
+  const std::size_t num_blocks = job.num_blocks(first);
+  widen<Block>(blocks_of<Block>(job.w, panel, first), num_blocks, w);
+  const bool last = first + kBlockInputs >= chunk.end_input;
   const auto* ahead = reinterpret_cast<const char*>(
       last ? blocks_of<Block>(job.w, at_most(panel + 1, job.end - 1), chunk.first_input)
-           : blocks_of<Block>(job.w, panel, first_input + kBlockInputs));
+           : blocks_of<Block>(job.w, panel, first + kBlockInputs));
   const std::size_t num_lines = num_blocks * kStoredBytes<Block> / kCacheLine;
-  const QuantisedInputs* const x = chunk.x + first / kBlockInputs * chunk.num_rows;
+  const QuantisedInputs* const x = job.inputs(first) + chunk.first_row;
   const std::size_t y_stride = job.w.num_outputs();
   float* const y = job.y + chunk.first_row * y_stride + panel * kPanelOutputs;
   const std::size_t num_tiles = (chunk.num_rows + kTileRows - 1) / kTileRows;
@@ -435,23 +415,25 @@ void all_tiles(const Job& job, const Chunk& chunk, std::size_t panel, std::size_
     for (; line < num_lines * (t + 1) / num_tiles; ++line) __builtin_prefetch(ahead + line * kCacheLine);
     const std::size_t begin = chunk.num_rows * t / num_tiles;
     const std::size_t end = chunk.num_rows * (t + 1) / num_tiles;
-    kTiles[end - begin - 1](x + begin, w, num_blocks, first_input == 0, job.num_outputs_of(panel),
+    kTiles[end - begin - 1](x + begin, w, num_blocks, first == 0, job.num_outputs_of(panel),
                             y + begin * y_stride, y_stride);
   }
 }
 
 template <class Block>
 void many_rows(const Job& job) {
-  auto* const x = ::new (job.scratch) QuantisedInputs[kRowBlock];
-  auto* const w = ::new (job.scratch + kRowBlock * kBlockInputs) WideInputs;
-  const std::size_t num_row_blocks = (job.num_rows + kRowBlock - 1) / kRowBlock;
+  auto* const w = ::new (job.scratch) WideInputs;
+  const std::size_t all_rows = job.x.num_rows, num_inputs = job.w.num_inputs();
+  const std::size_t num_row_blocks = (all_rows + kRowBlock - 1) / kRowBlock;
   for (std::size_t block = 0; block < num_row_blocks; ++block) {
-    const std::size_t first_row = job.num_rows * block / num_row_blocks;
-    const std::size_t num_rows = job.num_rows * (block + 1) / num_row_blocks - first_row;
-    for (std::size_t input = 0; input < job.w.num_inputs(); input += chunk_inputs(num_rows)) {
-      const Chunk chunk = quantise_chunk(job, first_row, num_rows, input, x);
+    const std::size_t first_row = all_rows * block / num_row_blocks;
+    const std::size_t num_rows = all_rows * (block + 1) / num_row_blocks - first_row;
+    // The fewer rows, the longer a panel is read without a jump.
+    const std::size_t step = kRowBlock / num_rows * kBlockInputs;
+    for (std::size_t input = 0; input < num_inputs; input += step) {
+      const Chunk chunk{first_row, num_rows, input, at_most(input + step, num_inputs)};
       for (std::size_t panel = job.begin; panel < job.end; ++panel) {
-        for (std::size_t first = 0; first < chunk.num_inputs; first += kBlockInputs) {
+        for (std::size_t first = input; first < chunk.end_input; first += kBlockInputs) {
           all_tiles<Block>(job, chunk, panel, first, *w);
         }
       }
@@ -467,17 +449,17 @@ constexpr auto few_rows_table(std::index_sequence<kIndices...>) {
 template <class Block>
 void run(const Job& job) {
   static constexpr auto kTable = few_rows_table<Block>(std::make_index_sequence<kFewRows>());
-  if (job.num_rows <= kFewRows) {
-    kTable[job.num_rows - 1](job);
+  if (job.x.num_rows <= kFewRows) {
+    kTable[job.x.num_rows - 1](job);
   } else {
     many_rows<Block>(job);
   }
 }
 
-void block_gemm_panels(const PackedMatrix& w, std::size_t begin, std::size_t end, const float* x,
-                       std::size_t num_rows, float* y, float* scratch) {
-  const Job job{w, begin, end, x, num_rows, y, scratch};
-  if (num_rows == 0) return;
+void block_gemm_panels(const PackedMatrix& w, std::size_t begin, std::size_t end, const GemmRows& x, float* y,
+                       float* scratch) {
+  const Job job{w, begin, end, x, y, scratch};
+  if (x.num_rows == 0) return;
   if (w.dtype() == weights::DType::kQ8_0) {
     run<Q8Block>(job);
   } else if (w.dtype() == weights::DType::kQ4_0) {
@@ -503,9 +485,9 @@ void quantise_inputs(const float* x, std::size_t num_inputs, QuantisedInputs& to
   HWY_DYNAMIC_DISPATCH(quantise)(x, num_inputs, to);
 }
 
-void block_gemm_panels(const PackedMatrix& w, std::size_t begin, std::size_t end, const float* x,
-                       std::size_t num_rows, float* y, float* scratch) {
-  HWY_DYNAMIC_DISPATCH(block_gemm_panels)(w, begin, end, x, num_rows, y, scratch);
+void block_gemm_panels(const PackedMatrix& w, std::size_t begin, std::size_t end, const GemmRows& x, float* y,
+                       float* scratch) {
+  HWY_DYNAMIC_DISPATCH(block_gemm_panels)(w, begin, end, x, y, scratch);
 }
 
 }  // namespace ttt::cpu

@@ -41,13 +41,18 @@ Workspace::Workspace(const ModelConfig& config, std::size_t max_batch_tokens, st
     (this->*buffer).resize(floats);
   }
   inner_scratch_stride = inner_scratch.size() / num_threads;
+  quantised = std::make_unique_for_overwrite<QuantisedInputs[]>(quantised_rows(config, max_batch_tokens));
+}
+
+std::size_t Workspace::quantised_rows(const ModelConfig& config, std::size_t max_batch_tokens) {
+  return quantised_size(max_batch_tokens, std::max(config.hidden_size, config.intermediate_size));
 }
 
 std::size_t Workspace::bytes(const ModelConfig& config, std::size_t max_batch_tokens,
                              std::size_t num_threads) {
   std::size_t floats = 0;
   for (const Extent& extent : extents(config, max_batch_tokens, num_threads)) floats += extent.floats;
-  return floats * sizeof(float);
+  return floats * sizeof(float) + quantised_rows(config, max_batch_tokens) * sizeof(QuantisedInputs);
 }
 
 Forward::Forward(const CpuWeights& weights, StatePool& states, ThreadPool& pool, std::size_t max_batch_tokens)
@@ -97,20 +102,19 @@ void Forward::pre_conv(const CpuLayerWeights& w, std::size_t layer) {
 // x += o_proj(gate * post_norm(inner_loop(q, k, v)))
 void Forward::ttt_layer(const CpuLayerWeights& w, std::size_t layer) {
   norm_rows(w.attn_norm, work_.x.data(), work_.h.data());
-  project_qkv(w, layer);
-  learning_rates(w);
+  GemmInputs h = inputs(work_.h, num_rows_, config_.hidden_size);
+  project_qkv(w, layer, h);
+  learning_rates(w, h);
   inner_loop(w, layer);
-  gate_and_project(w);
+  gate_and_project(w, h);
   add_branch();
 }
 
 // q, k, v of every row; q and k convolved where they share a projection, then rotated by their phase.
-void Forward::project_qkv(const CpuLayerWeights& w, std::size_t layer) {
-  const float* h = work_.h.data();
-  float* scratch = work_.gemm_scratch.data();
-  gemm(pool_, w.attn_v, h, num_rows_, work_.v.data(), scratch);
+void Forward::project_qkv(const CpuLayerWeights& w, std::size_t layer, GemmInputs& h) {
+  product(w.attn_v, h, work_.v);
   if (config_.share_qk) {
-    gemm(pool_, w.attn_q, h, num_rows_, work_.xq.data(), scratch);
+    product(w.attn_q, h, work_.xq);
     convolve(&LayerState::qk_conv, layer, work_.xq.data(),
              [&](const ConvInput& input, Channels channels, std::size_t at) {
                depthwise_conv(input, w.conv_q_weight, w.conv_q_bias, channels.begin, channels.end,
@@ -119,8 +123,8 @@ void Forward::project_qkv(const CpuLayerWeights& w, std::size_t layer) {
                               work_.k.data() + at);
              });
   } else {
-    gemm(pool_, w.attn_q, h, num_rows_, work_.q.data(), scratch);
-    gemm(pool_, w.attn_k, h, num_rows_, work_.k.data(), scratch);
+    product(w.attn_q, h, work_.q);
+    product(w.attn_k, h, work_.k);
   }
   rotate();
 }
@@ -142,18 +146,19 @@ void Forward::rotate() {
 }
 
 // alpha = base_lr / f * sigmoid(h . lr_weight + lr_bias)
-void Forward::learning_rates(const CpuLayerWeights& w) {
-  const std::size_t width = config_.hidden_size;
+void Forward::learning_rates(const CpuLayerWeights& w, GemmInputs& h) {
   const std::size_t heads = config_.num_attention_heads;
   const float scale = config_.ttt_base_lr / static_cast<float>(config_.head_size());
-  pool_.for_ranges(num_rows_, heads * width, [&](std::size_t begin, std::size_t end, std::size_t thread) {
-    float* alpha = work_.alpha.data() + begin * heads;
-    gemm_panels(w.lr_weight, 0, w.lr_weight.num_panels(), work_.h.data() + begin * width, end - begin, alpha,
-                work_.gemm_scratch.data() + thread * kGemmScratch);
-    for (std::size_t row = begin; row < end; ++row, alpha += heads) {
-      scaled_sigmoid({alpha, heads}, w.lr_bias.data(), scale);
-    }
-  });
+  h.prepare_for(w.lr_weight, pool_);
+  pool_.for_ranges(num_rows_, heads * config_.hidden_size,
+                   [&](std::size_t begin, std::size_t end, std::size_t thread) {
+                     float* alpha = work_.alpha.data() + begin * heads;
+                     gemm_panels(w.lr_weight, 0, w.lr_weight.num_panels(), h.rows(begin, end), alpha,
+                                 work_.gemm_scratch.data() + thread * kGemmScratch);
+                     for (std::size_t row = begin; row < end; ++row, alpha += heads) {
+                       scaled_sigmoid({alpha, heads}, w.lr_bias.data(), scale);
+                     }
+                   });
 }
 
 // Each (segment, head) is one task: its tokens one after another, from its own fast weights.
@@ -225,32 +230,33 @@ InnerLoopRows Forward::rows_of(const ResolvedSegment& segment, std::size_t layer
 }
 
 // branch = o_proj(gelu(g_proj(h)) * LayerNorm(branch))
-void Forward::gate_and_project(const CpuLayerWeights& w) {
+void Forward::gate_and_project(const CpuLayerWeights& w, GemmInputs& h) {
   const std::size_t width = config_.hidden_size;
-  float* gate = work_.xq.data();
-  if (config_.use_gate) gemm(pool_, w.gate, work_.h.data(), num_rows_, gate, work_.gemm_scratch.data());
+  if (config_.use_gate) product(w.gate, h, work_.xq);
   pool_.for_ranges(num_rows_, kGeluWork * width, [&](std::size_t begin, std::size_t end, std::size_t) {
     for (std::size_t row = begin; row < end; ++row) {
       const std::span<const float> o(work_.branch.data() + row * width, width);
       const std::span<float> normed(work_.q.data() + row * width, width);
       layer_norm(o, w.post_norm_weight, w.post_norm_bias, normed.data());
-      if (config_.use_gate) gelu_multiply(normed, gate + row * width);
+      if (config_.use_gate) gelu_multiply(normed, work_.xq.data() + row * width);
     }
   });
-  gemm(pool_, w.attn_output, work_.q.data(), num_rows_, work_.branch.data(), work_.gemm_scratch.data());
+  GemmInputs normed = inputs(work_.q, num_rows_, width);
+  product(w.attn_output, normed, work_.branch);
 }
 
 // x += (SiLU(u gate^T) * (u up^T)) down^T, u = RMS(x)
 void Forward::feed_forward(const CpuLayerWeights& w) {
   const std::size_t inner = config_.intermediate_size;
-  float* scratch = work_.gemm_scratch.data();
   norm_rows(w.ffn_norm, work_.x.data(), work_.h.data());
-  gemm(pool_, w.ffn_gate, work_.h.data(), num_rows_, work_.ffn_gate.data(), scratch);
-  gemm(pool_, w.ffn_up, work_.h.data(), num_rows_, work_.ffn_up.data(), scratch);
+  GemmInputs u = inputs(work_.h, num_rows_, config_.hidden_size);
+  product(w.ffn_gate, u, work_.ffn_gate);
+  product(w.ffn_up, u, work_.ffn_up);
   pool_.for_ranges(num_rows_ * inner, kGeluWork, [&](std::size_t begin, std::size_t end, std::size_t) {
     silu_multiply(std::span(work_.ffn_gate).subspan(begin, end - begin), work_.ffn_up.data() + begin);
   });
-  gemm(pool_, w.ffn_down, work_.ffn_gate.data(), num_rows_, work_.branch.data(), scratch);
+  GemmInputs hidden = inputs(work_.ffn_gate, num_rows_, inner);
+  product(w.ffn_down, hidden, work_.branch);
   add_branch();
 }
 
@@ -261,13 +267,22 @@ std::span<const float> Forward::head(std::span<const std::size_t> rows) {
     const std::span<const float> x(work_.x.data() + rows[i] * width, width);
     rms_norm(x, weights_.output_norm, config_.rms_norm_eps, work_.h.data() + i * width);
   }
-  gemm(pool_, weights_.output, work_.h.data(), rows.size(), work_.logits.data(), work_.gemm_scratch.data());
+  GemmInputs h = inputs(work_.h, rows.size(), width);
+  product(weights_.output, h, work_.logits);
   return std::span(work_.logits).first(rows.size() * config_.vocab_size);
 }
 
 std::span<const float> Forward::losses(std::size_t first_row, std::size_t num_rows) const {
   const std::size_t stride = config_.num_hidden_layers * config_.num_attention_heads;
   return std::span(work_.losses).subspan(first_row * stride, num_rows * stride);
+}
+
+GemmInputs Forward::inputs(const AlignedFloats& x, std::size_t num_rows, std::size_t width) {
+  return {x.data(), num_rows, width, work_.quantised.get()};
+}
+
+void Forward::product(const PackedMatrix& w, GemmInputs& x, AlignedFloats& y) {
+  gemm(pool_, w, x, y.data(), work_.gemm_scratch.data());
 }
 
 void Forward::norm_rows(const std::vector<float>& weight, const float* x, float* out) {

@@ -3,11 +3,13 @@
 #pragma once
 
 #include <cstddef>
+#include <memory>
 #include <span>
 #include <vector>
 
 #include "cpu/aligned_floats.h"
 #include "cpu/cpu_weights.h"
+#include "cpu/gemm.h"
 #include "cpu/inner_loop.h"
 #include "cpu/state_pool.h"
 #include "cpu/thread_pool.h"
@@ -24,17 +26,20 @@ struct ResolvedSegment {
 
 // Scratch of one step, T = max_batch_tokens rows; nothing survives from one step to the next.
 struct Workspace {
-  AlignedFloats x;              // [T, d] residual stream
-  AlignedFloats h;              // [T, d] normalised input of a sub-layer
-  AlignedFloats branch;         // [T, d] what a sub-layer adds to x; before that its input
-  AlignedFloats xq;             // [T, d] projection before the convolutions; the gate after them
-  AlignedFloats q, k, v;        // [T, d]
-  AlignedFloats alpha;          // [T, H] inner learning rates
-  AlignedFloats ffn_gate;       // [T, m]
-  AlignedFloats ffn_up;         // [T, m]
-  AlignedFloats losses;         // [T, L, H]
-  AlignedFloats logits;         // [kHeadRows, V]
-  AlignedFloats gemm_scratch;   // [threads, kGemmScratch]
+  AlignedFloats x;             // [T, d] residual stream
+  AlignedFloats h;             // [T, d] normalised input of a sub-layer
+  AlignedFloats branch;        // [T, d] what a sub-layer adds to x; before that its input
+  AlignedFloats xq;            // [T, d] projection before the convolutions; the gate after them
+  AlignedFloats q, k, v;       // [T, d]
+  AlignedFloats alpha;         // [T, H] inner learning rates
+  AlignedFloats ffn_gate;      // [T, m]
+  AlignedFloats ffn_up;        // [T, m]
+  AlignedFloats losses;        // [T, L, H]
+  AlignedFloats logits;        // [kHeadRows, V]
+  AlignedFloats gemm_scratch;  // [threads, kGemmScratch]
+  // Inputs of the product that is running, where its weights are in blocks; else never touched, so that it
+  // takes no memory.
+  std::unique_ptr<QuantisedInputs[]> quantised;
   AlignedFloats inner_scratch;  // [threads, inner_loop_scratch_floats]
   std::size_t inner_scratch_stride = 0;
 
@@ -48,6 +53,7 @@ struct Workspace {
     AlignedFloats Workspace::*buffer;
     std::size_t floats;
   };
+  static std::size_t quantised_rows(const ModelConfig& config, std::size_t max_batch_tokens);
   static std::vector<Extent> extents(const ModelConfig& config, std::size_t max_batch_tokens,
                                      std::size_t num_threads);
 };
@@ -72,15 +78,17 @@ class Forward {
   void block(std::size_t layer);
   void pre_conv(const CpuLayerWeights& w, std::size_t layer);
   void ttt_layer(const CpuLayerWeights& w, std::size_t layer);
-  void project_qkv(const CpuLayerWeights& w, std::size_t layer);
-  void learning_rates(const CpuLayerWeights& w);
+  void project_qkv(const CpuLayerWeights& w, std::size_t layer, GemmInputs& h);
+  void learning_rates(const CpuLayerWeights& w, GemmInputs& h);
   void rotate();
   void inner_loop(const CpuLayerWeights& w, std::size_t layer);
   InnerLoopHead head_of(const CpuLayerWeights& w, const LayerState& state, std::size_t head) const;
   InnerLoopRows rows_of(const ResolvedSegment& segment, std::size_t layer, std::size_t head);
-  void gate_and_project(const CpuLayerWeights& w);
+  void gate_and_project(const CpuLayerWeights& w, GemmInputs& h);
   void feed_forward(const CpuLayerWeights& w);
 
+  GemmInputs inputs(const AlignedFloats& x, std::size_t num_rows, std::size_t width);
+  void product(const PackedMatrix& w, GemmInputs& x, AlignedFloats& y);  // y = x w^T
   void norm_rows(const std::vector<float>& weight, const float* x, float* out);
   void add_branch();  // x += branch
 

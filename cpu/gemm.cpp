@@ -311,10 +311,10 @@ void run(const Job& job) {
   }
 }
 
-void gemm_panels(const PackedMatrix& w, std::size_t begin, std::size_t end, const float* x,
-                 std::size_t num_rows, float* y, float* scratch) {
-  const Job job{w, begin, end, x, num_rows, y, scratch};
-  if (num_rows == 0) return;
+void gemm_panels(const PackedMatrix& w, std::size_t begin, std::size_t end, const GemmRows& x, float* y,
+                 float* scratch) {
+  const Job job{w, begin, end, x.x, x.num_rows, y, scratch};
+  if (x.num_rows == 0) return;
   switch (w.dtype()) {
     case weights::DType::kF16:
       return run<F16>(job);
@@ -331,23 +331,43 @@ HWY_AFTER_NAMESPACE();
 
 #if HWY_ONCE
 namespace ttt::cpu {
+namespace {
+
+constexpr std::size_t kQuantiseWork = 4;  // operations of an input, for the decision to share the work
+
+}  // namespace
 
 HWY_EXPORT(gemm_panels);
 
-void gemm_panels(const PackedMatrix& w, std::size_t begin, std::size_t end, const float* x,
-                 std::size_t num_rows, float* y, float* scratch) {
+void gemm_panels(const PackedMatrix& w, std::size_t begin, std::size_t end, const GemmRows& x, float* y,
+                 float* scratch) {
   if (weights::is_block_type(w.dtype())) {
-    block_gemm_panels(w, begin, end, x, num_rows, y, scratch);
+    block_gemm_panels(w, begin, end, x, y, scratch);
   } else {
-    HWY_DYNAMIC_DISPATCH(gemm_panels)(w, begin, end, x, num_rows, y, scratch);
+    HWY_DYNAMIC_DISPATCH(gemm_panels)(w, begin, end, x, y, scratch);
   }
 }
 
-void gemm(ThreadPool& pool, const PackedMatrix& w, const float* x, std::size_t num_rows, float* y,
-          float* scratch) {
-  pool.for_ranges(w.num_panels(), kPanelOutputs * num_rows * w.num_inputs(),
+void GemmInputs::prepare_for(const PackedMatrix& w, ThreadPool& pool) {
+  if (is_quantised_ || !weights::is_block_type(w.dtype())) return;
+  is_quantised_ = true;
+  const std::size_t num_blocks = quantised_size(1, num_inputs_);
+  pool.for_ranges(num_rows_ * num_blocks, kQuantiseWork * kBlockInputs,
+                  [&](std::size_t begin, std::size_t end, std::size_t) {
+                    for (std::size_t i = begin; i < end; ++i) {
+                      const std::size_t row = i % num_rows_, first = i / num_rows_ * kBlockInputs;
+                      quantise_inputs(x_ + row * num_inputs_ + first,
+                                      std::min(num_inputs_ - first, kBlockInputs), quantised_[i]);
+                    }
+                  });
+}
+
+void gemm(ThreadPool& pool, const PackedMatrix& w, GemmInputs& x, float* y, float* scratch) {
+  x.prepare_for(w, pool);
+  const GemmRows rows = x.rows(0, x.num_rows());
+  pool.for_ranges(w.num_panels(), kPanelOutputs * rows.num_rows * w.num_inputs(),
                   [&](std::size_t begin, std::size_t end, std::size_t thread) {
-                    gemm_panels(w, begin, end, x, num_rows, y, scratch + thread * kGemmScratch);
+                    gemm_panels(w, begin, end, rows, y, scratch + thread * kGemmScratch);
                   });
 }
 

@@ -5,6 +5,7 @@
 
 #include <cstddef>
 
+#include "cpu/block_gemm.h"
 #include "cpu/packed_matrix.h"
 #include "cpu/thread_pool.h"
 
@@ -14,12 +15,33 @@ namespace ttt::cpu {
 // tile of outputs.
 inline constexpr std::size_t kGemmScratch = 128 * kBlockInputs + 2 * kBlockInputs * kPanelOutputs + 1024;
 
+// x of one or more products. The first whose weights are in blocks quantises it, for all that follow.
+class GemmInputs {
+ public:
+  // x [num_rows, num_inputs]. `quantised`: room for quantised_size(num_rows, num_inputs), which the products
+  // of other weights leave alone. Neither is copied.
+  GemmInputs(const float* x, std::size_t num_rows, std::size_t num_inputs, QuantisedInputs* quantised)
+      : x_(x), num_rows_(num_rows), num_inputs_(num_inputs), quantised_(quantised) {}
+
+  void prepare_for(const PackedMatrix& w, ThreadPool& pool);
+  std::size_t num_rows() const { return num_rows_; }
+  // REQUIRES: prepared for the weights that they meet.
+  GemmRows rows(std::size_t begin, std::size_t end) const {
+    return {x_ + begin * num_inputs_, end - begin, quantised_ + begin, num_rows_};
+  }
+
+ private:
+  const float* x_;
+  std::size_t num_rows_, num_inputs_;
+  QuantisedInputs* quantised_;
+  bool is_quantised_ = false;
+};
+
 // y [num_rows, num_outputs] = x [num_rows, num_inputs] * w^T. `scratch`: kGemmScratch floats for each thread.
-void gemm(ThreadPool& pool, const PackedMatrix& w, const float* x, std::size_t num_rows, float* y,
-          float* scratch);
+void gemm(ThreadPool& pool, const PackedMatrix& w, GemmInputs& x, float* y, float* scratch);
 
 // The same for panels [begin, end) in the calling thread alone; other outputs of y stay as they are.
-void gemm_panels(const PackedMatrix& w, std::size_t begin, std::size_t end, const float* x,
-                 std::size_t num_rows, float* y, float* scratch);
+void gemm_panels(const PackedMatrix& w, std::size_t begin, std::size_t end, const GemmRows& x, float* y,
+                 float* scratch);
 
 }  // namespace ttt::cpu

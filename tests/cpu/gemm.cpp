@@ -153,7 +153,7 @@ TEST_CASE("a part of the panels leaves the other outputs alone") {
   const std::vector<float> all = test::products(packed, x.data(), rows);
   std::vector<float> y(rows * 70, 7.0F);
   std::vector<float> scratch(cpu::kGemmScratch);
-  cpu::gemm_panels(packed, 1, 3, x.data(), rows, y.data(), scratch.data());
+  cpu::gemm_panels(packed, 1, 3, {x.data(), rows, nullptr, rows}, y.data(), scratch.data());
   for (std::size_t i = 0; i < y.size(); ++i) {
     const std::size_t output = i % 70;
     REQUIRE(y[i] == (output >= 16 && output < 48 ? all[i] : 7.0F));

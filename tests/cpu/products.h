@@ -21,7 +21,9 @@ inline std::vector<float> products(const cpu::PackedMatrix& w, const float* x, s
   cpu::ThreadPool pool(threads);
   std::vector<float> y(rows * w.num_outputs(), std::nanf(""));
   std::vector<float> scratch(threads * cpu::kGemmScratch, 1.0F);
-  cpu::gemm(pool, w, x, rows, y.data(), scratch.data());
+  std::vector<cpu::QuantisedInputs> quantised(cpu::quantised_size(rows, w.num_inputs()));
+  cpu::GemmInputs inputs(x, rows, w.num_inputs(), quantised.data());
+  cpu::gemm(pool, w, inputs, y.data(), scratch.data());
   return y;
 }
 
