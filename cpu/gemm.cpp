@@ -334,6 +334,8 @@ namespace ttt::cpu {
 namespace {
 
 constexpr std::size_t kQuantiseWork = 4;  // operations of an input, for the decision to share the work
+constexpr std::size_t kMinPiece = 4;      // panels: as many as one row reads side by side
+constexpr std::size_t kPieces = 8;        // of a thread's part
 
 }  // namespace
 
@@ -365,7 +367,12 @@ void GemmInputs::prepare_for(const PackedMatrix& w, ThreadPool& pool) {
 void gemm(ThreadPool& pool, const PackedMatrix& w, GemmInputs& x, float* y, float* scratch) {
   x.prepare_for(w, pool);
   const GemmRows rows = x.rows(0, x.num_rows());
-  pool.for_ranges(w.num_panels(), kPanelOutputs * rows.num_rows * w.num_inputs(),
+  const std::size_t part = w.num_panels() / pool.num_threads();
+  // Products of F32 and 16-bit weights copy x for many rows, once for each call.
+  const bool in_pieces = weights::is_block_type(w.dtype()) || rows.num_rows == 1;
+  const std::size_t grain =
+      in_pieces ? std::max(kMinPiece, part / kPieces / kMinPiece * kMinPiece) : part + 1;
+  pool.for_pieces(w.num_panels(), grain, kPanelOutputs * rows.num_rows * w.num_inputs(),
                   [&](std::size_t begin, std::size_t end, std::size_t thread) {
                     gemm_panels(w, begin, end, rows, y, scratch + thread * kGemmScratch);
                   });

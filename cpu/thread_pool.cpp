@@ -32,7 +32,7 @@ void wait_while_equal(const std::atomic<std::uint32_t>& value, std::uint32_t old
 }  // namespace
 
 ThreadPool::ThreadPool(std::size_t num_threads, std::size_t min_parallel_work, bool pinned)
-    : min_parallel_work_(min_parallel_work) {
+    : min_parallel_work_(min_parallel_work), next_(num_threads) {
   workers_.reserve(num_threads - 1);
   try {
     for (std::size_t thread = 1; thread < num_threads; ++thread) {

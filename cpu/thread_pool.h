@@ -42,6 +42,30 @@ class ThreadPool {
     });
   }
 
+  // The same in pieces of at most `grain` items. A thread takes those of its own part of [0, count) first,
+  // which for_ranges() would give it, then what others have left: so none waits for one whose processor does
+  // something else meanwhile.
+  template <typename Fn>
+  void for_pieces(std::size_t count, std::size_t grain, std::size_t item_work, Fn&& fn) {
+    const std::size_t parts = count * item_work < min_parallel_work_ ? 1 : num_threads();
+    if (parts == 1) {
+      if (count > 0) fn(std::size_t{0}, count, std::size_t{0});
+      return;
+    }
+    for (std::size_t part = 0; part < parts; ++part) {
+      next_[part].item.store(count * part / parts, std::memory_order_relaxed);
+    }
+    run_on_all([&, parts](std::size_t thread) {
+      for (std::size_t i = 0; i < parts; ++i) {
+        const std::size_t part = (thread + i) % parts, end = count * (part + 1) / parts;
+        const auto take = [&] { return next_[part].item.fetch_add(grain, std::memory_order_relaxed); };
+        for (std::size_t first = take(); first < end; first = take()) {
+          fn(first, end - first < grain ? end : first + grain, thread);
+        }
+      }
+    });
+  }
+
   // fn(task, thread) for each task in [0, count), taken as threads become free; else as above.
   template <typename Fn>
   void for_tasks(std::size_t count, std::size_t task_work, Fn&& fn) {
@@ -69,7 +93,12 @@ class ThreadPool {
   void wait_for_workers();
   void worker_loop(std::size_t thread);
 
+  struct alignas(64) Next {
+    std::atomic<std::size_t> item{0};
+  };
+
   std::size_t min_parallel_work_;
+  std::vector<Next> next_;  // of each part of for_pieces(), on a cache line of its own
   // One job at a time: written by start(), then published by `job_number_`.
   void (*work_)(void*, std::size_t) = nullptr;
   void* context_ = nullptr;

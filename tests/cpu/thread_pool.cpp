@@ -24,6 +24,32 @@ TEST_CASE("ranges cover everything once, in contiguous parts") {
   for (const auto& times : seen) CHECK(times == 1);
 }
 
+TEST_CASE("pieces cover everything once, are no longer than asked for, and lie in one part each") {
+  const std::size_t threads = GENERATE(1U, 2U, 3U, 7U);
+  const std::size_t count = GENERATE(0U, 1U, 2U, 100U);
+  const std::size_t grain = GENERATE(1U, 3U, 1000U);
+  ThreadPool pool(threads);
+  for (int round = 0; round < 20; ++round) {
+    std::vector<std::atomic<int>> seen(count);
+    pool.for_pieces(count, grain, 1, [&](std::size_t begin, std::size_t end, std::size_t thread) {
+      REQUIRE(thread < threads);
+      REQUIRE((threads == 1 || end - begin <= grain));
+      for (std::size_t i = begin; i < end; ++i) ++seen[i];
+    });
+    for (const auto& times : seen) REQUIRE(times == 1);
+  }
+}
+
+TEST_CASE("what a thread that is held up has left, the other takes") {
+  ThreadPool pool(2);
+  std::atomic<int> done{0};
+  pool.for_pieces(8, 1, 1, [&](std::size_t begin, std::size_t, std::size_t) {
+    while (begin == 0 && done != 7) std::this_thread::yield();  // whoever has the first piece waits for all
+    ++done;
+  });
+  CHECK(done == 8);
+}
+
 TEST_CASE("every task runs once, and its writes are seen by the caller") {
   ThreadPool pool(3);
   std::vector<int> results(50);
