@@ -74,7 +74,7 @@ TEST_CASE("the CPU backend keeps the contract with quantised weights") {
   check_all(quantised.model);
 }
 
-TEST_CASE("the CPU backend keeps the contract with blocks of 256 weights") {
+TEST_CASE("the CPU backend keeps the contract with blocks of 256 weights", "[slow]") {
   ModelConfig config = odd_config(LayerType::kTttLinear);
   config.hidden_size = 256;
   config.num_attention_heads = 4;
