@@ -1,15 +1,18 @@
 // SPDX-License-Identifier: Apache-2.0
 // Each kernel checked, then timed beside the machine's limit in the same program: a plain read of as many
 // bytes by the same threads, or a loop of fused multiply-adds (of 8-bit products) in registers. Limit and
-// kernel take turns, and the best of many rounds counts, so that other programs on the machine disturb both
-// alike. usage: kernels_benchmark [THREADS [TARGET]]
+// kernel take turns, and the best of all rounds counts, so that other programs on the machine disturb both
+// alike. usage: kernels_benchmark [--threads=N] [--target=NAME] [options of Google Benchmark: --help]
+#include <benchmark/benchmark.h>
 #include <fmt/format.h>
 
 #include <algorithm>
 #include <chrono>
 #include <cmath>
+#include <cstdint>
 #include <cstdlib>
-#include <cstring>
+#include <limits>
+#include <memory>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -26,32 +29,9 @@
 namespace ttt::cpu {
 namespace {
 
-using Clock = std::chrono::steady_clock;
-constexpr int kRounds = 15;
 constexpr std::size_t kAlways = std::size_t{1} << 40;  // work that every thread shares
 constexpr std::size_t kSinkStride = 16;
-
-double seconds_since(Clock::time_point start) {
-  return std::chrono::duration<double>(Clock::now() - start).count();
-}
-
-struct Best {
-  double limit = 1e9, kernel = 1e9;  // seconds
-};
-
-template <class Limit, class Kernel>
-Best interleave(Limit&& limit, Kernel&& kernel) {
-  Best best;
-  for (int round = 0; round < kRounds; ++round) {
-    Clock::time_point start = Clock::now();
-    limit();
-    best.limit = std::min(best.limit, seconds_since(start));
-    start = Clock::now();
-    kernel();
-    best.kernel = std::min(best.kernel, seconds_since(start));
-  }
-  return best;
-}
+constexpr int kRounds = 15;
 
 std::vector<float> some_floats(std::size_t count) {
   std::vector<float> values(count);
@@ -63,128 +43,26 @@ std::vector<float> some_floats(std::size_t count) {
   return values;
 }
 
-[[noreturn]] void fail(const std::string& what) {
-  fmt::print(stderr, "kernels_benchmark: {}\n", what);
-  std::exit(1);
-}
-
-class Benchmark {
+// The threads, and what they can do at best. Each limit returns its work, in bytes or operations.
+class Machine {
  public:
-  explicit Benchmark(std::size_t threads) : pool_(threads), sinks_(threads * kSinkStride) {}
+  explicit Machine(std::size_t threads) : pool(threads), sinks_(threads * kSinkStride) {}
 
-  void products() {
-    struct Shape {
-      std::size_t outputs, inputs;
-    };
-    for (const Shape shape : {Shape{768, 768}, Shape{2048, 5504}, Shape{32000, 768}}) {
-      for (const auto dtype :
-           {weights::DType::kF32, weights::DType::kBF16, weights::DType::kF16, weights::DType::kQ8_0,
-            weights::DType::kQ4_0, weights::DType::kQ6_K, weights::DType::kQ4_K}) {
-        if (shape.inputs % weights::dtype_info(dtype).block_elements != 0) continue;
-        product(dtype, shape.outputs, shape.inputs);
-      }
+  double read(const std::vector<PackedMatrix>& matrices) {
+    double bytes = 0.0;
+    for (const PackedMatrix& w : matrices) {
+      pool.for_ranges(w.num_panels(), kAlways, [&](std::size_t begin, std::size_t end, std::size_t thread) {
+        const std::size_t floats = (end - begin) * (w.bytes() / w.num_panels()) / sizeof(float);
+        read_plainly(reinterpret_cast<const float*>(w.panel(begin)), floats, &sinks_[thread * kSinkStride]);
+      });
+      bytes += static_cast<double>(w.bytes());
     }
+    return bytes;
   }
 
-  void inner_loops() {
-    for (const bool mlp : {false, true}) inner_loop(mlp);
-  }
-
- private:
-  // As many copies as make 256 MiB, so that one row finds its weights in memory and not in a cache.
-  void product(weights::DType dtype, std::size_t outputs, std::size_t inputs) {
-    const std::vector<float> values = some_floats(outputs * inputs);
-    const weights::Shape shape = {outputs, inputs};
-    std::vector<std::byte> stored(*weights::tensor_bytes(dtype, shape));
-    weights::from_floats(dtype, values, stored);
-    const weights::TensorView tensor{.name = "w", .dtype = dtype, .shape = shape, .bytes = stored};
-    const bool quantised = weights::is_block_type(dtype);
-    std::vector<PackedMatrix> copies;
-    const std::size_t count = std::max<std::size_t>(1, (std::size_t{256} << 20) / stored.size());
-    for (std::size_t i = 0; i < count; ++i) copies.emplace_back(tensor, pool_);
-    constexpr std::size_t kManyRows = 512;
-    const std::vector<float> x = some_floats(kManyRows * inputs);
-    AlignedFloats y(kManyRows * outputs), scratch(pool_.num_threads() * kGemmScratch);
-    std::vector<QuantisedInputs> room(quantised_size(kManyRows, inputs));
-    const auto multiply = [&](const PackedMatrix& w, std::size_t rows) {
-      GemmInputs rows_of_x(x.data(), rows, inputs, room.data());
-      gemm(pool_, w, rows_of_x, y.data(), scratch.data());
-    };
-
-    std::size_t next = 0;
-    const Best one = interleave(
-        [&] {
-          for (const PackedMatrix& w : copies) read_plainly(w);
-        },
-        [&] {
-          for (const PackedMatrix& w : copies) multiply(w, 1);
-        });
-    check(tensor, x, y);
-    const double bytes = static_cast<double>(copies[0].bytes()) * static_cast<double>(count);
-    fmt::print("{:>5} x {:<5} {:<5} 1 row  {:6.1f} GB/s, plain read {:6.1f}: {:3.0f} %", outputs, inputs,
-               weights::dtype_info(dtype).name, bytes / one.kernel / 1e9, bytes / one.limit / 1e9,
-               100.0 * one.limit / one.kernel);
-    for (const std::size_t rows : {std::size_t{8}, std::size_t{32}, kManyRows}) {
-      double peak_work = 0.0;
-      const std::size_t num_products = std::min(copies.size(), kManyRows / rows * 4);
-      const Best many = interleave([&] { peak_work = compute_plainly(quantised); },
-                                   [&] {
-                                     for (std::size_t i = 0; i < num_products; ++i) {
-                                       multiply(copies[next++ % count], rows);
-                                     }
-                                   });
-      check(tensor, x, y);
-      const double work = 2.0 * static_cast<double>(rows * num_products) * static_cast<double>(values.size());
-      fmt::print(" | {} rows {:6.1f} {} of {:6.1f}: {:3.0f} %", rows, work / many.kernel / 1e9,
-                 quantised ? "GOP/s" : "GFLOP/s", peak_work / many.limit / 1e9,
-                 100.0 * work / many.kernel / (peak_work / many.limit));
-    }
-    fmt::print("\n");
-  }
-
-  // The first row's products, in double, of x as the kernel sees it.
-  static void check(const weights::TensorView& tensor, const std::vector<float>& all_x,
-                    const AlignedFloats& y) {
-    const std::size_t inputs = tensor.shape[1];
-    std::vector<float> x(all_x.begin(), all_x.begin() + static_cast<std::ptrdiff_t>(inputs));
-    if (weights::is_block_type(tensor.dtype)) round_inputs(x);
-    std::vector<float> row(inputs);
-    for (std::size_t output = 0; output < tensor.shape[0]; output += 97) {
-      const std::size_t bytes = tensor.bytes.size() / tensor.shape[0];
-      weights::to_floats(tensor.dtype, tensor.bytes.subspan(output * bytes, bytes), row);
-      double sum = 0.0, magnitude = 0.0;
-      for (std::size_t i = 0; i < inputs; ++i) {
-        const double term = static_cast<double>(row[i]) * static_cast<double>(x[i]);
-        sum += term;
-        magnitude += std::abs(term);
-      }
-      const double error = std::abs(static_cast<double>(y[output]) - sum);
-      if (!(error <= 280.0 * 0x1p-24 * magnitude)) fail(fmt::format("a product is off by {}", error));
-    }
-  }
-
-  static void round_inputs(std::vector<float>& x) {
-    for (std::size_t first = 0; first < x.size(); first += kBlockInputs) {
-      QuantisedInputs quantised;
-      const std::size_t count = std::min(kBlockInputs, x.size() - first);
-      quantise_inputs(x.data() + first, count, quantised);
-      for (std::size_t i = 0; i < count; ++i) {
-        x[first + i] = quantised.scales[i / weights::kBlockWeights] * static_cast<float>(quantised.values[i]);
-      }
-    }
-  }
-
-  void read_plainly(const PackedMatrix& w) {
-    pool_.for_ranges(w.num_panels(), kAlways, [&](std::size_t begin, std::size_t end, std::size_t thread) {
-      const std::size_t floats = (end - begin) * (w.bytes() / w.num_panels()) / sizeof(float);
-      cpu::read_plainly(reinterpret_cast<const float*>(w.panel(begin)), floats,
-                        &sinks_[thread * kSinkStride]);
-    });
-  }
-
-  double compute_plainly(bool int8 = false) {
-    std::vector<double> work(pool_.num_threads());
-    pool_.for_ranges(pool_.num_threads(), kAlways, [&](std::size_t, std::size_t, std::size_t thread) {
+  double compute(bool int8) {
+    std::vector<double> work(pool.num_threads());
+    pool.for_ranges(pool.num_threads(), kAlways, [&](std::size_t, std::size_t, std::size_t thread) {
       float* const sink = &sinks_[thread * kSinkStride];
       work[thread] = int8 ? multiply_int8_plainly(1'000'000, sink) : multiply_add_plainly(1'000'000, sink);
     });
@@ -193,99 +71,316 @@ class Benchmark {
     return sum;
   }
 
-  // 12 heads of 64, mini-batches of 16: one layer of the 125M shape.
-  void inner_loop(bool mlp) {
-    constexpr std::size_t f = 64, K = 16, kHeads = 12, kTokens = 512;
-    const std::size_t m = mlp ? 4 * f : f;
-    const std::size_t stride = 2 * f + 2 * m;
-    std::vector<float> W1 = some_floats(kHeads * f * m), b1 = some_floats(kHeads * m), W2 = W1, b2 = b1;
-    for (auto* weights : {&W1, &W2}) {
-      for (float& value : *weights) value *= 0.1F;
-    }
-    std::vector<float> rows(kHeads * K * stride), out(kTokens * kHeads * f);
-    const std::vector<float> q = some_floats(out.size()), norm(f, 1.0F), bias(f, 0.0F);
-    const std::vector<float> alpha(kTokens, 1e-4F), eta(K, 0.1F);
-    const std::size_t scratch_floats = inner_loop_scratch_floats(f, m, K);
-    std::vector<float> scratch(pool_.num_threads() * scratch_floats);
-    const auto run = [&](std::size_t tokens_at_once) {
-      for (std::size_t first = 0; first < kTokens; first += tokens_at_once) {
-        pool_.for_tasks(kHeads, kAlways, [&](std::size_t a, std::size_t thread) {
-          float* const open = rows.data() + a * K * stride;
-          const InnerLoopHead head{f,
-                                   m,
-                                   K,
-                                   eta,
-                                   norm,
-                                   bias,
-                                   W1.data() + a * f * m,
-                                   b1.data() + a * m,
-                                   W2.data() + a * f * m,
-                                   b2.data() + a * f,
-                                   open,
-                                   open + f,
-                                   open + f + m,
-                                   open + f + 2 * m,
-                                   stride};
-          const std::size_t at = first * kHeads * f + a * f;
-          const InnerLoopRows segment{static_cast<std::int64_t>(first),
-                                      tokens_at_once,
-                                      q.data() + at,
-                                      q.data() + at,
-                                      q.data() + at,
-                                      out.data() + at,
-                                      kHeads * f,
-                                      alpha.data() + first,
-                                      1,
-                                      nullptr,
-                                      0};
-          (mlp ? ttt_mlp : ttt_linear)(head, segment, scratch.data() + thread * scratch_floats);
-        });
-      }
-    };
-    // Multiply-adds of a token: two reads through W and a sixteenth of sixteen updates of it; TTT-MLP has
-    // two layers and a way back. Corrections: half of K rows, twice.
-    const double fm = static_cast<double>(f * m);
-    const double corrections = static_cast<double>((K + 1) * (f + m)) / 2.0;
-    const double token_work =
-        2.0 * static_cast<double>(kHeads) * (mlp ? 7.0 * fm + 2.0 * corrections : 3.0 * fm + corrections);
-    for (const std::size_t at_once : {std::size_t{1}, kTokens}) {
-      double peak_work = 0.0;
-      const Best best = interleave([&] { peak_work = compute_plainly(); }, [&] { run(at_once); });
-      if (!std::ranges::all_of(out, [](float value) { return std::isfinite(value); })) {
-        fail("an inner loop is not finite");
-      }
-      const double rate = token_work * static_cast<double>(kTokens) / best.kernel;
-      fmt::print("{} 12 x 64, {:>3} at once: {:9.0f} tokens/s, {:5.1f} GFLOP/s of {:.1f}: {:3.0f} %\n",
-                 mlp ? "TTT-MLP   " : "TTT-Linear", at_once, static_cast<double>(kTokens) / best.kernel,
-                 rate / 1e9, peak_work / best.limit / 1e9, 100.0 * rate / (peak_work / best.limit));
-    }
-  }
+  ThreadPool pool;
 
-  ThreadPool pool_;
+ private:
   std::vector<float> sinks_;  // what a limit computes goes here, so that it is computed
 };
 
-int run(const std::vector<std::string_view>& arguments) {
-  const std::size_t threads =
-      arguments.empty() ? available_processors() : std::strtoul(arguments[0].data(), nullptr, 10);
-  if (threads == 0 || threads > 1024 || arguments.size() > 2) {
-    fail("usage: kernels_benchmark [THREADS [TARGET]]");
+template <class Work>
+double seconds(Work&& work) {
+  const auto start = std::chrono::steady_clock::now();
+  work();
+  return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+}
+
+// The reported time is the mean of the kernel; the rates and the share are those of the best rounds.
+template <class Limit, class Kernel>
+void take_turns(benchmark::State& state, const char* unit, double work, Limit&& limit, Kernel&& kernel) {
+  double limit_work = 0.0;
+  double best_limit = std::numeric_limits<double>::infinity(), best_kernel = best_limit;
+  for ([[maybe_unused]] auto round : state) {
+    best_limit = std::min(best_limit, seconds([&] { limit_work = limit(); }));
+    const double time = seconds(kernel);
+    best_kernel = std::min(best_kernel, time);
+    state.SetIterationTime(time);
   }
+  const double rate = work / best_kernel, limit_rate = limit_work / best_limit;
+  state.counters[unit] = rate / 1e9;
+  state.counters["limit"] = limit_rate / 1e9;
+  state.counters["% of limit"] = 100.0 * rate / limit_rate;
+}
+
+struct Shape {
+  std::size_t outputs, inputs;
+};
+
+constexpr std::size_t kManyRows = 512;
+
+// A matrix in as many copies as make 256 MiB, so that one row finds its weights in memory and not in a cache.
+struct Product {
+  Product(Machine& machine, weights::DType type, Shape product_shape)
+      : dtype(type),
+        shape(product_shape),
+        x(some_floats(kManyRows * shape.inputs)),
+        y(kManyRows * shape.outputs),
+        scratch(machine.pool.num_threads() * kGemmScratch),
+        quantised(quantised_size(kManyRows, shape.inputs)) {
+    const weights::Shape extents = {shape.outputs, shape.inputs};
+    stored.resize(*weights::tensor_bytes(dtype, extents));
+    weights::from_floats(dtype, some_floats(shape.outputs * shape.inputs), stored);
+    const weights::TensorView tensor{.name = "w", .dtype = dtype, .shape = extents, .bytes = stored};
+    const std::size_t count = std::max<std::size_t>(1, (std::size_t{256} << 20) / stored.size());
+    for (std::size_t i = 0; i < count; ++i) copies.emplace_back(tensor, machine.pool);
+  }
+
+  void multiply(Machine& machine, const PackedMatrix& w, std::size_t rows) {
+    GemmInputs inputs(x.data(), rows, shape.inputs, quantised.data());
+    gemm(machine.pool, w, inputs, y.data(), scratch.data());
+  }
+
+  // Whether the first row's products are right: in double, of x as the kernel sees it.
+  bool is_right() const {
+    std::vector<float> seen(x.begin(), x.begin() + static_cast<std::ptrdiff_t>(shape.inputs));
+    if (weights::is_block_type(dtype)) round_inputs(seen);
+    std::vector<float> row(shape.inputs);
+    const std::size_t row_bytes = stored.size() / shape.outputs;
+    for (std::size_t output = 0; output < shape.outputs; output += 97) {
+      weights::to_floats(dtype, std::span(stored).subspan(output * row_bytes, row_bytes), row);
+      double sum = 0.0, magnitude = 0.0;
+      for (std::size_t i = 0; i < shape.inputs; ++i) {
+        const double term = static_cast<double>(row[i]) * static_cast<double>(seen[i]);
+        sum += term;
+        magnitude += std::abs(term);
+      }
+      if (!(std::abs(static_cast<double>(y[output]) - sum) <= 280.0 * 0x1p-24 * magnitude)) return false;
+    }
+    return true;
+  }
+
+  static void round_inputs(std::vector<float>& x) {
+    for (std::size_t first = 0; first < x.size(); first += kBlockInputs) {
+      QuantisedInputs rounded;
+      const std::size_t count = std::min(kBlockInputs, x.size() - first);
+      quantise_inputs(x.data() + first, count, rounded);
+      for (std::size_t i = 0; i < count; ++i) {
+        x[first + i] = rounded.scales[i / weights::kBlockWeights] * static_cast<float>(rounded.values[i]);
+      }
+    }
+  }
+
+  weights::DType dtype;
+  Shape shape;
+  std::vector<std::byte> stored;
+  std::vector<PackedMatrix> copies;
+  std::vector<float> x;
+  AlignedFloats y, scratch;
+  std::vector<QuantisedInputs> quantised;
+};
+
+// The matrix that ran last, as the next benchmark mostly wants it too.
+Product& product_of(Machine& machine, weights::DType dtype, Shape shape) {
+  static std::unique_ptr<Product> last;
+  if (last == nullptr || last->dtype != dtype || last->shape.outputs != shape.outputs ||
+      last->shape.inputs != shape.inputs) {
+    last.reset();
+    last = std::make_unique<Product>(machine, dtype, shape);
+  }
+  return *last;
+}
+
+// One row is bound by memory: its limit is a plain read of the same copies.
+void multiply_one_row(benchmark::State& state, Machine& machine, weights::DType dtype, Shape shape) {
+  Product& product = product_of(machine, dtype, shape);
+  const double bytes =
+      static_cast<double>(product.copies[0].bytes()) * static_cast<double>(product.copies.size());
+  take_turns(
+      state, "GB/s", bytes, [&] { return machine.read(product.copies); },
+      [&] {
+        for (const PackedMatrix& w : product.copies) product.multiply(machine, w, 1);
+      });
+  if (!product.is_right()) state.SkipWithError("a product is wrong");
+}
+
+void multiply_rows(benchmark::State& state, Machine& machine, weights::DType dtype, Shape shape,
+                   std::size_t rows) {
+  Product& product = product_of(machine, dtype, shape);
+  const bool int8 = weights::is_block_type(dtype);
+  const std::size_t num_products = std::min(product.copies.size(), kManyRows / rows * 4);
+  const double work = 2.0 * static_cast<double>(rows * num_products * shape.outputs * shape.inputs);
+  std::size_t next = 0;
+  take_turns(
+      state, int8 ? "GOP/s" : "GFLOP/s", work, [&] { return machine.compute(int8); },
+      [&] {
+        for (std::size_t i = 0; i < num_products; ++i) {
+          product.multiply(machine, product.copies[next++ % product.copies.size()], rows);
+        }
+      });
+  if (!product.is_right()) state.SkipWithError("a product is wrong");
+}
+
+// One layer of the 125M shape: 12 heads of 64, mini-batches of 16.
+class InnerLayer {
+ public:
+  static constexpr std::size_t f = 64, K = 16, kHeads = 12, kTokens = 512;
+
+  InnerLayer(Machine& machine, bool mlp)
+      : machine_(machine),
+        mlp_(mlp),
+        m_(mlp ? 4 * f : f),
+        W1_(some_floats(kHeads * f * m_)),
+        b1_(some_floats(kHeads * m_)),
+        rows_(kHeads * K * row_floats()),
+        out_(kTokens * kHeads * f),
+        q_(some_floats(out_.size())),
+        scratch_floats_(inner_loop_scratch_floats(f, m_, K)),
+        scratch_(machine.pool.num_threads() * scratch_floats_) {
+    for (float& value : W1_) value *= 0.1F;
+    W2_ = W1_;
+    b2_ = b1_;
+  }
+
+  void read(std::size_t tokens_at_once) {
+    for (std::size_t first = 0; first < kTokens; first += tokens_at_once) {
+      machine_.pool.for_tasks(kHeads, kAlways, [&](std::size_t a, std::size_t thread) {
+        (mlp_ ? ttt_mlp : ttt_linear)(head(a), segment(a, first, tokens_at_once),
+                                      scratch_.data() + thread * scratch_floats_);
+      });
+    }
+  }
+
+  bool is_finite() const {
+    return std::ranges::all_of(out_, [](float value) { return std::isfinite(value); });
+  }
+
+  // Operations of kTokens: two reads through W and a sixteenth of sixteen updates of it; TTT-MLP has two
+  // layers and a way back. Corrections: half of K rows, twice.
+  double work() const {
+    const double fm = static_cast<double>(f * m_);
+    const double corrections = static_cast<double>((K + 1) * (f + m_)) / 2.0;
+    const double one = mlp_ ? 7.0 * fm + 2.0 * corrections : 3.0 * fm + corrections;
+    return 2.0 * static_cast<double>(kHeads * kTokens) * one;
+  }
+
+ private:
+  std::size_t row_floats() const { return 2 * f + 2 * m_; }
+
+  InnerLoopHead head(std::size_t a) {
+    InnerLoopHead head;
+    head.head_size = f;
+    head.inner_size = m_;
+    head.mini_batch_size = K;
+    head.token_eta = eta_;
+    head.norm_weight = norm_;
+    head.norm_bias = bias_;
+    head.W1 = W1_.data() + a * f * m_;
+    head.b1 = b1_.data() + a * m_;
+    head.W2 = W2_.data() + a * f * m_;
+    head.b2 = b2_.data() + a * f;
+    float* const open = rows_.data() + a * K * row_floats();
+    head.key = open;
+    head.hidden = open + f;
+    head.gradient_1 = open + f + m_;
+    head.gradient_2 = open + f + 2 * m_;
+    head.open_row_stride = row_floats();
+    return head;
+  }
+
+  InnerLoopRows segment(std::size_t a, std::size_t first, std::size_t count) {
+    const std::size_t at = first * kHeads * f + a * f;
+    InnerLoopRows rows;
+    rows.position = static_cast<std::int64_t>(first);
+    rows.num_rows = count;
+    rows.q = rows.k = rows.v = q_.data() + at;
+    rows.out = out_.data() + at;
+    rows.row_stride = kHeads * f;
+    rows.alpha = alpha_.data() + first;
+    rows.alpha_stride = 1;
+    return rows;
+  }
+
+  Machine& machine_;
+  bool mlp_;
+  std::size_t m_;
+  std::vector<float> W1_, b1_, W2_, b2_, rows_, out_;
+  std::vector<float> q_;
+  std::vector<float> norm_ = std::vector<float>(f, 1.0F), bias_ = std::vector<float>(f, 0.0F);
+  std::vector<float> alpha_ = std::vector<float>(kTokens, 1e-4F), eta_ = std::vector<float>(K, 0.1F);
+  std::size_t scratch_floats_;
+  std::vector<float> scratch_;
+};
+
+void run_inner_loop(benchmark::State& state, Machine& machine, bool mlp, std::size_t tokens_at_once) {
+  InnerLayer layer(machine, mlp);
+  take_turns(
+      state, "GFLOP/s", layer.work(), [&] { return machine.compute(false); },
+      [&] { layer.read(tokens_at_once); });
+  if (!layer.is_finite()) state.SkipWithError("an inner loop is not finite");
+}
+
+template <class Run>
+void add(const std::string& name, Run&& run) {
+  benchmark::RegisterBenchmark(name.c_str(), run)
+      ->Iterations(kRounds)
+      ->UseManualTime()
+      ->Unit(benchmark::kMillisecond);
+}
+
+void add_products(Machine& machine) {
+  for (const Shape shape : {Shape{768, 768}, Shape{2048, 5504}, Shape{32000, 768}}) {
+    for (const auto dtype :
+         {weights::DType::kF32, weights::DType::kBF16, weights::DType::kF16, weights::DType::kQ8_0,
+          weights::DType::kQ4_0, weights::DType::kQ6_K, weights::DType::kQ4_K}) {
+      if (shape.inputs % weights::dtype_info(dtype).block_elements != 0) continue;
+      const std::string name =
+          fmt::format("product/{}x{}/{}", shape.outputs, shape.inputs, weights::dtype_info(dtype).name);
+      add(name + "/rows:1", [&machine, dtype, shape](benchmark::State& state) {
+        multiply_one_row(state, machine, dtype, shape);
+      });
+      for (const std::size_t rows : {std::size_t{8}, std::size_t{32}, kManyRows}) {
+        add(fmt::format("{}/rows:{}", name, rows), [&machine, dtype, shape, rows](benchmark::State& state) {
+          multiply_rows(state, machine, dtype, shape, rows);
+        });
+      }
+    }
+  }
+}
+
+void add_inner_loops(Machine& machine) {
+  for (const bool mlp : {false, true}) {
+    for (const std::size_t tokens : {std::size_t{1}, InnerLayer::kTokens}) {
+      add(fmt::format("inner_loop/{}/tokens:{}", mlp ? "TTT-MLP" : "TTT-Linear", tokens),
+          [&machine, mlp, tokens](benchmark::State& state) { run_inner_loop(state, machine, mlp, tokens); });
+    }
+  }
+}
+
+[[noreturn]] void fail(const std::string& what) {
+  fmt::print(stderr, "kernels_benchmark: {}\n", what);
+  std::exit(2);
+}
+
+int run(int argc, char** argv) {
+  benchmark::Initialize(&argc, argv);  // takes its own options away
+  std::size_t threads = available_processors();
+  std::string_view target;
+  for (const std::string_view argument : std::vector<std::string_view>(argv + 1, argv + argc)) {
+    if (argument.starts_with("--threads=")) {
+      threads = std::strtoul(argument.substr(10).data(), nullptr, 10);
+    } else if (argument.starts_with("--target=")) {
+      target = argument.substr(9);
+    } else {
+      fail(fmt::format("what is {}? usage: kernels_benchmark [--threads=N] [--target=NAME] [--benchmark_...]",
+                       argument));
+    }
+  }
+  if (threads == 0 || threads > 1024) fail("--threads goes from 1 to 1024");
   try {
-    choose_target(arguments.size() == 2 ? arguments[1] : "");
+    choose_target(target);
   } catch (const std::invalid_argument& error) {
     fail(error.what());
   }
-  fmt::print("{}, {} threads, {}\n", processor_name(), threads, dispatch_target());
-  Benchmark benchmark(threads);
-  benchmark.products();
-  benchmark.inner_loops();
+  benchmark::AddCustomContext("processor", processor_name());
+  benchmark::AddCustomContext("threads", std::to_string(threads));
+  benchmark::AddCustomContext("target", dispatch_target());
+  Machine machine(threads);
+  add_products(machine);
+  add_inner_loops(machine);
+  benchmark::RunSpecifiedBenchmarks();
   return 0;
 }
 
 }  // namespace
 }  // namespace ttt::cpu
 
-int main(int argc, char** argv) {
-  return ttt::cpu::run(std::vector<std::string_view>(argv + 1, argv + argc));
-}
+int main(int argc, char** argv) { return ttt::cpu::run(argc, argv); }
