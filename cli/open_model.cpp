@@ -37,11 +37,12 @@ cpu::CpuOptions cpu_options(const ModelOptions& options, const BackendLimits& li
           .cpu_target = options.cpu_target};
 }
 
-cuda::CudaOptions cuda_options(const BackendLimits& limits, int device) {
+cuda::CudaOptions cuda_options(const ModelOptions& options, const BackendLimits& limits, int device) {
   return {.num_slots = limits.slots,
           .max_batch_tokens = limits.tokens,
           .max_logits_rows = limits.logits_rows,
-          .device = device};
+          .device = device,
+          .precision = options.precision == "exact" ? cuda::Precision::kExact : cuda::Precision::kFast};
 }
 
 // Of "cuda" and "cuda:1"; throws UsageError for anything else.
@@ -57,6 +58,13 @@ int cuda_index(std::string_view device) {
   throw UsageError(fmt::format("--device: wanted auto, cpu, cuda or cuda:0, found '{}'", device));
 }
 
+// The CPU computes in one way alone. `why`: it is the CPU.
+void refuse_fast_cpu(const ModelOptions& options, std::string_view why) {
+  if (options.precision == "fast") {
+    throw UsageError(fmt::format("--precision fast: only a GPU computes with 16-bit operands, and {}", why));
+  }
+}
+
 // What `auto` computes on, and why.
 struct DeviceChoice {
   std::optional<int> cuda;  // index; else the CPU
@@ -65,7 +73,8 @@ struct DeviceChoice {
 };
 
 // The first device that can be used and holds the model with one sequence.
-DeviceChoice choose_automatically(const Model& model, const BackendLimits& limits) {
+DeviceChoice choose_automatically(const Model& model, const ModelOptions& options,
+                                  const BackendLimits& limits) {
   DeviceChoice choice;
   const std::vector<cuda::CudaDevice> devices = cuda::cuda_devices();
   if (devices.empty()) choice.reason = cuda::cuda_description();
@@ -73,7 +82,7 @@ DeviceChoice choose_automatically(const Model& model, const BackendLimits& limit
   least.slots = 1;
   for (const cuda::CudaDevice& device : devices) {
     try {
-      cuda::check_memory(model, cuda_options(least, device.index));
+      cuda::check_memory(model, cuda_options(options, least, device.index));
       choice.cuda = device.index;
       choice.reason = fmt::format("{} can be used and has room", device.name);
       return choice;
@@ -82,11 +91,12 @@ DeviceChoice choose_automatically(const Model& model, const BackendLimits& limit
       choice.passes_over_gpu = true;
     }
   }
+  if (!choice.cuda) refuse_fast_cpu(options, choice.reason);
   return choice;
 }
 
 DeviceChoice choose_device(const Model& model, const ModelOptions& options, const BackendLimits& limits) {
-  if (options.device == "auto") return choose_automatically(model, limits);
+  if (options.device == "auto") return choose_automatically(model, options, limits);
   if (options.device == "cpu") return {};
   return {.cuda = cuda_index(options.device), .reason = {}};
 }
@@ -113,7 +123,7 @@ std::unique_ptr<Backend> make_chosen(const Model& model, const ModelOptions& opt
     return cpu::make_cpu_backend(model, cpu_options(options, limits));
   }
   try {
-    return cuda::make_cuda_backend(model, cuda_options(limits, *choice.cuda));
+    return cuda::make_cuda_backend(model, cuda_options(options, limits, *choice.cuda));
   } catch (const cuda::DeviceMemoryError& error) {
     throw MemoryError(error.what());
   }
@@ -148,6 +158,7 @@ void check_device(const ModelOptions& options) {
                                  options.cpu_target));
   }
   const std::string& device = options.device;
+  if (device == "cpu") refuse_fast_cpu(options, "--device cpu was asked for");
   if (device == "cpu" || device == "auto") return;
   if (const std::string fault = cuda::why_unusable(cuda_index(device)); !fault.empty()) {
     throw UsageError(fmt::format("--device {}: {}; --device cpu computes without a GPU", device, fault));
@@ -210,7 +221,7 @@ void check_memory(const Model& model, const ModelOptions& options, const Backend
   const DeviceChoice choice = choose_device(model, options, limits);
   if (!choice.cuda) return check_cpu_memory(model, options, limits, beside);
   try {
-    cuda::check_memory(model, cuda_options(limits, *choice.cuda));
+    cuda::check_memory(model, cuda_options(options, limits, *choice.cuda));
   } catch (const cuda::DeviceMemoryError& error) {
     throw MemoryError(error.what());
   }

@@ -17,6 +17,7 @@
 #include "cuda/device_memory.h"
 #include "cuda/device_weights.h"
 #include "cuda/forward.h"
+#include "cuda/inner_kernel.h"
 #include "cuda/kernels/outputs.h"
 #include "cuda/state_pool.h"
 #include "engine/check_batch.h"
@@ -39,11 +40,11 @@ int use_device(int device) {
 // All device memory of a backend, in the order in which it lies in the arena.
 struct DeviceParts {
   DeviceParts(const Model& model, const CudaOptions& options, DeviceArena& arena, cudaStream_t stream)
-      : weights(model, arena, stream),
+      : weights(model, options.precision, arena, stream),
         weights_end(arena.used()),
         states(model.config, options.num_slots, arena),
         states_end(arena.used()),
-        work(model.config, options.max_batch_tokens, options.num_slots, arena),
+        work(model.config, options, arena),
         end(arena.used()) {}
 
   MemoryPlan plan() const {
@@ -205,7 +206,7 @@ CudaBackend::CudaBackend(const Model& model, const CudaOptions& options)
       device_(use_device(options.device)),
       arena_(arena_for(model, options)),
       parts_(model, options, arena_, stream_.get()),
-      forward_(parts_.weights, parts_.states, parts_.work, stream_.get()),
+      forward_(parts_.weights, parts_.states, parts_.work, options.precision, stream_.get()),
       host_(model.config, options),
       sampler_(model.config.vocab_size),
       last_sampled_(options.num_slots) {
@@ -217,7 +218,8 @@ CudaBackend::CudaBackend(const Model& model, const CudaOptions& options)
   const MemoryPlan plan = parts_.plan();
   info_.device = fmt::format("cuda:{}", device_);
   info_.device_name = properties.name;
-  info_.dispatch_target = fmt::format("sm_{}{}-exact", properties.major, properties.minor);
+  info_.dispatch_target = fmt::format("sm_{}{}-{}", properties.major, properties.minor,
+                                      options.precision == Precision::kFast ? "fast" : "exact");
   info_.num_slots = options.num_slots;
   info_.max_batch_tokens = options.max_batch_tokens;
   info_.max_logits_rows = options.max_logits_rows;
@@ -509,6 +511,11 @@ MemoryPlan plan_memory(const Model& model, const CudaOptions& options) {
 
 void check_memory(const Model& model, const CudaOptions& options) {
   use_device(options.device);
+  if (inner_kernel(model.config, options.precision) == InnerKernel::kNone) {
+    throw DeviceError(
+        fmt::format("heads of {} elements are too large for the kernels of a GPU; use --device cpu",
+                    model.config.head_size()));
+  }
   std::size_t free = 0, all = 0;
   const cudaError_t asked = cudaMemGetInfo(&free, &all);
   if (asked != cudaSuccess) {

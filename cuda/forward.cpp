@@ -2,48 +2,52 @@
 #include "cuda/forward.h"
 
 #include <algorithm>
-#include <stdexcept>
 
 #include "cuda/kernels/conv.h"
 #include "cuda/kernels/elementwise.h"
 #include "cuda/kernels/inner_loop_exact.h"
-#include "cuda/kernels/product_exact.h"
+#include "cuda/kernels/ttt_linear_prefill.h"
+#include "cuda/kernels/ttt_mlp_prefill.h"
 #include "engine/state_layout.h"
 
 namespace ttt::cuda {
 
-Workspace::Workspace(const ModelConfig& config, std::size_t max_batch_tokens, std::size_t num_slots,
-                     DeviceArena& arena) {
-  const std::size_t T = max_batch_tokens;
+Workspace::Workspace(const ModelConfig& config, const CudaOptions& options, DeviceArena& arena) {
+  const std::size_t T = options.max_batch_tokens;
   for (float** buffer : {&x, &h, &branch, &xq, &q, &k, &v})
     *buffer = arena.take<float>(T * config.hidden_size);
-  for (float** buffer : {&ffn_gate, &ffn_up}) *buffer = arena.take<float>(T * config.intermediate_size);
+  for (float** buffer : {&ffn_gate, &ffn_up, &ffn_hidden})
+    *buffer = arena.take<float>(T * config.intermediate_size);
   alpha = arena.take<float>(T * config.num_attention_heads);
+  inner_out = {.data = branch, .type = OperandType::kF32};
+  if (inner_kernel(config, options.precision) == InnerKernel::kPrefill) {
+    for (std::uint16_t** buffer : {&inner_q, &inner_k, &inner_target})
+      *buffer = arena.take<std::uint16_t>(T * config.hidden_size);
+    inner_out = {.data = arena.take<std::uint16_t>(T * config.hidden_size), .type = OperandType::kBF16};
+  }
   losses = arena.take<float>(T * config.num_hidden_layers * config.num_attention_heads);
   logits = arena.take<float>(std::min(kHeadRows, T) * config.vocab_size);
   rows = arena.take<RowEntry>(T);
-  segments = arena.take<SegmentEntry>(num_slots);
+  segments = arena.take<SegmentEntry>(options.num_slots);
   outputs = arena.take<OutputEntry>(T);
 }
 
 Forward::Forward(const DeviceWeights& weights, const StatePool& states, const Workspace& work,
-                 cudaStream_t stream)
+                 Precision precision, cudaStream_t stream)
     : weights_(weights),
       config_(weights.config),
       states_(states),
       work_(work),
       stream_(stream),
+      products_(stream),
+      inner_kernel_(cuda::inner_kernel(config_, precision)),
       width_(static_cast<std::uint32_t>(config_.hidden_size)),
       heads_(static_cast<std::uint32_t>(config_.num_attention_heads)),
       head_size_(static_cast<std::uint32_t>(config_.head_size())),
       inner_size_(static_cast<std::uint32_t>(config_.inner_size())),
       mini_batch_size_(static_cast<std::uint32_t>(config_.mini_batch_size)),
       taps_(static_cast<std::uint32_t>(config_.conv_kernel)),
-      rows_per_run_(inner_loop_rows_per_run(head_size_, inner_size_, mini_batch_size_, config_.is_mlp())) {
-  if (rows_per_run_ == 0) {
-    throw std::invalid_argument("the CUDA kernels have no room for heads and mini-batches of this size");
-  }
-}
+      rows_per_run_(inner_loop_rows_per_run(head_size_, inner_size_, mini_batch_size_, config_.is_mlp())) {}
 
 void Forward::run(std::size_t num_segments, std::size_t num_rows) {
   num_segments_ = static_cast<std::uint32_t>(num_segments);
@@ -68,7 +72,7 @@ void Forward::block(std::size_t layer) {
 
 // x += Conv(RMS(x))
 void Forward::pre_conv(const DeviceLayerWeights& w, const StateOffsets& state) {
-  norm_rows(w.pre_conv_norm, work_.x, work_.h);
+  norm_rows(w.pre_conv_norm, {.data = work_.h, .type = OperandType::kF32});
   convolve(state.pre_conv, work_.h, w.pre_conv_weight, w.pre_conv_bias, work_.branch);
   advance_history(state.pre_conv, work_.h);
   add_branch();
@@ -76,12 +80,11 @@ void Forward::pre_conv(const DeviceLayerWeights& w, const StateOffsets& state) {
 
 // x += o_proj(gate * post_norm(inner_loop(q, k, v)))
 void Forward::ttt_layer(const DeviceLayerWeights& w, const StateOffsets& state, std::size_t layer) {
-  norm_rows(w.attn_norm, work_.x, work_.h);
+  norm_rows(w.attn_norm, operands_of(w.attn_q, work_.h));
   project_qkv(w, state);
   learning_rates(w);
   inner_loop(w, state, layer);
   gate_and_project(w);
-  add_branch();
 }
 
 // q, k, v of every row; q and k convolved where they share a projection, then rotated by their phase.
@@ -99,18 +102,21 @@ void Forward::project_qkv(const DeviceLayerWeights& w, const StateOffsets& state
   rotate();
 }
 
-// RoPE by the position within the mini-batch.
+// RoPE by the position within the mini-batch; for tensor cores also the operands of the inner loop.
 void Forward::rotate() {
-  launch_rope({.rows = work_.rows,
-               .segments = work_.segments,
-               .table = weights_.rope_table,
-               .q = work_.q,
-               .k = work_.k,
-               .num_rows = num_rows_,
-               .width = width_,
-               .head_size = head_size_,
-               .mini_batch_size = mini_batch_size_},
-              stream_);
+  const RopeParams rope{.rows = work_.rows,
+                        .segments = work_.segments,
+                        .table = weights_.rope_table,
+                        .q = work_.q,
+                        .k = work_.k,
+                        .num_rows = num_rows_,
+                        .width = width_,
+                        .head_size = head_size_,
+                        .mini_batch_size = mini_batch_size_};
+  if (inner_kernel_ == InnerKernel::kExact) return launch_rope(rope, stream_);
+  launch_rope_operands(
+      {.rope = rope, .v = work_.v, .q = work_.inner_q, .k = work_.inner_k, .target = work_.inner_target},
+      stream_);
 }
 
 // alpha = base_lr / f * sigmoid(h . lr_weight + lr_bias)
@@ -126,11 +132,37 @@ void Forward::learning_rates(const DeviceLayerWeights& w) {
 
 // Each (segment, head) is one block: its tokens one after another, from its own fast weights.
 void Forward::inner_loop(const DeviceLayerWeights& w, const StateOffsets& state, std::size_t layer) {
+  inner_kernel_ == InnerKernel::kPrefill ? inner_loop_prefill(w, state, layer)
+                                         : inner_loop_exact(w, state, layer);
+}
+
+void Forward::inner_loop_prefill(const DeviceLayerWeights& w, const StateOffsets& state, std::size_t layer) {
+  const TttPrefillParams params{.segments = work_.segments,
+                                .q = work_.inner_q,
+                                .k = work_.inner_k,
+                                .target = work_.inner_target,
+                                .out = static_cast<std::uint16_t*>(work_.inner_out.data),
+                                .row_stride = width_,
+                                .alpha = work_.alpha,
+                                .losses = work_.losses + layer * heads_,
+                                .losses_row_stride = config_.num_hidden_layers * heads_,
+                                .token_eta = w.token_eta,
+                                .norm_weight = w.inner_norm_weight,
+                                .norm_bias = w.inner_norm_bias,
+                                .fast_weights = state.fast_weights,
+                                .open_rows = state.open_rows,
+                                .num_segments = static_cast<std::int32_t>(num_segments_),
+                                .num_heads = static_cast<std::int32_t>(heads_)};
+  config_.is_mlp() ? launch_ttt_mlp_prefill(params, stream_)
+                   : launch_ttt_linear_prefill(static_cast<int>(head_size_), params, stream_);
+}
+
+void Forward::inner_loop_exact(const DeviceLayerWeights& w, const StateOffsets& state, std::size_t layer) {
   const InnerLoopParams params{.segments = work_.segments,
                                .q = work_.q,
                                .k = work_.k,
                                .v = work_.v,
-                               .out = work_.branch,
+                               .out = static_cast<float*>(work_.inner_out.data),
                                .alpha = work_.alpha,
                                .losses = work_.losses,
                                .token_eta = w.token_eta,
@@ -150,29 +182,31 @@ void Forward::inner_loop(const DeviceLayerWeights& w, const StateOffsets& state,
   config_.is_mlp() ? launch_ttt_mlp_exact(params, stream_) : launch_ttt_linear_exact(params, stream_);
 }
 
-// branch = o_proj(gelu(g_proj(h)) * LayerNorm(branch))
+// x += o_proj(gelu(g_proj(h)) * LayerNorm(inner_out))
 void Forward::gate_and_project(const DeviceLayerWeights& w) {
   if (config_.use_gate) product(w.gate, work_.h, num_rows_, work_.xq);
-  launch_gated_norm({.x = work_.branch,
+  launch_gated_norm({.x = work_.inner_out,
                      .weight = w.post_norm_weight,
                      .bias = w.post_norm_bias,
                      .gate = config_.use_gate ? work_.xq : nullptr,
-                     .out = work_.q,
+                     .out = operands_of(w.attn_output, work_.q),
                      .num_rows = num_rows_,
                      .width = width_},
                     stream_);
-  product(w.attn_output, work_.q, num_rows_, work_.branch);
+  add_product(w.attn_output, work_.q);
 }
 
 // x += (SiLU(u gate^T) * (u up^T)) down^T, u = RMS(x)
 void Forward::feed_forward(const DeviceLayerWeights& w) {
-  norm_rows(w.ffn_norm, work_.x, work_.h);
+  norm_rows(w.ffn_norm, operands_of(w.ffn_gate, work_.h));
   product(w.ffn_gate, work_.h, num_rows_, work_.ffn_gate);
   product(w.ffn_up, work_.h, num_rows_, work_.ffn_up);
-  launch_silu_multiply(
-      {.gate = work_.ffn_gate, .up = work_.ffn_up, .size = num_rows_ * config_.intermediate_size}, stream_);
-  product(w.ffn_down, work_.ffn_gate, num_rows_, work_.branch);
-  add_branch();
+  launch_silu_multiply({.gate = work_.ffn_gate,
+                        .up = work_.ffn_up,
+                        .out = operands_of(w.ffn_down, work_.ffn_hidden),
+                        .size = num_rows_ * config_.intermediate_size},
+                       stream_);
+  add_product(w.ffn_down, work_.ffn_hidden);
 }
 
 // logits = RMS(x) output^T
@@ -180,7 +214,7 @@ void Forward::head(std::size_t first, std::size_t count) {
   launch_rms_norm({.x = work_.x,
                    .gather = work_.outputs + first,
                    .weight = weights_.output_norm,
-                   .out = work_.h,
+                   .out = operands_of(weights_.output, work_.h),
                    .num_rows = static_cast<std::uint32_t>(count),
                    .width = width_,
                    .epsilon = config_.rms_norm_eps},
@@ -188,8 +222,9 @@ void Forward::head(std::size_t first, std::size_t count) {
   product(weights_.output, work_.h, count, work_.logits);
 }
 
-void Forward::norm_rows(const float* weight, const float* x, float* out) {
-  launch_rms_norm({.x = x,
+// out = RMS(x)
+void Forward::norm_rows(const float* weight, const OperandRows& out) {
+  launch_rms_norm({.x = work_.x,
                    .gather = nullptr,
                    .weight = weight,
                    .out = out,
@@ -199,9 +234,12 @@ void Forward::norm_rows(const float* weight, const float* x, float* out) {
                   stream_);
 }
 
-void Forward::product(const Matrix& weight, const float* x, std::size_t num_rows, float* y) {
-  launch_product_exact({.weight = weight, .x = x, .y = y, .num_rows = static_cast<std::uint32_t>(num_rows)},
-                       stream_);
+void Forward::product(const Matrix& weight, const void* x, std::size_t num_rows, float* y) {
+  products_.run({.weight = weight, .x = x, .y = y, .num_rows = static_cast<std::uint32_t>(num_rows)});
+}
+
+void Forward::add_product(const Matrix& weight, const void* y) {
+  products_.run({.weight = weight, .x = y, .y = work_.x, .num_rows = num_rows_, .adds = true});
 }
 
 void Forward::convolve(std::size_t history, const float* x, const float* weight, const float* bias,

@@ -8,9 +8,13 @@
 #include <cstddef>
 #include <cstdint>
 
+#include "cuda/cuda_backend.h"
 #include "cuda/device_memory.h"
 #include "cuda/device_weights.h"
+#include "cuda/inner_kernel.h"
+#include "cuda/kernels/operand_rows.h"
 #include "cuda/kernels/step_tables.h"
+#include "cuda/products.h"
 #include "cuda/state_pool.h"
 
 namespace ttt::cuda {
@@ -25,23 +29,26 @@ struct Workspace {
   float* xq = nullptr;      // [T, d] projection before the convolutions; the gate after them
   float *q = nullptr, *k = nullptr, *v = nullptr;  // [T, d]
   float* alpha = nullptr;                          // [T, H] inner learning rates
-  float* ffn_gate = nullptr;                       // [T, m]
-  float* ffn_up = nullptr;                         // [T, m]
+  OperandRows inner_out;                           // [T, d] of the inner loop
+  float *ffn_gate = nullptr, *ffn_up = nullptr;    // [T, m]
+  float* ffn_hidden = nullptr;                     // [T, m] input of ffn_down
   float* losses = nullptr;                         // [T, L, H]
   float* logits = nullptr;                         // [kHeadRows, V]
+  // Operands of the inner loop on tensor cores, bf16; null without it
+  std::uint16_t *inner_q = nullptr, *inner_k = nullptr, *inner_target = nullptr;  // [T, d]
   // The batch
   RowEntry* rows = nullptr;          // [T]
   SegmentEntry* segments = nullptr;  // [slots]
   OutputEntry* outputs = nullptr;    // [T]
 
-  Workspace(const ModelConfig& config, std::size_t max_batch_tokens, std::size_t num_slots,
-            DeviceArena& arena);
+  Workspace(const ModelConfig& config, const CudaOptions& options, DeviceArena& arena);
 };
 
 class Forward {
  public:
-  // Throws std::invalid_argument for a model whose heads are too large for the kernels.
-  Forward(const DeviceWeights& weights, const StatePool& states, const Workspace& work, cudaStream_t stream);
+  // `weights` and `work` are those of this precision. REQUIRES: inner_kernel() is not kNone.
+  Forward(const DeviceWeights& weights, const StatePool& states, const Workspace& work, Precision precision,
+          cudaStream_t stream);
 
   // Reads every segment into its slot, as the tables of the workspace say; afterwards head() gives logits of
   // its rows, and work.losses holds the inner losses of those segments that want them.
@@ -59,11 +66,19 @@ class Forward {
   void learning_rates(const DeviceLayerWeights& w);
   void rotate();
   void inner_loop(const DeviceLayerWeights& w, const StateOffsets& state, std::size_t layer);
+  void inner_loop_exact(const DeviceLayerWeights& w, const StateOffsets& state, std::size_t layer);
+  void inner_loop_prefill(const DeviceLayerWeights& w, const StateOffsets& state, std::size_t layer);
   void gate_and_project(const DeviceLayerWeights& w);
   void feed_forward(const DeviceLayerWeights& w);
 
-  void norm_rows(const float* weight, const float* x, float* out);
-  void product(const Matrix& weight, const float* x, std::size_t num_rows, float* y);
+  // Rows in `buffer`, in the type that the matrix multiplies.
+  static OperandRows operands_of(const Matrix& weight, void* buffer) {
+    return {.data = buffer, .type = weight.operands};
+  }
+  void norm_rows(const float* weight, const OperandRows& out);
+  // y = x W^T and residual stream += y W^T, for operands of the matrix's type.
+  void product(const Matrix& weight, const void* x, std::size_t num_rows, float* y);
+  void add_product(const Matrix& weight, const void* y);
   void convolve(std::size_t history, const float* x, const float* weight, const float* bias, float* y);
   void advance_history(std::size_t history, const float* x);
   void add_branch();  // x += branch
@@ -73,6 +88,8 @@ class Forward {
   const StatePool& states_;
   const Workspace work_;
   cudaStream_t stream_;
+  Products products_;
+  InnerKernel inner_kernel_;
   // Of the configuration, as kernels count
   std::uint32_t width_, heads_, head_size_, inner_size_, mini_batch_size_, taps_, rows_per_run_;
   // Of the running batch

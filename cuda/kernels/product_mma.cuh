@@ -39,11 +39,13 @@ class ProductMma {
     const int steps = (p_.k + kDepth - 1) / kDepth;
     load(0, steps);
     load(1, steps);
+    // A warp beyond the edge of out only loads.
+    const bool multiplies = first_row_ + warp_row_ < p_.rows && first_column_ + warp_column_ < p_.n;
     TTT_NO_UNROLL for (int step = 0; step < steps; ++step) {
       wait_copies<1>();
       sync_block();  // the stage is there, and that of the step before is no longer read
       load(step + 2, steps);
-      multiply(shared_ + step % kStages * kStageBytes);
+      if (multiplies) multiply(shared_ + step % kStages * kStageBytes);
     }
     store();
   }
