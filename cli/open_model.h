@@ -89,6 +89,9 @@ void require_model(const std::string& path);
 // nothing.
 void check_device(const ModelOptions& options);
 
+// Those of the given options that mean nothing where a GPU computes: "--mlock", ...
+std::vector<std::string> cpu_only_options(const ModelOptions& options);
+
 // Throws UsageError if a command may not write to `path`: it is a folder, or exists and `force` is not given.
 void check_output(const std::string& path, bool force);
 

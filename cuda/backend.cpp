@@ -10,6 +10,7 @@
 #include <optional>
 #include <span>
 #include <stdexcept>
+#include <string>
 #include <utility>
 #include <vector>
 
@@ -157,6 +158,7 @@ class CudaBackend final : public Backend {
   void require_slot(SlotId slot) const;
   void require_usable() const;  // and makes the device current: that is a matter of the calling thread
   void synchronise() const;
+  [[noreturn]] void lose_device(const std::string& what) const;
   void lay_out_results(std::span<const Segment> batch);
   void fill_tables(std::span<const Segment> batch);
   void add_outputs(std::size_t segment);
@@ -193,7 +195,7 @@ class CudaBackend final : public Backend {
 
   std::vector<std::optional<TokenId>> last_sampled_;  // of each slot
   bool in_flight_ = false;
-  mutable bool failed_ = false;  // the device will not work again in this process
+  mutable std::string fault_;  // of a device that will not work again in this process
   std::vector<Place> places_;
   std::vector<OutputRow> output_rows_;
   std::vector<SegmentResult> results_;
@@ -233,21 +235,25 @@ void CudaBackend::require_slot(SlotId slot) const {
 }
 
 void CudaBackend::require_usable() const {
-  if (failed_) {
-    throw std::runtime_error(fmt::format(
-        "{} failed in an earlier step and cannot be used again: restart the program", info_.device));
+  if (!fault_.empty()) throw DeviceLost(fault_);
+  if (const cudaError_t error = cudaSetDevice(device_); error != cudaSuccess) {
+    lose_device(cudaGetErrorString(error));
   }
-  check(cudaSetDevice(device_), "choosing a device");
 }
 
 // After a kernel has failed, CUDA refuses everything else in this process.
 void CudaBackend::synchronise() const {
   try {
     stream_.synchronise();
-  } catch (const std::runtime_error&) {
-    failed_ = true;
-    throw;
+  } catch (const std::runtime_error& error) {
+    lose_device(error.what());
   }
+}
+
+void CudaBackend::lose_device(const std::string& what) const {
+  fault_ = fmt::format("{} failed and can do nothing more in this process: restart the program ({})",
+                       info_.device, what);
+  throw DeviceLost(fault_);
 }
 
 void CudaBackend::reset(SlotId slot) {
