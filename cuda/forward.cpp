@@ -7,7 +7,6 @@
 #include "cuda/kernels/conv.h"
 #include "cuda/kernels/elementwise.h"
 #include "cuda/kernels/inner_loop_exact.h"
-#include "cuda/kernels/product_exact.h"
 #include "engine/state_layout.h"
 
 namespace ttt::cuda {
@@ -17,7 +16,8 @@ Workspace::Workspace(const ModelConfig& config, std::size_t max_batch_tokens, st
   const std::size_t T = max_batch_tokens;
   for (float** buffer : {&x, &h, &branch, &xq, &q, &k, &v})
     *buffer = arena.take<float>(T * config.hidden_size);
-  for (float** buffer : {&ffn_gate, &ffn_up}) *buffer = arena.take<float>(T * config.intermediate_size);
+  for (float** buffer : {&ffn_gate, &ffn_up, &ffn_hidden})
+    *buffer = arena.take<float>(T * config.intermediate_size);
   alpha = arena.take<float>(T * config.num_attention_heads);
   losses = arena.take<float>(T * config.num_hidden_layers * config.num_attention_heads);
   logits = arena.take<float>(std::min(kHeadRows, T) * config.vocab_size);
@@ -33,6 +33,7 @@ Forward::Forward(const DeviceWeights& weights, const StatePool& states, const Wo
       states_(states),
       work_(work),
       stream_(stream),
+      products_(stream),
       width_(static_cast<std::uint32_t>(config_.hidden_size)),
       heads_(static_cast<std::uint32_t>(config_.num_attention_heads)),
       head_size_(static_cast<std::uint32_t>(config_.head_size())),
@@ -68,7 +69,7 @@ void Forward::block(std::size_t layer) {
 
 // x += Conv(RMS(x))
 void Forward::pre_conv(const DeviceLayerWeights& w, const StateOffsets& state) {
-  norm_rows(w.pre_conv_norm, work_.x, work_.h);
+  norm_rows(w.pre_conv_norm, {.data = work_.h, .type = OperandType::kF32});
   convolve(state.pre_conv, work_.h, w.pre_conv_weight, w.pre_conv_bias, work_.branch);
   advance_history(state.pre_conv, work_.h);
   add_branch();
@@ -76,12 +77,11 @@ void Forward::pre_conv(const DeviceLayerWeights& w, const StateOffsets& state) {
 
 // x += o_proj(gate * post_norm(inner_loop(q, k, v)))
 void Forward::ttt_layer(const DeviceLayerWeights& w, const StateOffsets& state, std::size_t layer) {
-  norm_rows(w.attn_norm, work_.x, work_.h);
+  norm_rows(w.attn_norm, operands_of(w.attn_q, work_.h));
   project_qkv(w, state);
   learning_rates(w);
   inner_loop(w, state, layer);
   gate_and_project(w);
-  add_branch();
 }
 
 // q, k, v of every row; q and k convolved where they share a projection, then rotated by their phase.
@@ -150,29 +150,31 @@ void Forward::inner_loop(const DeviceLayerWeights& w, const StateOffsets& state,
   config_.is_mlp() ? launch_ttt_mlp_exact(params, stream_) : launch_ttt_linear_exact(params, stream_);
 }
 
-// branch = o_proj(gelu(g_proj(h)) * LayerNorm(branch))
+// x += o_proj(gelu(g_proj(h)) * LayerNorm(branch))
 void Forward::gate_and_project(const DeviceLayerWeights& w) {
   if (config_.use_gate) product(w.gate, work_.h, num_rows_, work_.xq);
-  launch_gated_norm({.x = work_.branch,
+  launch_gated_norm({.x = {.data = work_.branch, .type = OperandType::kF32},
                      .weight = w.post_norm_weight,
                      .bias = w.post_norm_bias,
                      .gate = config_.use_gate ? work_.xq : nullptr,
-                     .out = work_.q,
+                     .out = operands_of(w.attn_output, work_.q),
                      .num_rows = num_rows_,
                      .width = width_},
                     stream_);
-  product(w.attn_output, work_.q, num_rows_, work_.branch);
+  add_product(w.attn_output, work_.q);
 }
 
 // x += (SiLU(u gate^T) * (u up^T)) down^T, u = RMS(x)
 void Forward::feed_forward(const DeviceLayerWeights& w) {
-  norm_rows(w.ffn_norm, work_.x, work_.h);
+  norm_rows(w.ffn_norm, operands_of(w.ffn_gate, work_.h));
   product(w.ffn_gate, work_.h, num_rows_, work_.ffn_gate);
   product(w.ffn_up, work_.h, num_rows_, work_.ffn_up);
-  launch_silu_multiply(
-      {.gate = work_.ffn_gate, .up = work_.ffn_up, .size = num_rows_ * config_.intermediate_size}, stream_);
-  product(w.ffn_down, work_.ffn_gate, num_rows_, work_.branch);
-  add_branch();
+  launch_silu_multiply({.gate = work_.ffn_gate,
+                        .up = work_.ffn_up,
+                        .out = operands_of(w.ffn_down, work_.ffn_hidden),
+                        .size = num_rows_ * config_.intermediate_size},
+                       stream_);
+  add_product(w.ffn_down, work_.ffn_hidden);
 }
 
 // logits = RMS(x) output^T
@@ -180,7 +182,7 @@ void Forward::head(std::size_t first, std::size_t count) {
   launch_rms_norm({.x = work_.x,
                    .gather = work_.outputs + first,
                    .weight = weights_.output_norm,
-                   .out = work_.h,
+                   .out = operands_of(weights_.output, work_.h),
                    .num_rows = static_cast<std::uint32_t>(count),
                    .width = width_,
                    .epsilon = config_.rms_norm_eps},
@@ -188,8 +190,9 @@ void Forward::head(std::size_t first, std::size_t count) {
   product(weights_.output, work_.h, count, work_.logits);
 }
 
-void Forward::norm_rows(const float* weight, const float* x, float* out) {
-  launch_rms_norm({.x = x,
+// out = RMS(x)
+void Forward::norm_rows(const float* weight, const OperandRows& out) {
+  launch_rms_norm({.x = work_.x,
                    .gather = nullptr,
                    .weight = weight,
                    .out = out,
@@ -199,9 +202,12 @@ void Forward::norm_rows(const float* weight, const float* x, float* out) {
                   stream_);
 }
 
-void Forward::product(const Matrix& weight, const float* x, std::size_t num_rows, float* y) {
-  launch_product_exact({.weight = weight, .x = x, .y = y, .num_rows = static_cast<std::uint32_t>(num_rows)},
-                       stream_);
+void Forward::product(const Matrix& weight, const void* x, std::size_t num_rows, float* y) {
+  products_.run({.weight = weight, .x = x, .y = y, .num_rows = static_cast<std::uint32_t>(num_rows)});
+}
+
+void Forward::add_product(const Matrix& weight, const void* y) {
+  products_.run({.weight = weight, .x = y, .y = work_.x, .num_rows = num_rows_, .adds = true});
 }
 
 void Forward::convolve(std::size_t history, const float* x, const float* weight, const float* bias,

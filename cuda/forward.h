@@ -10,7 +10,9 @@
 
 #include "cuda/device_memory.h"
 #include "cuda/device_weights.h"
+#include "cuda/kernels/operand_rows.h"
 #include "cuda/kernels/step_tables.h"
+#include "cuda/products.h"
 #include "cuda/state_pool.h"
 
 namespace ttt::cuda {
@@ -25,8 +27,8 @@ struct Workspace {
   float* xq = nullptr;      // [T, d] projection before the convolutions; the gate after them
   float *q = nullptr, *k = nullptr, *v = nullptr;  // [T, d]
   float* alpha = nullptr;                          // [T, H] inner learning rates
-  float* ffn_gate = nullptr;                       // [T, m]
-  float* ffn_up = nullptr;                         // [T, m]
+  float *ffn_gate = nullptr, *ffn_up = nullptr;    // [T, m]
+  float* ffn_hidden = nullptr;                     // [T, m] input of ffn_down
   float* losses = nullptr;                         // [T, L, H]
   float* logits = nullptr;                         // [kHeadRows, V]
   // The batch
@@ -62,8 +64,14 @@ class Forward {
   void gate_and_project(const DeviceLayerWeights& w);
   void feed_forward(const DeviceLayerWeights& w);
 
-  void norm_rows(const float* weight, const float* x, float* out);
-  void product(const Matrix& weight, const float* x, std::size_t num_rows, float* y);
+  // Rows in `buffer`, in the type that the matrix multiplies.
+  static OperandRows operands_of(const Matrix& weight, void* buffer) {
+    return {.data = buffer, .type = weight.operands};
+  }
+  void norm_rows(const float* weight, const OperandRows& out);
+  // y = x W^T and residual stream += y W^T, for operands of the matrix's type.
+  void product(const Matrix& weight, const void* x, std::size_t num_rows, float* y);
+  void add_product(const Matrix& weight, const void* y);
   void convolve(std::size_t history, const float* x, const float* weight, const float* bias, float* y);
   void advance_history(std::size_t history, const float* x);
   void add_branch();  // x += branch
@@ -73,6 +81,7 @@ class Forward {
   const StatePool& states_;
   const Workspace work_;
   cudaStream_t stream_;
+  Products products_;
   // Of the configuration, as kernels count
   std::uint32_t width_, heads_, head_size_, inner_size_, mini_batch_size_, taps_, rows_per_run_;
   // Of the running batch

@@ -4,6 +4,7 @@
 #include "cuda/kernels/activations.cuh"
 #include "cuda/kernels/device.cuh"
 #include "cuda/kernels/elementwise.h"
+#include "cuda/kernels/operand_rows.cuh"
 #include "cuda/kernels/reductions.cuh"
 #include "cuda/kernels/weight_value.cuh"
 
@@ -28,12 +29,14 @@ __global__ void rms_norm(const RmsNormParams p) {
   auto* scratch = reinterpret_cast<float*>(shared_bytes);
   const std::size_t row = p.gather != nullptr ? p.gather[blockIdx.x].row : blockIdx.x;
   const float* x = p.x + row * p.width;
-  float* out = p.out + std::size_t{blockIdx.x} * p.width;
+  const std::size_t to = std::size_t{blockIdx.x} * p.width;
   float squares = 0.0F;
   for (unsigned i = threadIdx.x; i < p.width; i += blockDim.x) squares = fmaf(x[i], x[i], squares);
   const float mean_square = block_sum(squares, scratch) / static_cast<float>(p.width);
   const float scale = 1.0F / sqrtf(mean_square + p.epsilon);
-  for (unsigned i = threadIdx.x; i < p.width; i += blockDim.x) out[i] = x[i] * scale * p.weight[i];
+  for (unsigned i = threadIdx.x; i < p.width; i += blockDim.x) {
+    store_operand(p.out, to + i, x[i] * scale * p.weight[i]);
+  }
 }
 
 // A block per row. The variance takes a pass of its own: sums of squares would cancel.
@@ -41,20 +44,20 @@ __global__ void gated_norm(const GatedNormParams p) {
   TTT_DYNAMIC_SHARED(shared_bytes);
   auto* scratch = reinterpret_cast<float*>(shared_bytes);
   const std::size_t at = std::size_t{blockIdx.x} * p.width;
-  const float* x = p.x + at;
   const auto count = static_cast<float>(p.width);
   float sum = 0.0F;
-  for (unsigned i = threadIdx.x; i < p.width; i += blockDim.x) sum += x[i];
+  for (unsigned i = threadIdx.x; i < p.width; i += blockDim.x) sum += load_operand(p.x, at + i);
   const float mean = block_sum(sum, scratch) / count;
   float squares = 0.0F;
   for (unsigned i = threadIdx.x; i < p.width; i += blockDim.x) {
-    const float centred = x[i] - mean;
+    const float centred = load_operand(p.x, at + i) - mean;
     squares = fmaf(centred, centred, squares);
   }
   const float deviation = sqrtf(block_sum(squares, scratch) / count + kLayerNormEpsilon);
   for (unsigned i = threadIdx.x; i < p.width; i += blockDim.x) {
-    const float normed = fmaf((x[i] - mean) / deviation, p.weight[i], p.bias[i]);
-    p.out[at + i] = p.gate != nullptr ? normed * gelu(p.gate[at + i]) : normed;
+    const float zhat = (load_operand(p.x, at + i) - mean) / deviation;
+    const float normed = fmaf(zhat, p.weight[i], p.bias[i]);
+    store_operand(p.out, at + i, p.gate != nullptr ? normed * gelu(p.gate[at + i]) : normed);
   }
 }
 
@@ -66,7 +69,7 @@ __global__ void add(const AddParams p) {
 
 __global__ void silu_multiply(const SiluMultiplyParams p) {
   const std::size_t i = std::size_t{blockIdx.x} * blockDim.x + threadIdx.x;
-  if (i < p.size) p.gate[i] = silu(p.gate[i]) * p.up[i];
+  if (i < p.size) store_operand(p.out, i, silu(p.gate[i]) * p.up[i]);
 }
 
 __global__ void rates(const RatesParams p) {

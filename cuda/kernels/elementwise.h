@@ -9,6 +9,7 @@
 #include <cstdint>
 
 #include "cuda/kernels/matrix.h"
+#include "cuda/kernels/operand_rows.h"
 #include "cuda/kernels/step_tables.h"
 
 namespace ttt::cuda {
@@ -27,7 +28,7 @@ struct RmsNormParams {
   const float* x;             // [.., d]
   const OutputEntry* gather;  // rows of x to read; null: row i is x[i]
   const float* weight;        // [d]
-  float* out;                 // [num_rows, d]
+  OperandRows out;            // [num_rows, d]
   std::uint32_t num_rows, width;
   float epsilon;
 };
@@ -35,10 +36,10 @@ void launch_rms_norm(const RmsNormParams& params, cudaStream_t stream);
 
 // out = LayerNorm(x) * gelu(gate), with LayerNorm's gain and bias
 struct GatedNormParams {
-  const float* x;              // [num_rows, d]
+  OperandRows x;               // [num_rows, d]
   const float *weight, *bias;  // [d]
   const float* gate;           // [num_rows, d]; null: no gate
-  float* out;                  // [num_rows, d]
+  OperandRows out;             // [num_rows, d]
   std::uint32_t num_rows, width;
 };
 void launch_gated_norm(const GatedNormParams& params, cudaStream_t stream);
@@ -51,10 +52,10 @@ struct AddParams {
 };
 void launch_add(const AddParams& params, cudaStream_t stream);
 
-// gate = silu(gate) * up
+// out = silu(gate) * up
 struct SiluMultiplyParams {
-  float* gate;
-  const float* up;
+  const float *gate, *up;
+  OperandRows out;
   std::size_t size;
 };
 void launch_silu_multiply(const SiluMultiplyParams& params, cudaStream_t stream);

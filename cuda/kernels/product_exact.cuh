@@ -61,7 +61,8 @@ __global__ void product_exact(const ProductParams p) {
     const unsigned to = first_output + output + o * kOutputThreads;
     for (unsigned r = 0; r < kThreadRows; ++r) {
       if (to < outputs && first_row + row + r < p.num_rows) {
-        p.y[std::size_t{first_row + row + r} * outputs + to] = sums[o][r];
+        float* const y = p.y + std::size_t{first_row + row + r} * outputs + to;
+        *y = p.adds ? *y + sums[o][r] : sums[o][r];
       }
     }
   }
