@@ -2,12 +2,12 @@
 #include "cuda/device_weights.h"
 
 #include <algorithm>
-#include <cstring>
+#include <span>
 #include <stdexcept>
 
+#include "cuda/block_planes.h"
 #include "engine/state_layout.h"
 #include "engine/weight_values.h"
-#include "weights/element_type.h"
 
 namespace ttt::cuda {
 namespace {
@@ -18,6 +18,10 @@ using weights::TensorView;
 MatrixType matrix_type(DType type) {
   if (type == DType::kF16) return MatrixType::kF16;
   if (type == DType::kBF16) return MatrixType::kBF16;
+  if (type == DType::kQ8_0) return MatrixType::kQ8_0;
+  if (type == DType::kQ4_0) return MatrixType::kQ4_0;
+  if (type == DType::kQ4_K) return MatrixType::kQ4_K;
+  if (type == DType::kQ6_K) return MatrixType::kQ6_K;
   return MatrixType::kF32;
 }
 
@@ -54,10 +58,10 @@ class Uploader {
     auto* to = arena_.take<std::byte>(matrix.bytes());
     matrix.data = to;
     if (arena_.is_measuring()) return matrix;
-    if (tensor.bytes.size() == matrix.bytes()) {
-      copy(to, tensor.bytes.data(), tensor.bytes.size());
+    if (is_block_type(matrix.type)) {
+      copy_planes(tensor.bytes, matrix.type, to);
     } else {
-      dequantise_rows(tensor, matrix, to);
+      copy(to, tensor.bytes.data(), tensor.bytes.size());
     }
     if (model_.release) model_.release(tensor.bytes);
     return matrix;
@@ -72,12 +76,20 @@ class Uploader {
     check(cudaMemcpyAsync(to, from, bytes, cudaMemcpyHostToDevice, stream_), "copying a weight");
   }
 
-  void dequantise_rows(const TensorView& tensor, const Matrix& matrix, std::byte* to) const {
-    const std::size_t row_bytes = tensor.bytes.size() / matrix.outputs;
-    std::vector<float> row(matrix.inputs);
-    for (std::size_t output = 0; output < matrix.outputs; ++output) {
-      weights::to_floats(tensor.dtype, tensor.bytes.subspan(output * row_bytes, row_bytes), row);
-      copy(to + output * row.size() * sizeof(float), row.data(), row.size() * sizeof(float));
+  // Some blocks at a time, so that no second copy of the matrix comes to be.
+  void copy_planes(std::span<const std::byte> blocks, MatrixType type, std::byte* to) const {
+    constexpr std::size_t kBlocks = 1 << 14;
+    const BlockShape& shape = block_shape(type);
+    const std::size_t num_blocks = blocks.size() / shape.bytes;
+    std::vector<std::byte> gathered;
+    for (const BlockPart& part : shape.planes) {
+      for (std::size_t first = 0; first < num_blocks; first += kBlocks) {
+        const std::size_t count = std::min(kBlocks, num_blocks - first);
+        gathered.resize(count * part.bytes);
+        gather_plane(shape, part, blocks.subspan(first * shape.bytes, count * shape.bytes), gathered);
+        if (!gathered.empty()) copy(to + first * part.bytes, gathered.data(), gathered.size());
+      }
+      to += num_blocks * part.bytes;
     }
   }
 

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// A model's weights in device memory: matrices in their own type (quantised ones as fp32, whose values are
-// exactly theirs), everything small as fp32.
+// A model's weights in device memory: matrices in their own type, quantised ones in the bytes that they take
+// in the file, everything small as fp32.
 #pragma once
 
 #include <cuda_runtime_api.h>

@@ -149,17 +149,35 @@ TEST_CASE("weights of 16 bits are read exactly by the device") {
   }
 }
 
-TEST_CASE("quantised weights give on a device what their values give") {
-  ModelConfig config = device_test_config(LayerType::kTttLinear, 2, 16);
-  config.intermediate_size = 32;
+// Of all tensors in a file.
+std::size_t tensor_bytes(const weights::Checkpoint& checkpoint) {
+  std::size_t bytes = 0;
+  for (const weights::TensorView& tensor : checkpoint.tensors()) bytes += tensor.bytes.size();
+  return bytes;
+}
+
+TEST_CASE(
+    "quantised weights give on a device what their values give, in the memory that they take in a file") {
+  ModelConfig config = device_test_config(LayerType::kTttLinear, 4, 64);
+  config.intermediate_size = 256;
   const test::RandomModel original(config, 5);
-  const test::ConvertedModel quantised(original.model, weights::DType::kQ8_0);
-  const test::ConvertedModel dequantised(quantised.model, weights::DType::kF32);
   const std::vector<TokenId> tokens = test::Random(6).tokens(20, config.vocab_size);
-  const auto found = on_device(quantised.model), wanted = on_device(dequantised.model);
-  found->reset(0);
-  wanted->reset(0);
-  CHECK(step(*found, read_all(0, 0, tokens)) == step(*wanted, read_all(0, 0, tokens)));
+  for (const weights::DType type :
+       {weights::DType::kQ8_0, weights::DType::kQ4_0, weights::DType::kQ4_K, weights::DType::kQ6_K}) {
+    INFO(weights::dtype_info(type).name);
+    const test::ConvertedModel quantised(original.model, type);
+    const test::ConvertedModel dequantised(quantised.model, weights::DType::kF32);
+    REQUIRE(quantised.model.layers[0].ffn_down.dtype == type);
+    const auto found = on_device(quantised.model), wanted = on_device(dequantised.model);
+    const std::size_t saved_in_file =
+        tensor_bytes(dequantised.checkpoint) - tensor_bytes(quantised.checkpoint);
+    const std::size_t saved_on_device = wanted->info().weights_bytes - found->info().weights_bytes;
+    CHECK(std::max(saved_in_file, saved_on_device) - std::min(saved_in_file, saved_on_device) <=
+          256 * quantised.checkpoint.tensors().size());  // each begins at a multiple of 256
+    found->reset(0);
+    wanted->reset(0);
+    CHECK(step(*found, read_all(0, 0, tokens)) == step(*wanted, read_all(0, 0, tokens)));
+  }
 }
 
 TEST_CASE("the CPU and the device agree, and continue each other's snapshots") {
