@@ -6,17 +6,9 @@
 
 #include <cstdint>
 
-#include "cuda/kernels/matrix.h"
+#include "cuda/product.h"
 
 namespace ttt::cuda {
-
-struct Product {
-  Matrix weight;            // [outputs, inputs]
-  const void* x = nullptr;  // [num_rows, inputs] in the type weight.operands
-  float* y = nullptr;       // [num_rows, outputs]
-  std::uint32_t num_rows = 0;
-  bool adds = false;  // y += x W^T in place of y = x W^T
-};
 
 // Puts them on a stream. A row's result is bitwise the same however many rows come with it.
 class Products {
