@@ -37,11 +37,12 @@ cpu::CpuOptions cpu_options(const ModelOptions& options, const BackendLimits& li
           .cpu_target = options.cpu_target};
 }
 
-cuda::CudaOptions cuda_options(const BackendLimits& limits, int device) {
+cuda::CudaOptions cuda_options(const ModelOptions& options, const BackendLimits& limits, int device) {
   return {.num_slots = limits.slots,
           .max_batch_tokens = limits.tokens,
           .max_logits_rows = limits.logits_rows,
-          .device = device};
+          .device = device,
+          .deterministic = options.deterministic};
 }
 
 // Of "cuda" and "cuda:1"; throws UsageError for anything else.
@@ -65,7 +66,8 @@ struct DeviceChoice {
 };
 
 // The first device that can be used and holds the model with one sequence.
-DeviceChoice choose_automatically(const Model& model, const BackendLimits& limits) {
+DeviceChoice choose_automatically(const Model& model, const ModelOptions& options,
+                                  const BackendLimits& limits) {
   DeviceChoice choice;
   const std::vector<cuda::CudaDevice> devices = cuda::cuda_devices();
   if (devices.empty()) choice.reason = cuda::cuda_description();
@@ -73,7 +75,7 @@ DeviceChoice choose_automatically(const Model& model, const BackendLimits& limit
   least.slots = 1;
   for (const cuda::CudaDevice& device : devices) {
     try {
-      cuda::check_memory(model, cuda_options(least, device.index));
+      cuda::check_memory(model, cuda_options(options, least, device.index));
       choice.cuda = device.index;
       choice.reason = fmt::format("{} can be used and has room", device.name);
       return choice;
@@ -86,7 +88,7 @@ DeviceChoice choose_automatically(const Model& model, const BackendLimits& limit
 }
 
 DeviceChoice choose_device(const Model& model, const ModelOptions& options, const BackendLimits& limits) {
-  if (options.device == "auto") return choose_automatically(model, limits);
+  if (options.device == "auto") return choose_automatically(model, options, limits);
   if (options.device == "cpu") return {};
   return {.cuda = cuda_index(options.device), .reason = {}};
 }
@@ -116,7 +118,7 @@ std::unique_ptr<Backend> make_chosen(const Model& model, const ModelOptions& opt
     print_notice(fmt::format("{}: the GPU computes, in its own memory; ignored", fmt::join(ignored, ", ")));
   }
   try {
-    return cuda::make_cuda_backend(model, cuda_options(limits, *choice.cuda));
+    return cuda::make_cuda_backend(model, cuda_options(options, limits, *choice.cuda));
   } catch (const cuda::DeviceMemoryError& error) {
     throw MemoryError(error.what());
   }
@@ -223,7 +225,7 @@ void check_memory(const Model& model, const ModelOptions& options, const Backend
   const DeviceChoice choice = choose_device(model, options, limits);
   if (!choice.cuda) return check_cpu_memory(model, options, limits, beside);
   try {
-    cuda::check_memory(model, cuda_options(limits, *choice.cuda));
+    cuda::check_memory(model, cuda_options(options, limits, *choice.cuda));
   } catch (const cuda::DeviceMemoryError& error) {
     throw MemoryError(error.what());
   }

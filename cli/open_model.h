@@ -28,6 +28,7 @@ struct ModelOptions {
   bool no_huge_pages = false;
   bool mlock = false;
   bool pin_threads = false;
+  bool deterministic = false;
   std::string cpu_target;  // empty: the best of this machine
 };
 
