@@ -1,8 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // The backend on a CUDA device. submit() checks the batch, writes the tables of the step into pinned memory
-// and puts everything on one stream; wait() is the only place where the host waits for a step. What no kernel
-// does, sampling with temperature, penalties or bans, is done there by engine/sampler on logits in pinned
-// memory.
+// and puts everything on one stream; wait() is the only place where the host waits for a step. The few draws
+// that no kernel does are done there by engine/sampler on logits in pinned memory.
 #include <cuda_runtime_api.h>
 #include <fmt/format.h>
 
@@ -18,6 +17,7 @@
 #include "cuda/device_memory.h"
 #include "cuda/device_weights.h"
 #include "cuda/forward.h"
+#include "cuda/kernels/draw.h"
 #include "cuda/kernels/outputs.h"
 #include "cuda/state_pool.h"
 #include "engine/check_batch.h"
@@ -95,13 +95,36 @@ DeviceArena arena_for(const Model& model, const CudaOptions& options) {
   return arena;
 }
 
-// Nothing but the largest logit counts: no draw, nothing added to a logit, none banned.
-bool is_plain_greedy(const Wanted& wanted) {
+// Who takes the next token from a row of logits.
+enum class Drawer : std::uint8_t {
+  kNobody,
+  kLargest,  // the kernel for small results: nothing but the largest logit counts
+  kDevice,   // the kernel that draws
+  kHost      // engine/sampler
+};
+
+constexpr std::size_t kMostListed = 1024;  // counts, and bans, of a sequence that the device draws for
+
+bool penalises(const SamplingParams& params) {
+  return params.repetition_penalty != 1.0F || params.presence_penalty != 0.0F ||
+         params.frequency_penalty != 0.0F;
+}
+
+std::span<const TokenCount> counts_that_matter(const Wanted& wanted) {
+  return penalises(*wanted.sample) ? wanted.counts : std::span<const TokenCount>();
+}
+
+Drawer drawer_of(const Wanted& wanted, std::size_t vocab_size) {
+  if (wanted.sample == nullptr) return Drawer::kNobody;
   const SamplingParams& params = *wanted.sample;
-  const bool penalises = params.repetition_penalty != 1.0F || params.presence_penalty != 0.0F ||
-                         params.frequency_penalty != 0.0F;
-  return params.temperature == 0.0F && params.logit_bias.empty() && params.banned.empty() &&
-         params.allowed.empty() && wanted.banned.empty() && (wanted.counts.empty() || !penalises);
+  const std::size_t num_counts = counts_that_matter(wanted).size();
+  const std::size_t num_banned = params.banned.size() + wanted.banned.size();
+  const bool changes_nothing =
+      params.logit_bias.empty() && params.allowed.empty() && num_counts == 0 && num_banned == 0;
+  if (params.temperature == 0.0F && changes_nothing) return Drawer::kLargest;
+  const bool suits_device = params.logit_bias.empty() && params.allowed.empty() && params.typical_p == 1.0F &&
+                            num_counts <= kMostListed && num_banned <= kMostListed && num_banned < vocab_size;
+  return suits_device ? Drawer::kDevice : Drawer::kHost;
 }
 
 // Memory that the device and the host share: the tables of a step, and its results.
@@ -110,7 +133,11 @@ struct HostTables {
   PinnedArray<SegmentEntry> segments;  // [slots]
   PinnedArray<OutputEntry> outputs;    // [T]
   PinnedArray<TopEntry> greedy;        // [slots]
-  PinnedArray<double> normalisers;     // [slots] of the rows that the host samples from
+  PinnedArray<double> normalisers;     // [slots] of the rows that tokens are drawn from
+  PinnedArray<DrawEntry> draws;        // [slots]
+  PinnedArray<CountEntry> counts;      // [slots, kMostListed]
+  PinnedArray<std::int32_t> banned;    // [slots, kMostListed]
+  PinnedArray<DrawnEntry> drawn;       // [slots]
   PinnedArray<float> sampled_logits;   // [slots, V]
   PinnedArray<float> logits;           // [max_logits_rows, V]
   PinnedArray<float> losses;           // [T, L, H]
@@ -125,6 +152,10 @@ struct HostTables {
         outputs(options.max_batch_tokens),
         greedy(options.num_slots),
         normalisers(options.num_slots),
+        draws(options.num_slots),
+        counts(options.num_slots * kMostListed),
+        banned(options.num_slots * kMostListed),
+        drawn(options.num_slots),
         sampled_logits(options.num_slots * config.vocab_size),
         logits(options.max_logits_rows * config.vocab_size),
         losses(options.max_batch_tokens * config.num_hidden_layers * config.num_attention_heads) {}
@@ -132,7 +163,9 @@ struct HostTables {
   std::size_t bytes() const {
     return rows.size() * sizeof(RowEntry) + segments.size() * sizeof(SegmentEntry) +
            outputs.size() * sizeof(OutputEntry) + greedy.size() * sizeof(TopEntry) +
-           normalisers.size() * sizeof(double) +
+           normalisers.size() * sizeof(double) + draws.size() * sizeof(DrawEntry) +
+           counts.size() * sizeof(CountEntry) + banned.size() * sizeof(std::int32_t) +
+           drawn.size() * sizeof(DrawnEntry) +
            (sampled_logits.size() + logits.size() + losses.size()) * sizeof(float);
   }
 };
@@ -162,6 +195,7 @@ class CudaBackend final : public Backend {
   void lay_out_results(std::span<const Segment> batch);
   void fill_tables(std::span<const Segment> batch);
   void add_outputs(std::size_t segment);
+  void add_draw(std::size_t segment, std::size_t output);
   void start();
   void start_outputs();
   void copy_logits(std::size_t output, std::size_t row_of_chunk);
@@ -175,12 +209,15 @@ class CudaBackend final : public Backend {
     Wanted wanted;
     std::size_t first_row, num_rows;
     std::size_t logits, targets, top;  // in the tables of results
+    Drawer drawer;
+    std::size_t draw;  // of the device: in the table of draws
   };
   // A row of the head: whose it is, and its index among those with raw logits, if it is one of them.
   struct OutputRow {
     std::size_t segment;
     std::optional<std::size_t> logits_index;
-    bool has_small_results, is_drawn_on_host;
+    bool has_small_results;
+    Drawer drawer;
   };
 
   const ModelConfig& config_;
@@ -198,6 +235,7 @@ class CudaBackend final : public Backend {
   mutable std::string fault_;  // of a device that will not work again in this process
   std::vector<Place> places_;
   std::vector<OutputRow> output_rows_;
+  std::size_t num_draws_ = 0;  // of the device
   std::vector<SegmentResult> results_;
   std::vector<TokenLogProb> top_;
 };
@@ -325,7 +363,7 @@ std::span<const SegmentResult> CudaBackend::wait() {
       const TopEntry& entry = host_.top[place.top + t];
       top_[place.top + t] = {entry.id, entry.log_prob};
     }
-    if (place.wanted.sample != nullptr) draw(i);
+    if (place.drawer != Drawer::kNobody) draw(i);
   }
   return results_;
 }
@@ -343,7 +381,9 @@ void CudaBackend::lay_out_results(std::span<const Segment> batch) {
                        .num_rows = num_rows,
                        .logits = logits,
                        .targets = targets,
-                       .top = top});
+                       .top = top,
+                       .drawer = drawer_of(segment.wanted, config_.vocab_size),
+                       .draw = 0});
     first_row += num_rows;
     logits += segment.num_rows(segment.wanted.logits);
     targets += segment.wanted.targets.size();
@@ -373,6 +413,7 @@ void CudaBackend::lay_out_results(std::span<const Segment> batch) {
 
 void CudaBackend::fill_tables(std::span<const Segment> batch) {
   output_rows_.clear();
+  num_draws_ = 0;
   for (std::size_t i = 0; i < batch.size(); ++i) {
     const Segment& segment = batch[i];
     const Place& place = places_[i];
@@ -418,14 +459,43 @@ void CudaBackend::add_outputs(std::size_t segment) {
       entry.top_n = static_cast<std::uint32_t>(wanted.top_n);
       entry.top = host_.top.data() + place.top + *index * wanted.top_n;
     }
-    const bool is_drawn = is_last && wanted.sample != nullptr;
-    const bool is_drawn_on_host = is_drawn && !is_plain_greedy(wanted);
-    if (is_drawn_on_host) entry.normaliser = &host_.normalisers[segment];
-    if (is_drawn && !is_drawn_on_host) entry.greedy = &host_.greedy[segment];
-    const bool has_small_results = is_drawn || entry.num_targets > 0 || entry.top_n > 0;
+    const Drawer drawer = is_last ? place.drawer : Drawer::kNobody;
+    if (drawer == Drawer::kLargest) entry.greedy = &host_.greedy[segment];
+    if (drawer == Drawer::kDevice || drawer == Drawer::kHost) entry.normaliser = &host_.normalisers[segment];
+    if (drawer == Drawer::kDevice) add_draw(segment, output_rows_.size());
+    const bool has_small_results = drawer != Drawer::kNobody || entry.num_targets > 0 || entry.top_n > 0;
     host_.outputs[output_rows_.size()] = entry;
-    output_rows_.push_back({segment, index_in(wanted.logits), has_small_results, is_drawn_on_host});
+    output_rows_.push_back({segment, index_in(wanted.logits), has_small_results, drawer});
   }
+}
+
+void CudaBackend::add_draw(std::size_t segment, std::size_t output) {
+  Place& place = places_[segment];
+  place.draw = num_draws_++;
+  const SamplingParams& params = *place.wanted.sample;
+  CountEntry* const counts = host_.counts.data() + place.draw * kMostListed;
+  std::int32_t* const banned = host_.banned.data() + place.draw * kMostListed;
+  CountEntry* counts_end = counts;
+  for (const TokenCount& count : counts_that_matter(place.wanted)) {
+    *counts_end++ = {count.id, count.in_window, count.in_output};
+  }
+  std::int32_t* const banned_end =
+      std::ranges::copy(place.wanted.banned, std::ranges::copy(params.banned, banned).out).out;
+  host_.draws[place.draw] = {
+      .row = static_cast<std::uint32_t>(output % kHeadRows),
+      .top_k = params.top_k,
+      .temperature = params.temperature,
+      .top_p = params.top_p,
+      .min_p = params.min_p,
+      .repetition_penalty = params.repetition_penalty,
+      .presence_penalty = params.presence_penalty,
+      .frequency_penalty = params.frequency_penalty,
+      .uniform = uniform_draw(params.seed, params.prompt_index, params.choice, place.end),
+      .counts = counts,
+      .banned = banned,
+      .num_counts = static_cast<std::uint32_t>(counts_end - counts),
+      .num_banned = static_cast<std::uint32_t>(banned_end - banned),
+      .drawn = &host_.drawn[place.draw]};
 }
 
 // Puts the whole step on the stream.
@@ -440,12 +510,14 @@ void CudaBackend::start() {
   upload(parts_.work.rows, host_.rows, num_rows);
   upload(parts_.work.segments, host_.segments, places_.size());
   upload(parts_.work.outputs, host_.outputs, output_rows_.size());
+  upload(parts_.work.draws, host_.draws, num_draws_);
   forward_.run(places_.size(), num_rows);
   start_outputs();
   copy_losses();
 }
 
 void CudaBackend::start_outputs() {
+  std::size_t first_draw = 0;
   for (std::size_t first = 0; first < output_rows_.size(); first += kHeadRows) {
     const auto chunk =
         std::span(output_rows_).subspan(first, std::min(kHeadRows, output_rows_.size() - first));
@@ -458,6 +530,15 @@ void CudaBackend::start_outputs() {
                      stream_.get());
     }
     for (std::size_t i = 0; i < chunk.size(); ++i) copy_logits(first + i, i);
+    const auto num_draws = std::ranges::count(chunk, Drawer::kDevice, &OutputRow::drawer);
+    launch_draw({.entries = parts_.work.draws + first_draw,
+                 .logits = parts_.work.logits,
+                 .adjusted = parts_.work.adjusted_logits,
+                 .weights = parts_.work.token_weights,
+                 .num_entries = static_cast<std::uint32_t>(num_draws),
+                 .vocab_size = static_cast<std::uint32_t>(config_.vocab_size)},
+                stream_.get());
+    first_draw += static_cast<std::size_t>(num_draws);
   }
 }
 
@@ -471,7 +552,7 @@ void CudaBackend::copy_logits(std::size_t output, std::size_t row_of_chunk) {
           "copying logits");
   };
   if (row.logits_index) copy_to(host_.logits.data() + (places_[row.segment].logits + *row.logits_index) * V);
-  if (row.is_drawn_on_host) copy_to(host_.sampled_logits.data() + row.segment * V);
+  if (row.drawer == Drawer::kHost) copy_to(host_.sampled_logits.data() + row.segment * V);
 }
 
 void CudaBackend::copy_losses() {
@@ -485,13 +566,16 @@ void CudaBackend::copy_losses() {
   }
 }
 
-// The token that follows a segment: found by the device, or drawn here from the logits that it sent.
+// The token that follows a segment: found or drawn by the device, or drawn here from the logits that it sent.
 void CudaBackend::draw(std::size_t segment) {
   const Place& place = places_[segment];
   const Wanted& wanted = place.wanted;
   TokenLogProb& sampled = results_[segment].sampled;
-  if (is_plain_greedy(wanted)) {
+  if (place.drawer == Drawer::kLargest) {
     sampled = {host_.greedy[segment].id, host_.greedy[segment].log_prob};
+  } else if (place.drawer == Drawer::kDevice) {
+    const DrawnEntry& drawn = host_.drawn[place.draw];
+    sampled = {drawn.id, log_prob({&drawn.logit, 1}, 0, host_.normalisers[segment])};
   } else {
     const std::size_t V = config_.vocab_size;
     const std::span<const float> logits = host_.sampled_logits.span().subspan(segment * V, V);

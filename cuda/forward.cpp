@@ -24,6 +24,10 @@ Workspace::Workspace(const ModelConfig& config, std::size_t max_batch_tokens, st
   rows = arena.take<RowEntry>(T);
   segments = arena.take<SegmentEntry>(num_slots);
   outputs = arena.take<OutputEntry>(T);
+  draws = arena.take<DrawEntry>(num_slots);
+  const std::size_t drawn_logits = std::min(kHeadRows, num_slots) * config.vocab_size;
+  adjusted_logits = arena.take<float>(drawn_logits);
+  token_weights = arena.take<double>(drawn_logits);
 }
 
 Forward::Forward(const DeviceWeights& weights, const StatePool& states, const Workspace& work,

@@ -10,6 +10,7 @@
 
 #include "cuda/device_memory.h"
 #include "cuda/device_weights.h"
+#include "cuda/kernels/draw.h"
 #include "cuda/kernels/operand_rows.h"
 #include "cuda/kernels/step_tables.h"
 #include "cuda/products.h"
@@ -35,6 +36,10 @@ struct Workspace {
   RowEntry* rows = nullptr;          // [T]
   SegmentEntry* segments = nullptr;  // [slots]
   OutputEntry* outputs = nullptr;    // [T]
+  // Drawing from rows of logits, D = min(kHeadRows, slots) at a time
+  DrawEntry* draws = nullptr;        // [slots]
+  float* adjusted_logits = nullptr;  // [D, V]
+  double* token_weights = nullptr;   // [D, V]
 
   Workspace(const ModelConfig& config, std::size_t max_batch_tokens, std::size_t num_slots,
             DeviceArena& arena);
