@@ -6,6 +6,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <memory>
 #include <optional>
 #include <span>
 #include <stdexcept>
@@ -13,12 +14,15 @@
 #include <utility>
 #include <vector>
 
+#include "cuda/cublas_lt.h"
 #include "cuda/cuda_backend.h"
 #include "cuda/device_memory.h"
 #include "cuda/device_weights.h"
 #include "cuda/forward.h"
+#include "cuda/inner_kernel.h"
 #include "cuda/kernels/draw.h"
 #include "cuda/kernels/outputs.h"
+#include "cuda/library_products.h"
 #include "cuda/state_pool.h"
 #include "engine/check_batch.h"
 #include "engine/mini_batch.h"
@@ -37,14 +41,21 @@ int use_device(int device) {
   return device;
 }
 
+// Null: the own kernels do all products.
+const CublasLt* library_for(const CudaOptions& options) {
+  return options.precision == Precision::kFast && !options.deterministic ? cublas_lt() : nullptr;
+}
+
 // All device memory of a backend, in the order in which it lies in the arena.
 struct DeviceParts {
   DeviceParts(const Model& model, const CudaOptions& options, DeviceArena& arena, cudaStream_t stream)
-      : weights(model, arena, stream),
+      : weights(model, options.precision, arena, stream),
         weights_end(arena.used()),
         states(model.config, options.num_slots, arena),
         states_end(arena.used()),
-        work(model.config, options.max_batch_tokens, options.num_slots, arena),
+        work(model.config, options, arena),
+        library_workspace(library_for(options) != nullptr ? arena.take<std::byte>(kLibraryWorkspaceBytes)
+                                                          : nullptr),
         end(arena.used()) {}
 
   MemoryPlan plan() const {
@@ -56,16 +67,18 @@ struct DeviceParts {
   StatePool states;
   std::size_t states_end;
   Workspace work;
+  std::byte* library_workspace;
   std::size_t end;
 };
 
-// Slots with which the model would fit into `free` bytes.
-std::uint64_t slots_that_fit(const Model& model, CudaOptions options, std::uint64_t free) {
-  options.num_slots = 1;
-  const std::uint64_t with_one = plan_memory(model, options).total();
-  options.num_slots = 2;
-  const std::uint64_t per_slot = plan_memory(model, options).total() - with_one;
-  return with_one > free ? 0 : 1 + (free - with_one) / per_slot;
+// Slots, fewer than those of the options, with which the model would fit into `free` bytes.
+std::size_t slots_that_fit(const Model& model, CudaOptions options, std::uint64_t free) {
+  std::size_t fits = 0, too_many = options.num_slots;
+  while (too_many - fits > 1) {
+    options.num_slots = fits + (too_many - fits) / 2;
+    (plan_memory(model, options).total() <= free ? fits : too_many) = options.num_slots;
+  }
+  return fits;
 }
 
 std::string readable(std::uint64_t bytes) {
@@ -76,7 +89,7 @@ std::string readable(std::uint64_t bytes) {
   std::size_t free = 0, all = 0;
   check(cudaMemGetInfo(&free, &all), "asking for free memory");
   const MemoryPlan plan = plan_memory(model, options);
-  const std::uint64_t slots = slots_that_fit(model, options, free);
+  const std::size_t slots = slots_that_fit(model, options, free);
   throw DeviceMemoryError(fmt::format(
       "cuda:{} has {} free of {}, and {} are needed (weights {}, states of {} sequences {}, workspace {}): "
       "{}",
@@ -85,6 +98,22 @@ std::string readable(std::uint64_t bytes) {
       slots > 0
           ? fmt::format("{} sequences would fit", slots)
           : "not even one sequence would fit; convert the model with --type bf16, or use --device cpu"));
+}
+
+// Ready for every matrix of the model.
+std::unique_ptr<LibraryProducts> make_library_products(const CublasLt* library, const DeviceParts& parts,
+                                                       std::size_t max_batch_tokens) {
+  if (library == nullptr) return nullptr;
+  auto products = std::make_unique<LibraryProducts>(*library, parts.library_workspace);
+  const auto max_rows = static_cast<std::uint32_t>(max_batch_tokens);
+  for (const DeviceLayerWeights& layer : parts.weights.layers) {
+    for (const Matrix* matrix : {&layer.attn_q, &layer.attn_k, &layer.attn_v, &layer.gate, &layer.attn_output,
+                                 &layer.lr_weight, &layer.ffn_gate, &layer.ffn_up, &layer.ffn_down}) {
+      products->prepare(*matrix, max_rows);
+    }
+  }
+  products->prepare(parts.weights.output, max_rows);
+  return products;
 }
 
 // An arena of exactly the size that the parts take.
@@ -225,6 +254,7 @@ class CudaBackend final : public Backend {
   Stream stream_;
   DeviceArena arena_;
   DeviceParts parts_;
+  std::unique_ptr<LibraryProducts> library_;  // null: not used
   Forward forward_;
   HostTables host_;
   BackendInfo info_;
@@ -245,7 +275,8 @@ CudaBackend::CudaBackend(const Model& model, const CudaOptions& options)
       device_(use_device(options.device)),
       arena_(arena_for(model, options)),
       parts_(model, options, arena_, stream_.get()),
-      forward_(parts_.weights, parts_.states, parts_.work, stream_.get()),
+      library_(make_library_products(library_for(options), parts_, options.max_batch_tokens)),
+      forward_(parts_.weights, parts_.states, parts_.work, options.precision, library_.get(), stream_.get()),
       host_(model.config, options),
       sampler_(model.config.vocab_size),
       last_sampled_(options.num_slots) {
@@ -257,7 +288,12 @@ CudaBackend::CudaBackend(const Model& model, const CudaOptions& options)
   const MemoryPlan plan = parts_.plan();
   info_.device = fmt::format("cuda:{}", device_);
   info_.device_name = properties.name;
-  info_.dispatch_target = fmt::format("sm_{}{}-exact", properties.major, properties.minor);
+  info_.dispatch_target = fmt::format("sm_{}{}-{}", properties.major, properties.minor,
+                                      options.precision == Precision::kFast ? "fast" : "exact");
+  if (library_ != nullptr) {
+    info_.dispatch_target += "-cublaslt" + version_of(*library_for(options));
+    info_.bitwise_invariant = false;
+  }
   info_.num_slots = options.num_slots;
   info_.max_batch_tokens = options.max_batch_tokens;
   info_.max_logits_rows = options.max_logits_rows;
@@ -599,6 +635,11 @@ MemoryPlan plan_memory(const Model& model, const CudaOptions& options) {
 
 void check_memory(const Model& model, const CudaOptions& options) {
   use_device(options.device);
+  if (inner_kernel(model.config, options.precision) == InnerKernel::kNone) {
+    throw DeviceError(
+        fmt::format("heads of {} elements are too large for the kernels of a GPU; use --device cpu",
+                    model.config.head_size()));
+  }
   std::size_t free = 0, all = 0;
   const cudaError_t asked = cudaMemGetInfo(&free, &all);
   if (asked != cudaSuccess) {

@@ -19,10 +19,16 @@ struct BlockPart {
 struct BlockShape {
   std::size_t weights = 0, bytes = 0;  // of a block
   std::array<BlockPart, 4> planes;     // in the order in which they lie; the last may be empty
+  // No weight is larger than |scale| * most_steps + |minimum| * most_minimums. Both lie in F16.
+  std::size_t scale = 0, minimum = 0;  // offsets
+  float most_steps = 0.0F, most_minimums = 0.0F;
 };
 
 // REQUIRES: is_block_type(type).
 const BlockShape& block_shape(MatrixType type);
+
+// A bound of the magnitudes of all weights, by the blocks' scales alone; NaN where one is NaN.
+float largest_magnitude(const BlockShape& shape, std::span<const std::byte> blocks);
 
 // REQUIRES: whole blocks; out.size() == number of blocks * part.bytes.
 void gather_plane(const BlockShape& shape, const BlockPart& part, std::span<const std::byte> blocks,

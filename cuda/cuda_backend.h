@@ -31,16 +31,23 @@ std::string cuda_description();
 // Empty without a driver or a device; cuda_description() says which. Creates no context on any device.
 std::vector<CudaDevice> cuda_devices();
 
+// How a model is computed. Residual stream, norms, logits, rates, states and all sums are fp32 either way.
+enum class Precision {
+  kExact,  // everything else too
+  kFast    // operands of products and of the inner loop in 16 bits, on tensor cores
+};
+
 struct CudaOptions {
   std::size_t num_slots = 1;
   std::size_t max_batch_tokens = 512;
   std::size_t max_logits_rows = 1;
   int device = 0;  // index
+  Precision precision = Precision::kFast;
   // No cuBLASLt: bits of a sequence do not depend on how many rows come with it.
   bool deterministic = false;
 };
 
-// A device that is not there, or cannot be used. The text says what to do.
+// A device that is not there, or cannot be used for this model. The text says what to do.
 class DeviceError : public std::runtime_error {
  public:
   using std::runtime_error::runtime_error;
@@ -66,12 +73,12 @@ struct MemoryPlan {
 MemoryPlan plan_memory(const Model& model, const CudaOptions& options);
 
 // Throws DeviceMemoryError where the plan exceeds what is free on the device, DeviceError where it cannot be
-// used.
+// used, or has no kernel for such a model.
 void check_memory(const Model& model, const CudaOptions& options);
 
-// `model` must outlive the backend. Everything is computed in fp32. All memory is taken here; a step
-// allocates nothing, unless it wants more log-probabilities than any step before it. Throws DeviceError,
-// DeviceMemoryError, std::bad_alloc (host memory), std::invalid_argument for a model that no kernel can run.
+// `model` must outlive the backend. All memory is taken here; a step allocates nothing, unless it wants more
+// log-probabilities than any step before it. Throws DeviceError, DeviceMemoryError, std::bad_alloc (host
+// memory).
 std::unique_ptr<Backend> make_cuda_backend(const Model& model, const CudaOptions& options);
 
 }  // namespace ttt::cuda

@@ -1,12 +1,16 @@
 // SPDX-License-Identifier: Apache-2.0
-// A model's weights in device memory: matrices in their own type, quantised ones in the bytes that they take
-// in the file, everything small as fp32.
+// A model's weights in device memory, everything small as fp32. Matrices, exact: in their own type. Fast: F16
+// and BF16 as they are, quantised ones too (they multiply rows of fp16), all else rounded to fp16, or to bf16
+// where its largest value is none of fp16's normal numbers. Matrices that multiply the same rows are of one
+// type then, so that the rows are rounded once; a matrix whose rows tensor cores cannot read stays as in
+// exact.
 #pragma once
 
 #include <cuda_runtime_api.h>
 
 #include <vector>
 
+#include "cuda/cuda_backend.h"
 #include "cuda/device_memory.h"
 #include "cuda/kernels/matrix.h"
 #include "engine/model.h"
@@ -42,7 +46,7 @@ struct DeviceWeights {
 
   // Takes the weights' places from the arena. Where it does not measure, copies them there by the stream,
   // tensor by tensor, and lets go of the pages that each was read from.
-  DeviceWeights(const Model& model, DeviceArena& arena, cudaStream_t stream);
+  DeviceWeights(const Model& model, Precision precision, DeviceArena& arena, cudaStream_t stream);
 };
 
 }  // namespace ttt::cuda

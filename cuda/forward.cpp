@@ -2,53 +2,56 @@
 #include "cuda/forward.h"
 
 #include <algorithm>
-#include <stdexcept>
 
 #include "cuda/kernels/conv.h"
 #include "cuda/kernels/elementwise.h"
 #include "cuda/kernels/inner_loop_exact.h"
+#include "cuda/kernels/ttt_linear_prefill.h"
+#include "cuda/kernels/ttt_mlp_prefill.h"
 #include "engine/state_layout.h"
 
 namespace ttt::cuda {
 
-Workspace::Workspace(const ModelConfig& config, std::size_t max_batch_tokens, std::size_t num_slots,
-                     DeviceArena& arena) {
-  const std::size_t T = max_batch_tokens;
+Workspace::Workspace(const ModelConfig& config, const CudaOptions& options, DeviceArena& arena) {
+  const std::size_t T = options.max_batch_tokens;
   for (float** buffer : {&x, &h, &branch, &xq, &q, &k, &v})
     *buffer = arena.take<float>(T * config.hidden_size);
   for (float** buffer : {&ffn_gate, &ffn_up, &ffn_hidden})
     *buffer = arena.take<float>(T * config.intermediate_size);
   alpha = arena.take<float>(T * config.num_attention_heads);
+  inner_out = {.data = branch, .type = OperandType::kF32};
+  if (inner_kernel(config, options.precision) == InnerKernel::kPrefill) {
+    for (std::uint16_t** buffer : {&inner_q, &inner_k, &inner_target})
+      *buffer = arena.take<std::uint16_t>(T * config.hidden_size);
+    inner_out = {.data = arena.take<std::uint16_t>(T * config.hidden_size), .type = OperandType::kBF16};
+  }
   losses = arena.take<float>(T * config.num_hidden_layers * config.num_attention_heads);
   logits = arena.take<float>(std::min(kHeadRows, T) * config.vocab_size);
   rows = arena.take<RowEntry>(T);
-  segments = arena.take<SegmentEntry>(num_slots);
+  segments = arena.take<SegmentEntry>(options.num_slots);
   outputs = arena.take<OutputEntry>(T);
-  draws = arena.take<DrawEntry>(num_slots);
-  const std::size_t drawn_logits = std::min(kHeadRows, num_slots) * config.vocab_size;
+  draws = arena.take<DrawEntry>(options.num_slots);
+  const std::size_t drawn_logits = std::min(kHeadRows, options.num_slots) * config.vocab_size;
   adjusted_logits = arena.take<float>(drawn_logits);
   token_weights = arena.take<double>(drawn_logits);
 }
 
 Forward::Forward(const DeviceWeights& weights, const StatePool& states, const Workspace& work,
-                 cudaStream_t stream)
+                 Precision precision, const LibraryProducts* library, cudaStream_t stream)
     : weights_(weights),
       config_(weights.config),
       states_(states),
       work_(work),
       stream_(stream),
-      products_(stream),
+      products_(stream, library),
+      inner_kernel_(cuda::inner_kernel(config_, precision)),
       width_(static_cast<std::uint32_t>(config_.hidden_size)),
       heads_(static_cast<std::uint32_t>(config_.num_attention_heads)),
       head_size_(static_cast<std::uint32_t>(config_.head_size())),
       inner_size_(static_cast<std::uint32_t>(config_.inner_size())),
       mini_batch_size_(static_cast<std::uint32_t>(config_.mini_batch_size)),
       taps_(static_cast<std::uint32_t>(config_.conv_kernel)),
-      rows_per_run_(inner_loop_rows_per_run(head_size_, inner_size_, mini_batch_size_, config_.is_mlp())) {
-  if (rows_per_run_ == 0) {
-    throw std::invalid_argument("the CUDA kernels have no room for heads and mini-batches of this size");
-  }
-}
+      rows_per_run_(inner_loop_rows_per_run(head_size_, inner_size_, mini_batch_size_, config_.is_mlp())) {}
 
 void Forward::run(std::size_t num_segments, std::size_t num_rows) {
   num_segments_ = static_cast<std::uint32_t>(num_segments);
@@ -103,18 +106,21 @@ void Forward::project_qkv(const DeviceLayerWeights& w, const StateOffsets& state
   rotate();
 }
 
-// RoPE by the position within the mini-batch.
+// RoPE by the position within the mini-batch; for tensor cores also the operands of the inner loop.
 void Forward::rotate() {
-  launch_rope({.rows = work_.rows,
-               .segments = work_.segments,
-               .table = weights_.rope_table,
-               .q = work_.q,
-               .k = work_.k,
-               .num_rows = num_rows_,
-               .width = width_,
-               .head_size = head_size_,
-               .mini_batch_size = mini_batch_size_},
-              stream_);
+  const RopeParams rope{.rows = work_.rows,
+                        .segments = work_.segments,
+                        .table = weights_.rope_table,
+                        .q = work_.q,
+                        .k = work_.k,
+                        .num_rows = num_rows_,
+                        .width = width_,
+                        .head_size = head_size_,
+                        .mini_batch_size = mini_batch_size_};
+  if (inner_kernel_ == InnerKernel::kExact) return launch_rope(rope, stream_);
+  launch_rope_operands(
+      {.rope = rope, .v = work_.v, .q = work_.inner_q, .k = work_.inner_k, .target = work_.inner_target},
+      stream_);
 }
 
 // alpha = base_lr / f * sigmoid(h . lr_weight + lr_bias)
@@ -130,11 +136,37 @@ void Forward::learning_rates(const DeviceLayerWeights& w) {
 
 // Each (segment, head) is one block: its tokens one after another, from its own fast weights.
 void Forward::inner_loop(const DeviceLayerWeights& w, const StateOffsets& state, std::size_t layer) {
+  inner_kernel_ == InnerKernel::kPrefill ? inner_loop_prefill(w, state, layer)
+                                         : inner_loop_exact(w, state, layer);
+}
+
+void Forward::inner_loop_prefill(const DeviceLayerWeights& w, const StateOffsets& state, std::size_t layer) {
+  const TttPrefillParams params{.segments = work_.segments,
+                                .q = work_.inner_q,
+                                .k = work_.inner_k,
+                                .target = work_.inner_target,
+                                .out = static_cast<std::uint16_t*>(work_.inner_out.data),
+                                .row_stride = width_,
+                                .alpha = work_.alpha,
+                                .losses = work_.losses + layer * heads_,
+                                .losses_row_stride = config_.num_hidden_layers * heads_,
+                                .token_eta = w.token_eta,
+                                .norm_weight = w.inner_norm_weight,
+                                .norm_bias = w.inner_norm_bias,
+                                .fast_weights = state.fast_weights,
+                                .open_rows = state.open_rows,
+                                .num_segments = static_cast<std::int32_t>(num_segments_),
+                                .num_heads = static_cast<std::int32_t>(heads_)};
+  config_.is_mlp() ? launch_ttt_mlp_prefill(params, stream_)
+                   : launch_ttt_linear_prefill(static_cast<int>(head_size_), params, stream_);
+}
+
+void Forward::inner_loop_exact(const DeviceLayerWeights& w, const StateOffsets& state, std::size_t layer) {
   const InnerLoopParams params{.segments = work_.segments,
                                .q = work_.q,
                                .k = work_.k,
                                .v = work_.v,
-                               .out = work_.branch,
+                               .out = static_cast<float*>(work_.inner_out.data),
                                .alpha = work_.alpha,
                                .losses = work_.losses,
                                .token_eta = w.token_eta,
@@ -154,10 +186,10 @@ void Forward::inner_loop(const DeviceLayerWeights& w, const StateOffsets& state,
   config_.is_mlp() ? launch_ttt_mlp_exact(params, stream_) : launch_ttt_linear_exact(params, stream_);
 }
 
-// x += o_proj(gelu(g_proj(h)) * LayerNorm(branch))
+// x += o_proj(gelu(g_proj(h)) * LayerNorm(inner_out))
 void Forward::gate_and_project(const DeviceLayerWeights& w) {
   if (config_.use_gate) product(w.gate, work_.h, num_rows_, work_.xq);
-  launch_gated_norm({.x = {.data = work_.branch, .type = OperandType::kF32},
+  launch_gated_norm({.x = work_.inner_out,
                      .weight = w.post_norm_weight,
                      .bias = w.post_norm_bias,
                      .gate = config_.use_gate ? work_.xq : nullptr,

@@ -8,8 +8,10 @@
 #include <cstddef>
 #include <cstdint>
 
+#include "cuda/cuda_backend.h"
 #include "cuda/device_memory.h"
 #include "cuda/device_weights.h"
+#include "cuda/inner_kernel.h"
 #include "cuda/kernels/draw.h"
 #include "cuda/kernels/operand_rows.h"
 #include "cuda/kernels/step_tables.h"
@@ -28,10 +30,13 @@ struct Workspace {
   float* xq = nullptr;      // [T, d] projection before the convolutions; the gate after them
   float *q = nullptr, *k = nullptr, *v = nullptr;  // [T, d]
   float* alpha = nullptr;                          // [T, H] inner learning rates
+  OperandRows inner_out;                           // [T, d] of the inner loop
   float *ffn_gate = nullptr, *ffn_up = nullptr;    // [T, m]
   float* ffn_hidden = nullptr;                     // [T, m] input of ffn_down
   float* losses = nullptr;                         // [T, L, H]
   float* logits = nullptr;                         // [kHeadRows, V]
+  // Operands of the inner loop on tensor cores, bf16; null without it
+  std::uint16_t *inner_q = nullptr, *inner_k = nullptr, *inner_target = nullptr;  // [T, d]
   // The batch
   RowEntry* rows = nullptr;          // [T]
   SegmentEntry* segments = nullptr;  // [slots]
@@ -41,14 +46,15 @@ struct Workspace {
   float* adjusted_logits = nullptr;  // [D, V]
   double* token_weights = nullptr;   // [D, V]
 
-  Workspace(const ModelConfig& config, std::size_t max_batch_tokens, std::size_t num_slots,
-            DeviceArena& arena);
+  Workspace(const ModelConfig& config, const CudaOptions& options, DeviceArena& arena);
 };
 
 class Forward {
  public:
-  // Throws std::invalid_argument for a model whose heads are too large for the kernels.
-  Forward(const DeviceWeights& weights, const StatePool& states, const Workspace& work, cudaStream_t stream);
+  // `weights` and `work` are those of this precision; `library` may be null. REQUIRES: inner_kernel() is not
+  // kNone.
+  Forward(const DeviceWeights& weights, const StatePool& states, const Workspace& work, Precision precision,
+          const LibraryProducts* library, cudaStream_t stream);
 
   // Reads every segment into its slot, as the tables of the workspace say; afterwards head() gives logits of
   // its rows, and work.losses holds the inner losses of those segments that want them.
@@ -66,6 +72,8 @@ class Forward {
   void learning_rates(const DeviceLayerWeights& w);
   void rotate();
   void inner_loop(const DeviceLayerWeights& w, const StateOffsets& state, std::size_t layer);
+  void inner_loop_exact(const DeviceLayerWeights& w, const StateOffsets& state, std::size_t layer);
+  void inner_loop_prefill(const DeviceLayerWeights& w, const StateOffsets& state, std::size_t layer);
   void gate_and_project(const DeviceLayerWeights& w);
   void feed_forward(const DeviceLayerWeights& w);
 
@@ -87,6 +95,7 @@ class Forward {
   const Workspace work_;
   cudaStream_t stream_;
   Products products_;
+  InnerKernel inner_kernel_;
   // Of the configuration, as kernels count
   std::uint32_t width_, heads_, head_size_, inner_size_, mini_batch_size_, taps_, rows_per_run_;
   // Of the running batch

@@ -40,7 +40,9 @@ void run_mma(const Product& product, cudaStream_t stream) {
 }  // namespace
 
 void Products::run(const Product& product) const {
-  product.weight.operands == OperandType::kF32 ? run_exact(product, stream_) : run_mma(product, stream_);
+  if (product.weight.operands == OperandType::kF32) return run_exact(product, stream_);
+  if (library_ != nullptr && library_->run(product, stream_)) return;
+  run_mma(product, stream_);
 }
 
 }  // namespace ttt::cuda

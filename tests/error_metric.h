@@ -59,4 +59,31 @@ inline double relative_l2(std::span<const double> actual, std::span<const double
   return error == 0.0 ? 0.0 : error / norm(learned);
 }
 
+// log(sum(exp(logits)))
+inline double log_sum_exp(std::span<const double> logits) {
+  const double largest = *std::max_element(logits.begin(), logits.end());
+  double sum = 0.0;
+  for (const double logit : logits) sum += std::exp(logit - largest);
+  return largest + std::log(sum);
+}
+
+// KL(reference | actual) of the distributions that rows of logits stand for, in nats, the mean over the rows.
+// NaN anywhere, or a different size, gives infinity.
+inline double mean_divergence(std::span<const double> actual, std::span<const double> reference,
+                              std::size_t vocab_size) {
+  constexpr double kInfinity = std::numeric_limits<double>::infinity();
+  if (actual.size() != reference.size()) return kInfinity;
+  double total = 0.0;
+  for (std::size_t first = 0; first < reference.size(); first += vocab_size) {
+    const std::span<const double> p = reference.subspan(first, vocab_size);
+    const std::span<const double> q = actual.subspan(first, vocab_size);
+    const double normaliser_p = log_sum_exp(p), normaliser_q = log_sum_exp(q);
+    for (std::size_t i = 0; i < vocab_size; ++i) {
+      const double log_p = p[i] - normaliser_p, log_q = q[i] - normaliser_q;
+      total += std::exp(log_p) * (log_p - log_q);
+    }
+  }
+  return std::isnan(total) ? kInfinity : total / static_cast<double>(reference.size() / vocab_size);
+}
+
 }  // namespace ttt::test

@@ -18,6 +18,10 @@ LaunchShape by_elements(std::size_t size) {
   return {static_cast<std::uint32_t>((size + threads - 1) / threads), 1, threads, 0};
 }
 
+LaunchShape by_pairs(const RopeParams& params) {
+  return {params.num_rows, 1, threads_for(params.width / 2), 0};
+}
+
 }  // namespace
 
 void launch_embed(const EmbedParams& params, cudaStream_t stream) {
@@ -61,7 +65,11 @@ void launch_rates(const RatesParams& params, cudaStream_t stream) {
 }
 
 void launch_rope(const RopeParams& params, cudaStream_t stream) {
-  launch(rope, {params.num_rows, 1, threads_for(params.width / 2), 0}, params, stream);
+  launch(rope, by_pairs(params), params, stream);
+}
+
+void launch_rope_operands(const RopeOperandsParams& params, cudaStream_t stream) {
+  launch(rope_operands, by_pairs(params.rope), params, stream);
 }
 
 }  // namespace ttt::cuda

@@ -77,24 +77,53 @@ __global__ void rates(const RatesParams p) {
   if (i < std::size_t{p.num_rows} * p.heads) p.alpha[i] = p.scale * sigmoid(p.alpha[i] + p.bias[i % p.heads]);
 }
 
-TTT_DEVICE void rotate(float* pair, float cosine, float sine) {
-  const float even = pair[0];
-  const float odd = pair[1];
-  pair[0] = fmaf(-odd, sine, even * cosine);
-  pair[1] = fmaf(even, sine, odd * cosine);
+// Two neighbouring elements of a head.
+struct Pair {
+  float even, odd;
+};
+
+TTT_DEVICE Pair pair_at(const float* at) { return {at[0], at[1]}; }
+
+TTT_DEVICE Pair rotated(Pair pair, Pair angle) {  // angle: cosine, sine
+  return {fmaf(-pair.odd, angle.odd, pair.even * angle.even),
+          fmaf(pair.even, angle.odd, pair.odd * angle.even)};
+}
+
+// The rotations of this block's row, by its place in the mini-batch: head_size / 2 pairs.
+TTT_DEVICE const float* angles_of_row(const RopeParams& p) {
+  const SegmentEntry segment = p.segments[p.rows[blockIdx.x].segment];
+  const unsigned phase = (segment.phase + blockIdx.x - segment.first_row) % p.mini_batch_size;
+  return p.table + std::size_t{phase} * p.head_size;
 }
 
 // A block per row, a thread per pair.
 __global__ void rope(const RopeParams p) {
-  const SegmentEntry segment = p.segments[p.rows[blockIdx.x].segment];
-  const unsigned phase = (segment.phase + blockIdx.x - segment.first_row) % p.mini_batch_size;
-  const float* angles = p.table + std::size_t{phase} * p.head_size;
+  const float* angles = angles_of_row(p);
   const std::size_t at = std::size_t{blockIdx.x} * p.width;
   for (unsigned i = 2 * threadIdx.x; i < p.width; i += 2 * blockDim.x) {
-    const float cosine = angles[i % p.head_size];
-    const float sine = angles[i % p.head_size + 1];
-    rotate(p.q + at + i, cosine, sine);
-    rotate(p.k + at + i, cosine, sine);
+    const Pair angle = pair_at(angles + i % p.head_size);
+    for (float* x : {p.q + at + i, p.k + at + i}) {
+      const Pair pair = rotated(pair_at(x), angle);
+      x[0] = pair.even;
+      x[1] = pair.odd;
+    }
+  }
+}
+
+TTT_DEVICE void store_bf16(std::uint16_t* to, Pair pair) {
+  *reinterpret_cast<std::uint32_t*>(to) = pack_bf16(pair.even, pair.odd);
+}
+
+__global__ void rope_operands(const RopeOperandsParams p) {
+  const float* angles = angles_of_row(p.rope);
+  const std::size_t at = std::size_t{blockIdx.x} * p.rope.width;
+  for (unsigned i = 2 * threadIdx.x; i < p.rope.width; i += 2 * blockDim.x) {
+    const Pair angle = pair_at(angles + i % p.rope.head_size);
+    const Pair k = rotated(pair_at(p.rope.k + at + i), angle);
+    const Pair v = pair_at(p.v + at + i);
+    store_bf16(p.q + at + i, rotated(pair_at(p.rope.q + at + i), angle));
+    store_bf16(p.k + at + i, k);
+    store_bf16(p.target + at + i, {v.even - k.even, v.odd - k.odd});
   }
 }
 

@@ -79,4 +79,13 @@ struct RopeParams {
 };
 void launch_rope(const RopeParams& params, cudaStream_t stream);
 
+// The same, and the operands of the inner loop on tensor cores: q and k rotated, target = v - k, each rounded
+// once to bf16. REQUIRES: head_size even, as ever.
+struct RopeOperandsParams {
+  RopeParams rope;                // its q and k are only read
+  const float* v;                 // [num_rows, d]
+  std::uint16_t *q, *k, *target;  // [num_rows, d]
+};
+void launch_rope_operands(const RopeOperandsParams& params, cudaStream_t stream);
+
 }  // namespace ttt::cuda

@@ -88,11 +88,13 @@ class ProductMma : private ProductTile {
       begin_load(step, steps);
       end_load(step, steps);
     }
+    // A warp beyond the edge of out only loads.
+    const bool multiplies = first_row_ + warp_row_ < p_.rows && first_column_ + warp_column_ < p_.n;
     TTT_NO_UNROLL for (int step = 0; step < steps; ++step) {
       wait_copies<1>();
       sync_block();  // the stage is there, and that of the step before is no longer read
       begin_load(step + 2, steps);
-      multiply(stage_of(step));
+      if (multiplies) multiply(stage_of(step));
       end_load(step + 2, steps);
     }
     store();

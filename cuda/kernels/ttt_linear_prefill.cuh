@@ -23,32 +23,25 @@ class LinearPrefill {
   static constexpr int kWarps = f / 16, kThreads = kWarps * kWarp;
   using Tile = OperandTile<f>;
   using Ring = OperandRing<f, kThreads, kStages>;
-  // RowSums of [2 steps][warps][16 rows], then tau [16]
+  // RowSums of [2 steps][warps][16 rows], then tau [16], then whether losses are wanted
   static constexpr int kSumsBytes = kWarps * kPrefillK * static_cast<int>(sizeof(RowSums));
-  static constexpr int kSharedBytes = Ring::kBytes + 2 * kSumsBytes + kPrefillK * 4;
+  static constexpr int kSharedBytes = Ring::kBytes + 2 * kSumsBytes + kPrefillK * 4 + 4;
 
-  TTT_DEVICE LinearPrefill(const TttLinearPrefillParams& params, unsigned char* shared)
+  TTT_DEVICE LinearPrefill(const TttPrefillParams& params, unsigned char* shared)
       : p_(params),
         shared_(shared),
         head_(blockIdx.x),
         lane_(threadIdx.x % kWarp),
         warp_(threadIdx.x / kWarp) {
-    const PrefillSegment segment = p_.rows.segments[blockIdx.y];
-    range_ = {segment.first_row, segment.num_rows, segment.phase};
-    const int H = p_.rows.num_heads;
-    float* const fast_weights = p_.fast_weights + segment.slot * p_.slot_stride;
-    W_ = fast_weights + static_cast<std::size_t>(head_) * f * f;
-    b_ = fast_weights + static_cast<std::size_t>(H) * f * f + head_ * f;
-    open_keys_ = p_.open_rows + segment.slot * p_.slot_stride + head_ * f;
-    open_gradients_ = open_keys_ + H * f;
-    open_row_stride_ = 2 * H * f;
+    range_ = prefill_range(p_.segments[blockIdx.y]);
   }
 
   TTT_DEVICE void run() {
     load(0);
     load(1);
     read_weights();
-    if (threadIdx.x < kPrefillK) token_eta()[threadIdx.x] = p_.rows.token_eta[threadIdx.x];
+    if (threadIdx.x < kPrefillK) token_eta()[threadIdx.x] = p_.token_eta[threadIdx.x];
+    if (threadIdx.x == 0) wants_losses() = p_.segments[blockIdx.y].wants_losses;
     wait_copies<1>();
     sync_block();
     // The guards of the first and the last mini-batch would cost each step in between a third of its time.
@@ -74,12 +67,28 @@ class LinearPrefill {
   TTT_DEVICE float* token_eta() const {
     return reinterpret_cast<float*>(shared_ + Ring::kBytes + 2 * kSumsBytes);
   }
+  // In shared memory: there is no register left for it.
+  TTT_DEVICE std::uint32_t& wants_losses() const {
+    return *reinterpret_cast<std::uint32_t*>(token_eta() + kPrefillK);
+  }
   TTT_DEVICE float4* row_sums(int c, int warp, int row) const {
     return reinterpret_cast<float4*>(shared_ + Ring::kBytes) +
            ((c % 2 * kWarps + warp) * kPrefillK + row) * 2;
   }
+  // The slot's state, and this head's parts of it. The address is read again where it is needed: registers
+  // are scarcer.
+  TTT_DEVICE float* state() const { return p_.segments[blockIdx.y].state; }
+  TTT_DEVICE float* W() const { return state() + p_.fast_weights + static_cast<std::size_t>(head_) * f * f; }
+  TTT_DEVICE float* b() const {
+    return state() + p_.fast_weights + static_cast<std::size_t>(p_.num_heads) * f * f + head_ * f;
+  }
+  TTT_DEVICE int open_row_stride() const { return 2 * p_.num_heads * f; }
+  TTT_DEVICE float* open_key(int row) const {
+    return state() + p_.open_rows + row * open_row_stride() + head_ * f;
+  }
+  TTT_DEVICE float* open_gradient(int row) const { return open_key(row) + p_.num_heads * f; }
   TTT_DEVICE void load(int c) {
-    Ring::load(shared_, c, p_.rows, range_, head_, open_keys_, open_row_stride_);
+    Ring::load(shared_, c, p_, range_, head_, c == 0 ? open_key(0) : nullptr, open_row_stride());
   }
 
   TTT_DEVICE void read_weights() {
@@ -88,16 +97,16 @@ class LinearPrefill {
     }
     TTT_UNROLL for (int h = 0; h < 2; ++h) {
       TTT_UNROLL for (int e = 0; e < 2; ++e) {
-        bias_[h][e] = bias_[h][2 + e] = b_[column(h) + e];
-        gamma_[h][e] = p_.rows.norm_weight[head_ * f + column(h) + e];
-        beta_[h][e] = p_.rows.norm_bias[head_ * f + column(h) + e];
+        bias_[h][e] = bias_[h][2 + e] = b()[column(h) + e];
+        gamma_[h][e] = p_.norm_weight[head_ * f + column(h) + e];
+        beta_[h][e] = p_.norm_bias[head_ * f + column(h) + e];
         read_[h][e] = read_[h][2 + e] = 0.0F;
         query_[h][e] = 0;
       }
     }
     gamma_squares_ = 0.0F;
     for (int i = 0; i < f; ++i) {
-      const float gamma = p_.rows.norm_weight[head_ * f + i];
+      const float gamma = p_.norm_weight[head_ * f + i];
       gamma_squares_ = fmaf(gamma, gamma, gamma_squares_);
     }
   }
@@ -108,13 +117,13 @@ class LinearPrefill {
     }
     if (group() == 0) {
       TTT_UNROLL for (int h = 0; h < 2; ++h) {
-        TTT_UNROLL for (int e = 0; e < 2; ++e) b_[column(h) + e] = bias_[h][e];
+        TTT_UNROLL for (int e = 0; e < 2; ++e) b()[column(h) + e] = bias_[h][e];
       }
     }
   }
   // Where w_[j][e] is stored: output 16 w + group + 8 (e / 2), input 8 j + 2 member + e % 2.
   TTT_DEVICE float* weight(int j, int e) const {
-    return W_ + (8 * j + 2 * member() + e % 2) * f + 16 * warp_ + group() + 8 * (e / 2);
+    return W() + (8 * j + 2 * member() + e % 2) * f + 16 * warp_ + group() + 8 * (e / 2);
   }
 
   // kSteady: mini-batch c is complete, all its tokens and those of c - 1 are of this segment, and c > 0.
@@ -255,12 +264,12 @@ class LinearPrefill {
     both(mine.mean_gz, loss[0].mean_gz, loss[1].mean_gz);
     both(mine_read.scale, read[0].scale, read[1].scale);
     both(mine_read.shift, read[0].shift, read[1].shift);
-    if (p_.rows.losses != nullptr && warp_ == 0 && member() < 2) {
+    if (warp_ == 0 && member() < 2 && wants_losses() != 0) {
       const int token = range_.row_of(c, row);
       if (range_.holds(token)) {
-        p_.rows.losses[(range_.first_row + token) * p_.rows.losses_row_stride + head_] =
+        p_.losses[(range_.first_row + token) * p_.losses_row_stride + head_] =
             mine.loss_less_target +
-            half_target_distance<f>(stage + Ring::kTarget, row, p_.rows.norm_bias + head_ * f);
+            half_target_distance<f>(stage + Ring::kTarget, row, p_.norm_bias + head_ * f);
       }
     }
   }
@@ -324,7 +333,7 @@ class LinearPrefill {
   // The gradient of a token that an earlier call read comes from the state; that of a token whose mini-batch
   // this call does not complete goes there.
   TTT_DEVICE void keep_or_take_open_row(int c, int row, int h, const unsigned char* stage, float (&g)[2]) {
-    float* const kept = open_gradients_ + row * open_row_stride_ + column(h);
+    float* const kept = open_gradient(row) + column(h);
     if (range_.is_open_row(c, row)) {
       g[0] = kept[0];
       g[1] = kept[1];
@@ -334,7 +343,7 @@ class LinearPrefill {
         kept[1] = g[1];
         const std::uint32_t key =
             *reinterpret_cast<const std::uint32_t*>(stage + Ring::kKey + Tile::pair_offset(row, column(h)));
-        float* const kept_key = open_keys_ + row * open_row_stride_ + column(h);
+        float* const kept_key = open_key(row) + column(h);
         kept_key[0] = low_bf16(key);
         kept_key[1] = high_bf16(key);
       } else {
@@ -364,7 +373,7 @@ class LinearPrefill {
     TTT_UNROLL for (int i = 0; i < 2; ++i) {
       const int row = range_.row_of(c, group() + 8 * i);
       if (!kSteady && !range_.holds(row)) continue;
-      std::uint16_t* const out = p_.rows.out + (range_.first_row + row) * p_.rows.row_stride + head_ * f;
+      std::uint16_t* const out = p_.out + (range_.first_row + row) * p_.row_stride + head_ * f;
       TTT_UNROLL for (int h = 0; h < 2; ++h) {
         const float first = fmaf(read[h][2 * i], norm[i].scale, norm[i].shift);
         const float second = fmaf(read[h][2 * i + 1], norm[i].scale, norm[i].shift);
@@ -375,12 +384,10 @@ class LinearPrefill {
     }
   }
 
-  const TttLinearPrefillParams& p_;
+  const TttPrefillParams& p_;
   unsigned char* const shared_;
   const int head_, lane_, warp_;
   PrefillRange range_;
-  float *W_, *b_, *open_keys_, *open_gradients_;
-  int open_row_stride_;
   float w_[f / 8][4];  // W^T: tiles [16 out, 8 in]
   float bias_[2][4];   // b in every row
   float gamma_[2][2], beta_[2][2], gamma_squares_;
@@ -390,7 +397,7 @@ class LinearPrefill {
 
 template <int f, int kStages = 3>
 __global__ void __launch_bounds__(LinearPrefill<f, kStages>::kThreads)
-    ttt_linear_prefill(const TttLinearPrefillParams p) {
+    ttt_linear_prefill(const TttPrefillParams p) {
   TTT_DYNAMIC_SHARED(shared);
   LinearPrefill<f, kStages>(p, shared).run();
 }

@@ -9,17 +9,9 @@
 
 namespace ttt::cuda {
 
-struct TttLinearPrefillParams {
-  TttPrefillRows rows;
-  // One layer of slot 0; that of the next slot is slot_stride floats on. Addresses are multiples of 16 bytes.
-  float* fast_weights = nullptr;  // W1 [H, f, f] as [in, out], b1 [H, f]
-  float* open_rows = nullptr;     // [16] rows of: key [H, f] (numbers of bf16), gradient [H, f] times alpha
-  std::size_t slot_stride = 0;
-};
-
 bool ttt_linear_prefill_supports(int head_size, int mini_batch_size);
 
 // One block for each segment and head. REQUIRES: ttt_linear_prefill_supports(head_size, 16).
-void launch_ttt_linear_prefill(int head_size, const TttLinearPrefillParams& params, cudaStream_t stream);
+void launch_ttt_linear_prefill(int head_size, const TttPrefillParams& params, cudaStream_t stream);
 
 }  // namespace ttt::cuda

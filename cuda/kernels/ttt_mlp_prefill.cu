@@ -10,10 +10,10 @@ bool ttt_mlp_prefill_supports(int head_size, int inner_size, int mini_batch_size
   return mini_batch_size == kPrefillK && head_size == MlpPrefill::f && inner_size == MlpPrefill::kHidden;
 }
 
-void launch_ttt_mlp_prefill(const TttMlpPrefillParams& params, cudaStream_t stream) {
+void launch_ttt_mlp_prefill(const TttPrefillParams& params, cudaStream_t stream) {
   LaunchShape shape;
-  shape.grid_x = static_cast<unsigned>(params.rows.num_heads);
-  shape.grid_y = static_cast<unsigned>(params.rows.num_segments);
+  shape.grid_x = static_cast<unsigned>(params.num_heads);
+  shape.grid_y = static_cast<unsigned>(params.num_segments);
   shape.threads = MlpPrefill::kThreads;
   shape.shared_bytes = MlpPrefill::kSharedBytes;
   launch(ttt_mlp_prefill, shape, params, stream);

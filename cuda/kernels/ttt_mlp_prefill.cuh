@@ -40,25 +40,23 @@ class MlpPrefill {
   static constexpr int kParts = Ring::kBytes, kReadParts = kParts + kWarps * kPartBytes;
   static constexpr int kGradients = kReadParts + kWarps * kPartBytes;  // tiles of g2 and of -tau_15 g2
   static constexpr int kTokenEta = kGradients + 2 * Tile::kBytes;
-  static constexpr int kSharedBytes = kTokenEta + kPrefillK * 4;
+  static constexpr int kSharedBytes = kTokenEta + kPrefillK * 4 + 4;
 
-  TTT_DEVICE MlpPrefill(const TttMlpPrefillParams& params, unsigned char* shared)
+  TTT_DEVICE MlpPrefill(const TttPrefillParams& params, unsigned char* shared)
       : p_(params),
         shared_(shared),
         head_(blockIdx.x),
         lane_(threadIdx.x % kWarp),
         warp_(threadIdx.x / kWarp) {
-    const PrefillSegment segment = p_.rows.segments[blockIdx.y];
-    range_ = {segment.first_row, segment.num_rows, segment.phase};
-    fast_weights_ = p_.fast_weights + segment.slot * p_.slot_stride;
-    open_rows_ = p_.open_rows + segment.slot * p_.slot_stride;
+    range_ = prefill_range(p_.segments[blockIdx.y]);
   }
 
   TTT_DEVICE void run() {
     load(0);
     load(1);
     read_weights();
-    if (threadIdx.x < kPrefillK) token_eta()[threadIdx.x] = p_.rows.token_eta[threadIdx.x];
+    if (threadIdx.x < kPrefillK) token_eta()[threadIdx.x] = p_.token_eta[threadIdx.x];
+    if (threadIdx.x == 0) wants_losses() = p_.segments[blockIdx.y].wants_losses;
     wait_copies<1>();
     sync_block();
     const int mini_batches = range_.mini_batches();
@@ -84,30 +82,36 @@ class MlpPrefill {
   TTT_DEVICE int sum_row() const { return threadIdx.x / 16; }
   TTT_DEVICE int sum_column() const { return threadIdx.x % 16 * 4; }
   TTT_DEVICE float* token_eta() const { return reinterpret_cast<float*>(shared_ + kTokenEta); }
+  // In shared memory, after tau: there is no register left for it.
+  TTT_DEVICE std::uint32_t& wants_losses() const {
+    return *reinterpret_cast<std::uint32_t*>(token_eta() + kPrefillK);
+  }
   TTT_DEVICE unsigned char* gradient_tile() const { return shared_ + kGradients; }
   TTT_DEVICE unsigned char* update_tile() const { return shared_ + kGradients + Tile::kBytes; }
   TTT_DEVICE float* part(int parts, int warp, int row, int column) const {
     return reinterpret_cast<float*>(shared_ + parts + warp * kPartBytes) + row * kPartStride + column;
   }
-  // This head's parts of the state.
+  // The slot's state, and this head's parts of it. The address is read again where it is needed: registers
+  // are scarcer.
+  TTT_DEVICE float* state() const { return p_.segments[blockIdx.y].state; }
   TTT_DEVICE float* of_head(float* parts, int before, int floats) const {
-    return parts + static_cast<std::size_t>(p_.rows.num_heads) * before +
-           static_cast<std::size_t>(head_) * floats;
+    return parts + static_cast<std::size_t>(p_.num_heads) * before + static_cast<std::size_t>(head_) * floats;
   }
-  TTT_DEVICE float* W1() const { return of_head(fast_weights_, 0, f * kHidden); }
-  TTT_DEVICE float* b1() const { return of_head(fast_weights_, f * kHidden, kHidden); }
-  TTT_DEVICE float* W2() const { return of_head(fast_weights_, (f + 1) * kHidden, kHidden * f); }
-  TTT_DEVICE float* b2() const { return of_head(fast_weights_, (2 * f + 1) * kHidden, f); }
-  TTT_DEVICE int open_row_stride() const { return p_.rows.num_heads * (2 * f + 2 * kHidden); }
+  TTT_DEVICE float* fast_weights() const { return state() + p_.fast_weights; }
+  TTT_DEVICE float* W1() const { return of_head(fast_weights(), 0, f * kHidden); }
+  TTT_DEVICE float* b1() const { return of_head(fast_weights(), f * kHidden, kHidden); }
+  TTT_DEVICE float* W2() const { return of_head(fast_weights(), (f + 1) * kHidden, kHidden * f); }
+  TTT_DEVICE float* b2() const { return of_head(fast_weights(), (2 * f + 1) * kHidden, f); }
+  TTT_DEVICE int open_row_stride() const { return p_.num_heads * (2 * f + 2 * kHidden); }
   TTT_DEVICE float* open_row(int row, int before, int floats) const {
-    return of_head(open_rows_ + row * open_row_stride(), before, floats);
+    return of_head(state() + p_.open_rows + row * open_row_stride(), before, floats);
   }
   TTT_DEVICE float* open_key(int row) const { return open_row(row, 0, f); }
   TTT_DEVICE float* open_hidden(int row) const { return open_row(row, f, kHidden); }
   TTT_DEVICE float* open_gradient_1(int row) const { return open_row(row, f + kHidden, kHidden); }
   TTT_DEVICE float* open_gradient_2(int row) const { return open_row(row, f + 2 * kHidden, f); }
   TTT_DEVICE void load(int c) {
-    Ring::load(shared_, c, p_.rows, range_, head_, open_key(0), open_row_stride());
+    Ring::load(shared_, c, p_, range_, head_, c == 0 ? open_key(0) : nullptr, open_row_stride());
   }
 
   // Where w1_[m][j][e] and w2_[m][j][e] are stored.
@@ -135,12 +139,12 @@ class MlpPrefill {
     }
     TTT_UNROLL for (int e = 0; e < 2; ++e) bias_2_[e] = b2()[8 * warp_ + 2 * member() + e];
     TTT_UNROLL for (int e = 0; e < 4; ++e) {
-      gamma_[e] = p_.rows.norm_weight[head_ * f + sum_column() + e];
-      beta_[e] = p_.rows.norm_bias[head_ * f + sum_column() + e];
+      gamma_[e] = p_.norm_weight[head_ * f + sum_column() + e];
+      beta_[e] = p_.norm_bias[head_ * f + sum_column() + e];
     }
     gamma_squares_ = 0.0F;
     for (int i = 0; i < f; ++i) {
-      const float gamma = p_.rows.norm_weight[head_ * f + i];
+      const float gamma = p_.norm_weight[head_ * f + i];
       gamma_squares_ = fmaf(gamma, gamma, gamma_squares_);
     }
   }
@@ -321,10 +325,10 @@ class MlpPrefill {
     *reinterpret_cast<uint2*>(gradient_tile() + at) = uint2{pack_bf16(g[0], g[1]), pack_bf16(g[2], g[3])};
     *reinterpret_cast<uint2*>(update_tile() + at) =
         uint2{pack_bf16(commit * g[0], commit * g[1]), pack_bf16(commit * g[2], commit * g[3])};
-    if (p_.rows.losses != nullptr && sum_column() == 0 && range_.holds(token)) {
-      p_.rows.losses[(range_.first_row + token) * p_.rows.losses_row_stride + head_] =
+    if (sum_column() == 0 && wants_losses() != 0 && range_.holds(token)) {
+      p_.losses[(range_.first_row + token) * p_.losses_row_stride + head_] =
           norm.loss_less_target +
-          half_target_distance<f>(stage + Ring::kTarget, row, p_.rows.norm_bias + head_ * f);
+          half_target_distance<f>(stage + Ring::kTarget, row, p_.norm_bias + head_ * f);
     }
   }
 
@@ -333,13 +337,13 @@ class MlpPrefill {
   TTT_DEVICE void write_out(int c, const float (&read)[4], const NormScale& norm) {
     const int row = range_.row_of(c, sum_row());
     if (!kSteady && !range_.holds(row)) return;
-    const std::size_t at = (range_.first_row + row) * p_.rows.row_stride + head_ * f + sum_column();
-    const uint2 query = *reinterpret_cast<const uint2*>(p_.rows.q + at);
+    const std::size_t at = (range_.first_row + row) * p_.row_stride + head_ * f + sum_column();
+    const uint2 query = *reinterpret_cast<const uint2*>(p_.q + at);
     float out[4] = {low_bf16(query.x), high_bf16(query.x), low_bf16(query.y), high_bf16(query.y)};
     TTT_UNROLL for (int e = 0; e < 4; ++e) {
       out[e] += fmaf(gamma_[e], fmaf(read[e], norm.scale, norm.shift), beta_[e]);
     }
-    *reinterpret_cast<uint2*>(p_.rows.out + at) = uint2{pack_bf16(out[0], out[1]), pack_bf16(out[2], out[3])};
+    *reinterpret_cast<uint2*>(p_.out + at) = uint2{pack_bf16(out[0], out[1]), pack_bf16(out[2], out[3])};
   }
 
   template <bool kSteady>
@@ -515,19 +519,18 @@ class MlpPrefill {
     add_rows(upper ? updates[2] : updates[0], upper ? updates[3] : updates[1], bias_2_);
   }
 
-  const TttMlpPrefillParams& p_;
+  const TttPrefillParams& p_;
   unsigned char* const shared_;
   const int head_, lane_, warp_;
   PrefillRange range_;
-  float *fast_weights_, *open_rows_;  // of the slot
-  float w1_[2][8][4];                 // W1^T: tiles [16 hidden, 8 in]
-  float w2_[4][4][4];                 // W2^T: tiles [16 out, 8 hidden]
-  float bias_1_[4][2];                // of this warp's hidden units
-  float bias_2_[2];                   // of the outputs [8 w, 8 w + 8)
+  float w1_[2][8][4];   // W1^T: tiles [16 hidden, 8 in]
+  float w2_[4][4][4];   // W2^T: tiles [16 out, 8 hidden]
+  float bias_1_[4][2];  // of this warp's hidden units
+  float bias_2_[2];     // of the outputs [8 w, 8 w + 8)
   float gamma_[4], beta_[4], gamma_squares_;
 };
 
-__global__ void __launch_bounds__(MlpPrefill::kThreads, 1) ttt_mlp_prefill(const TttMlpPrefillParams p) {
+__global__ void __launch_bounds__(MlpPrefill::kThreads, 1) ttt_mlp_prefill(const TttPrefillParams p) {
   TTT_DYNAMIC_SHARED(shared);
   MlpPrefill(p, shared).run();
 }

@@ -46,6 +46,11 @@ struct PrefillRange {
   TTT_DEVICE bool is_open_row(int c, int r) const { return c == 0 && r < phase; }  // read by an earlier call
 };
 
+TTT_DEVICE PrefillRange prefill_range(const SegmentEntry& segment) {
+  return {static_cast<int>(segment.first_row), static_cast<int>(segment.num_rows),
+          static_cast<int>(segment.phase)};
+}
+
 // One stage of the ring: q, k, target tiles, alpha [16].
 template <int f, int kThreads, int kStages>
 struct OperandRing {
@@ -58,9 +63,9 @@ struct OperandRing {
     return ring + c % kStages * kStageBytes;
   }
 
-  // Starts to load mini-batch c, where there is one. Keys of open rows come from the state, rounded as they
-  // were.
-  static TTT_DEVICE void load(unsigned char* ring, int c, const TttPrefillRows& rows,
+  // Starts to load mini-batch c, where there is one. Keys of open rows, which only the first has, come from
+  // the state, rounded as they were.
+  static TTT_DEVICE void load(unsigned char* ring, int c, const TttPrefillParams& rows,
                               const PrefillRange& range, int head, const float* open_keys,
                               int open_row_stride) {
     if (c < range.mini_batches()) {

@@ -5,6 +5,7 @@
 
 #include "cuda/cuda_backend.h"
 #include "tests/contract/backend_contract.h"
+#include "tests/contract/driver.h"
 #include "tests/contract/odd_model.h"
 #include "tests/random_model.h"
 #include "tests/sanitized.h"
@@ -12,19 +13,22 @@
 namespace ttt::contract {
 namespace {
 
-std::unique_ptr<Backend> make_on_device(const Model& model, std::size_t num_slots,
-                                        std::size_t max_batch_tokens, std::size_t max_logits_rows,
-                                        std::size_t) {
-  return cuda::make_cuda_backend(
-      model,
-      {.num_slots = num_slots, .max_batch_tokens = max_batch_tokens, .max_logits_rows = max_logits_rows});
+void check_on_device(const std::vector<Check>& checks, const Model& model, cuda::Precision precision) {
+  const BackendFactory make = [precision](const Model& m, std::size_t num_slots, std::size_t max_batch_tokens,
+                                          std::size_t max_logits_rows, std::size_t) {
+    return cuda::make_cuda_backend(m, {.num_slots = num_slots,
+                                       .max_batch_tokens = max_batch_tokens,
+                                       .max_logits_rows = max_logits_rows,
+                                       .precision = precision});
+  };
+  for (const Check& check : checks) {
+    INFO(check.name);
+    CHECK(first_violation(check, {model, make}).value_or("") == "");
+  }
 }
 
-void check_all_on_device(const Model& model) {
-  for (const Check& check : all_checks()) {
-    INFO(check.name);
-    CHECK(first_violation(check, {model, make_on_device}).value_or("") == "");
-  }
+void check_all_on_device(const Model& model, cuda::Precision precision) {
+  check_on_device(all_checks(), model, precision);
 }
 
 // The smallest model that tells as much as odd_config(): the emulator takes as long for a row of 20 as for
@@ -35,17 +39,30 @@ ModelConfig device_config(LayerType type) {
   return config;
 }
 
+// The smallest that takes all of the fast kernels.
+ModelConfig fast_config(LayerType type) {
+  ModelConfig config = odd_config(type);
+  config.hidden_size = 64;
+  config.num_attention_heads = 1;
+  config.mini_batch_size = 16;
+  config.intermediate_size = 24;
+  config.num_hidden_layers = 1;
+  return config;
+}
+
 }  // namespace
 
 // Under the address sanitizer these take minutes: there tests/cuda/ runs the same kernels.
 TEST_CASE("the CUDA backend keeps the contract with TTT-Linear layers", "[slow]") {
   check_all_on_device(
-      test::RandomModel(device_config(LayerType::kTttLinear), 1, weights::DType::kF32, tie_two_ids).model);
+      test::RandomModel(device_config(LayerType::kTttLinear), 1, weights::DType::kF32, tie_two_ids).model,
+      cuda::Precision::kExact);
 }
 
 TEST_CASE("the CUDA backend keeps the contract with TTT-MLP layers and 16-bit weights", "[slow]") {
   check_all_on_device(
-      test::RandomModel(device_config(LayerType::kTttMlp), 2, weights::DType::kBF16, tie_two_ids).model);
+      test::RandomModel(device_config(LayerType::kTttMlp), 2, weights::DType::kBF16, tie_two_ids).model,
+      cuda::Precision::kExact);
 }
 
 TEST_CASE("the CUDA backend keeps the contract without convolutions and with mini-batches of one token",
@@ -54,7 +71,36 @@ TEST_CASE("the CUDA backend keeps the contract without convolutions and with min
   config.pre_conv = config.share_qk = config.use_gate = false;
   config.mini_batch_size = 1;
   config.num_hidden_layers = 1;
-  check_all_on_device(test::RandomModel(config, 3).model);
+  check_all_on_device(test::RandomModel(config, 3).model, cuda::Precision::kExact);
+}
+
+// The emulator takes half a minute for the one and more than a minute for the other: on a GPU they are run
+// with everything else, in the emulator when asked for.
+#ifdef TTT_ON_DEVICE
+#define TTT_WHOLE_CONTRACT "[slow]"
+#else
+#define TTT_WHOLE_CONTRACT "[.contract]"
+#endif
+
+TEST_CASE("the CUDA backend keeps the contract in fast mode with TTT-Linear layers and weights to round",
+          TTT_WHOLE_CONTRACT) {
+  check_all_on_device(
+      test::RandomModel(fast_config(LayerType::kTttLinear), 4, weights::DType::kF32, tie_two_ids).model,
+      cuda::Precision::kFast);
+}
+
+TEST_CASE("the CUDA backend keeps the contract in fast mode with TTT-MLP layers and 16-bit weights",
+          TTT_WHOLE_CONTRACT) {
+  check_all_on_device(
+      test::RandomModel(fast_config(LayerType::kTttMlp), 5, weights::DType::kBF16, tie_two_ids).model,
+      cuda::Precision::kFast);
+}
+
+TEST_CASE("the CUDA backend keeps the exact part of the contract in fast mode", "[slow]") {
+  check_on_device(
+      exactness_checks(),
+      test::RandomModel(fast_config(LayerType::kTttLinear), 4, weights::DType::kF32, tie_two_ids).model,
+      cuda::Precision::kFast);
 }
 
 }  // namespace ttt::contract

@@ -63,9 +63,11 @@ class EmulatedMachine {
   EmulatedMachine& operator=(const EmulatedMachine&) = delete;
 };
 
-std::unique_ptr<Backend> on_device(const Model& model, std::size_t slots = 4, std::size_t tokens = 64) {
-  return cuda::make_cuda_backend(model,
-                                 {.num_slots = slots, .max_batch_tokens = tokens, .max_logits_rows = tokens});
+std::unique_ptr<Backend> on_device(const Model& model, std::size_t slots = 4, std::size_t tokens = 64,
+                                   cuda::Precision precision = cuda::Precision::kExact) {
+  return cuda::make_cuda_backend(
+      model,
+      {.num_slots = slots, .max_batch_tokens = tokens, .max_logits_rows = tokens, .precision = precision});
 }
 
 Segment read_all(SlotId slot, std::int64_t position, std::span<const TokenId> tokens) {
@@ -233,8 +235,9 @@ TEST_CASE("what freed slots hold reaches nobody") {
 }
 
 TEST_CASE("a step on a device allocates nothing and waits once") {
-  const test::RandomModel model(device_test_config(LayerType::kTttLinear, 2, 6), 9);
-  const auto backend = on_device(model.model);
+  const auto precision = GENERATE(cuda::Precision::kExact, cuda::Precision::kFast);
+  const test::RandomModel model(device_test_config(LayerType::kTttLinear, 1, 64), 9);
+  const auto backend = on_device(model.model, 4, 64, precision);
   const std::vector<TokenId> tokens = test::Random(10).tokens(20, model.model.config.vocab_size);
   SamplingParams params;
   const auto run = [&](std::int64_t position) {
@@ -278,7 +281,8 @@ TEST_CASE("submit() returns before the device has worked") {
 
 TEST_CASE("memory is what was planned, and a model that does not fit is refused with the sum") {
   const test::RandomModel model(device_test_config(LayerType::kTttMlp, 2, 8), 11);
-  cuda::CudaOptions options{.num_slots = 3, .max_batch_tokens = 16};
+  const auto precision = GENERATE(cuda::Precision::kExact, cuda::Precision::kFast);
+  cuda::CudaOptions options{.num_slots = 3, .max_batch_tokens = 16, .precision = precision};
   const cuda::MemoryPlan plan = cuda::plan_memory(model.model, options);
   {
     const std::size_t before = emulator::allocated_bytes();
@@ -293,6 +297,30 @@ TEST_CASE("memory is what was planned, and a model that does not fit is refused 
   CHECK_THROWS_WITH(cuda::make_cuda_backend(model.model, options),
                     Catch::Contains("are needed") && Catch::Contains("free of") &&
                         Catch::Contains("3 sequences would fit"));
+}
+
+TEST_CASE("in fast mode fp32 weights take half the memory, states the same") {
+  const test::RandomModel model(device_test_config(LayerType::kTttLinear, 1, 64), 11);
+  const cuda::MemoryPlan exact = cuda::plan_memory(model.model, {.precision = cuda::Precision::kExact});
+  const cuda::MemoryPlan fast = cuda::plan_memory(model.model, {.precision = cuda::Precision::kFast});
+  const std::uint64_t values = 64 * (4 * 64 + 1 + 3 * 24 + 50);  // of the matrices
+  CHECK(exact.weights - fast.weights >= 2 * values - 256 * 10);  // each place is rounded up to 256 bytes
+  CHECK(exact.weights - fast.weights <= 2 * values + 256 * 10);
+  CHECK(fast.states == exact.states);
+  CHECK(on_device(model.model)->info().dispatch_target == "sm_90-exact");
+  CHECK(on_device(model.model, 4, 64, cuda::Precision::kFast)->info().dispatch_target == "sm_90-fast");
+}
+
+TEST_CASE("heads that are too large for the kernels are refused before memory is taken") {
+  Model model;
+  model.config = device_test_config(LayerType::kTttMlp, 1, 2000);
+  emulator::reset_counters();
+  for (const cuda::Precision precision : {cuda::Precision::kExact, cuda::Precision::kFast}) {
+    CHECK_THROWS_AS(cuda::make_cuda_backend(model, {.precision = precision}), cuda::DeviceError);
+    CHECK_THROWS_WITH(cuda::check_memory(model, {.precision = precision}),
+                      Catch::Contains("heads of 2000 elements") && Catch::Contains("--device cpu"));
+  }
+  CHECK(emulator::counters().allocations == 0);
 }
 
 TEST_CASE("an allocation that fails leaves nothing allocated") {

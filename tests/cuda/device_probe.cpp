@@ -49,8 +49,10 @@ void compare_with_cpu(LayerType type, std::size_t num_tokens) {
   for (std::size_t i = 0; i < num_tokens; ++i) {
     tokens[i] = static_cast<TokenId>(i * 7 % config.vocab_size);
   }
-  const auto device = cuda::make_cuda_backend(
-      random.model, {.num_slots = 1, .max_batch_tokens = num_tokens, .max_logits_rows = num_tokens});
+  const auto device = cuda::make_cuda_backend(random.model, {.num_slots = 1,
+                                                             .max_batch_tokens = num_tokens,
+                                                             .max_logits_rows = num_tokens,
+                                                             .precision = cuda::Precision::kExact});
   const auto cpu = cpu::make_cpu_backend(
       random.model,
       {.num_slots = 1, .max_batch_tokens = num_tokens, .max_logits_rows = num_tokens, .num_threads = 1});

@@ -20,8 +20,10 @@ test::GoldenErrors golden_errors_on_device(const std::string& name) {
   const test::GoldenCase golden(name);
   const Model model = load_model(golden.checkpoint);
   const std::size_t num_tokens = golden.input_ids.size();
-  const auto backend = cuda::make_cuda_backend(
-      model, {.num_slots = 1, .max_batch_tokens = num_tokens, .max_logits_rows = num_tokens});
+  const auto backend = cuda::make_cuda_backend(model, {.num_slots = 1,
+                                                       .max_batch_tokens = num_tokens,
+                                                       .max_logits_rows = num_tokens,
+                                                       .precision = cuda::Precision::kExact});
   return test::golden_errors(golden, model.config, *backend);
 }
 

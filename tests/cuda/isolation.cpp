@@ -17,6 +17,7 @@ namespace {
 
 constexpr SlotId kDeviceSlots = 5;
 constexpr int kDeviceTrials = test::kSanitized ? 10 : 100;  // of each of two models
+constexpr int kFastTrials = test::kSanitized ? 1 : 4;
 
 struct Sequence {
   std::vector<TokenId> tokens;
@@ -100,21 +101,26 @@ class Trial {
   test::Random& random_;
 };
 
-void check_isolation(LayerType type) {
+ModelConfig isolation_config(LayerType type, std::size_t head_size, std::size_t mini_batch_size) {
   ModelConfig config;
   config.vocab_size = 30;
-  config.hidden_size = 12;
+  config.hidden_size = 2 * head_size;
   config.intermediate_size = 16;
   config.num_hidden_layers = 1;
   config.num_attention_heads = 2;
   config.ttt_layer_type = type;
-  config.mini_batch_size = 6;
+  config.mini_batch_size = mini_batch_size;
   config.pre_conv = config.share_qk = config.use_gate = true;
+  return config;
+}
+
+void check_isolation(const ModelConfig& config, cuda::Precision precision, int trials) {
   const test::RandomModel model(config, 21);
   const auto backend = cuda::make_cuda_backend(
-      model.model, {.num_slots = kDeviceSlots, .max_batch_tokens = 40, .max_logits_rows = 40});
+      model.model,
+      {.num_slots = kDeviceSlots, .max_batch_tokens = 40, .max_logits_rows = 40, .precision = precision});
   test::Random random(22);
-  for (int trial = 0; trial < kDeviceTrials; ++trial) {
+  for (int trial = 0; trial < trials; ++trial) {
     INFO("trial " << trial);
     const std::vector<TokenId> tokens = random.tokens(random.between(1, 25), config.vocab_size);
     const Sequence wanted = Trial(config, *backend, random).alone(tokens);
@@ -127,11 +133,17 @@ void check_isolation(LayerType type) {
 }  // namespace
 
 TEST_CASE("on a device a TTT-Linear sequence among strangers gets bitwise what it gets alone") {
-  check_isolation(LayerType::kTttLinear);
+  check_isolation(isolation_config(LayerType::kTttLinear, 6, 6), cuda::Precision::kExact, kDeviceTrials);
 }
 
 TEST_CASE("on a device a TTT-MLP sequence among strangers gets bitwise what it gets alone") {
-  check_isolation(LayerType::kTttMlp);
+  check_isolation(isolation_config(LayerType::kTttMlp, 6, 6), cuda::Precision::kExact, kDeviceTrials);
+}
+
+TEST_CASE("in fast mode a sequence among strangers gets bitwise what it gets alone") {
+  for (const LayerType type : {LayerType::kTttLinear, LayerType::kTttMlp}) {
+    check_isolation(isolation_config(type, 64, 16), cuda::Precision::kFast, kFastTrials);
+  }
 }
 
 }  // namespace ttt

@@ -75,22 +75,21 @@ void run_ring() {
   alignas(16) static std::uint16_t out[kTokens * f] = {};
   alignas(16) static float state[f * f + f + 16 * 2 * f] = {};
   static float alpha[kTokens] = {}, eta[16] = {}, norm[f] = {};
-  static const PrefillSegment segment = {.num_rows = kTokens};
-  TttLinearPrefillParams params;
-  params.rows = {.q = operands,
-                 .k = operands,
-                 .target = operands,
-                 .out = out,
-                 .row_stride = f,
-                 .alpha = alpha,
-                 .segments = &segment,
-                 .num_segments = 1,
-                 .num_heads = 1,
-                 .token_eta = eta,
-                 .norm_weight = norm,
-                 .norm_bias = norm};
-  params.fast_weights = state;
-  params.open_rows = state + f * f + f;
+  static const SegmentEntry segment = {
+      .state = state, .first_row = 0, .num_rows = kTokens, .phase = 0, .wants_losses = 0};
+  const TttPrefillParams params = {.segments = &segment,
+                                   .q = operands,
+                                   .k = operands,
+                                   .target = operands,
+                                   .out = out,
+                                   .row_stride = f,
+                                   .alpha = alpha,
+                                   .token_eta = eta,
+                                   .norm_weight = norm,
+                                   .norm_bias = norm,
+                                   .open_rows = f * f + f,
+                                   .num_segments = 1,
+                                   .num_heads = 1};
   launch(ttt_linear_prefill<f, kStages>, {.threads = Kernel::kThreads, .shared_bytes = Kernel::kSharedBytes},
          params, nullptr);
 }

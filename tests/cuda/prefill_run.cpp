@@ -51,22 +51,25 @@ std::vector<float> first_state(const PrefillLayout& layout, const std::vector<Pr
 
 // The rows of one call, of all sequences one after another.
 struct CallRows {
-  std::vector<cuda::PrefillSegment> segments;
+  std::vector<cuda::SegmentEntry> segments;
   std::vector<std::uint16_t> q, k, target;
   std::vector<float> alpha;
   std::size_t num_rows = 0;
 };
 
 CallRows rows_of_call(const PrefillLayout& layout, const std::vector<PrefillSequence>& sequences,
-                      const std::vector<std::size_t>& positions, std::size_t call, std::size_t row_stride) {
+                      const std::vector<std::size_t>& positions, std::size_t call, std::size_t row_stride,
+                      float* state) {
   CallRows rows;
   for (std::size_t s = 0; s < sequences.size(); ++s) {
     const PrefillSequence& sequence = sequences[s];
     const std::size_t count = call < sequence.cuts.size() ? sequence.cuts[call] : 0;
     if (count == 0) continue;
-    rows.segments.push_back({static_cast<std::int32_t>(sequence.slot),
-                             static_cast<std::int32_t>(rows.num_rows), static_cast<std::int32_t>(count),
-                             static_cast<std::int32_t>(positions[s] % kInnerK)});
+    rows.segments.push_back({.state = state + sequence.slot * layout.slot_stride(),
+                             .first_row = static_cast<std::uint32_t>(rows.num_rows),
+                             .num_rows = static_cast<std::uint32_t>(count),
+                             .phase = static_cast<std::uint32_t>(positions[s] % kInnerK),
+                             .wants_losses = 1});
     rows.num_rows += count;
     for (std::size_t token = positions[s]; token < positions[s] + count; ++token) {
       const auto append = [&](std::vector<std::uint16_t>& to, auto InnerProblem::*from) {
@@ -138,13 +141,14 @@ PrefillResult run_prefill(const PrefillKernel& kernel, const PrefillLayout& layo
   std::size_t num_calls = 0;
   for (const PrefillSequence& sequence : sequences) num_calls = std::max(num_calls, sequence.cuts.size());
   for (std::size_t call = 0; call < num_calls; ++call) {
-    const CallRows rows = rows_of_call(layout, sequences, positions, call, row_stride);
+    const CallRows rows = rows_of_call(layout, sequences, positions, call, row_stride, state.get());
     const DeviceArray<std::uint16_t> q(rows.q), k(rows.k), target(rows.target);
     const DeviceArray<std::uint16_t> out(std::vector<std::uint16_t>(rows.num_rows * row_stride, 0x7FC0));
     const DeviceArray<float> alpha(rows.alpha);
     const DeviceArray<float> losses(std::vector<float>(rows.num_rows * layout.num_heads, NAN));
-    const DeviceArray<cuda::PrefillSegment> segments(rows.segments);
-    kernel({.q = q.get(),
+    const DeviceArray<cuda::SegmentEntry> segments(rows.segments);
+    kernel({.segments = segments.get(),
+            .q = q.get(),
             .k = k.get(),
             .target = target.get(),
             .out = out.get(),
@@ -152,13 +156,14 @@ PrefillResult run_prefill(const PrefillKernel& kernel, const PrefillLayout& layo
             .alpha = alpha.get(),
             .losses = losses.get(),
             .losses_row_stride = layout.num_heads,
-            .segments = segments.get(),
-            .num_segments = static_cast<std::int32_t>(rows.segments.size()),
-            .num_heads = static_cast<std::int32_t>(layout.num_heads),
             .token_eta = token_eta.get(),
             .norm_weight = norm_weight.get(),
-            .norm_bias = norm_bias.get()},
-           state.get(), layout.open_rows(), layout.slot_stride(), stream);
+            .norm_bias = norm_bias.get(),
+            .fast_weights = layout.W1(),
+            .open_rows = layout.open_rows(),
+            .num_segments = static_cast<std::int32_t>(rows.segments.size()),
+            .num_heads = static_cast<std::int32_t>(layout.num_heads)},
+           stream);
     check(cudaStreamSynchronize(stream), "a prefill kernel");
     const std::vector<std::uint16_t> outs = out.read();
     const std::vector<float> all_losses = losses.read();

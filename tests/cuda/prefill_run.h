@@ -48,9 +48,7 @@ struct PrefillResult {
   std::vector<float> state;                     // [slots][slot_stride]
 };
 
-using PrefillKernel =
-    std::function<void(const cuda::TttPrefillRows& rows, float* layer, std::size_t open_rows,
-                       std::size_t slot_stride, cudaStream_t stream)>;
+using PrefillKernel = std::function<void(const cuda::TttPrefillParams& params, cudaStream_t stream)>;
 
 // Call i reads cuts[i] tokens of every sequence.
 PrefillResult run_prefill(const PrefillKernel& kernel, const PrefillLayout& layout,

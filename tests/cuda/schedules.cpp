@@ -22,12 +22,15 @@ struct StepNumbers {
   friend bool operator==(const StepNumbers&, const StepNumbers&) = default;
 };
 
-// A prompt over two commits beside a token of another sequence.
-StepNumbers run_scheduled(const Model& model, unsigned seed) {
+// A prompt beside a token of another sequence.
+StepNumbers run_scheduled(const Model& model, cuda::Precision precision, std::size_t num_tokens,
+                          unsigned seed) {
   const test::ThreadOrder order(seed);
-  const auto backend =
-      cuda::make_cuda_backend(model, {.num_slots = 2, .max_batch_tokens = 16, .max_logits_rows = 16});
-  const std::vector<TokenId> tokens = test::Random(1).tokens(9, model.config.vocab_size);
+  const auto backend = cuda::make_cuda_backend(model, {.num_slots = 2,
+                                                       .max_batch_tokens = num_tokens + 1,
+                                                       .max_logits_rows = num_tokens + 1,
+                                                       .precision = precision});
+  const std::vector<TokenId> tokens = test::Random(1).tokens(num_tokens, model.config.vocab_size);
   Segment prompt;
   prompt.tokens = tokens;
   prompt.wanted.logits = prompt.wanted.log_probs = Rows::kAll;
@@ -47,23 +50,40 @@ StepNumbers run_scheduled(const Model& model, unsigned seed) {
   return {own(result.logits), own(result.inner_losses), own(result.target_log_probs), own(result.top)};
 }
 
+ModelConfig scheduled_config(LayerType type, std::size_t num_heads, std::size_t head_size,
+                             std::size_t mini_batch_size) {
+  ModelConfig config;
+  config.vocab_size = 40;
+  config.hidden_size = num_heads * head_size;
+  config.intermediate_size = 8;
+  config.num_hidden_layers = 1;
+  config.num_attention_heads = num_heads;
+  config.ttt_layer_type = type;
+  config.mini_batch_size = mini_batch_size;
+  config.pre_conv = config.share_qk = config.use_gate = true;
+  return config;
+}
+
+void check_orders(const ModelConfig& config, cuda::Precision precision, std::size_t num_tokens,
+                  unsigned num_seeds) {
+  const test::RandomModel model(config, 31);
+  const StepNumbers in_turn = run_scheduled(model.model, precision, num_tokens, 0);
+  for (unsigned seed = 1; seed <= num_seeds; ++seed) {
+    CHECK(run_scheduled(model.model, precision, num_tokens, seed) == in_turn);
+  }
+}
+
 }  // namespace
 
 TEST_CASE("a step on a device gives the same bits in every order of its threads") {
   for (const LayerType type : {LayerType::kTttLinear, LayerType::kTttMlp}) {
-    ModelConfig config;
-    config.vocab_size = 40;
-    config.hidden_size = 8;
-    config.intermediate_size = 8;
-    config.num_hidden_layers = 1;
-    config.num_attention_heads = 2;
-    config.ttt_layer_type = type;
-    config.mini_batch_size = 4;
-    config.pre_conv = config.share_qk = config.use_gate = true;
-    const test::RandomModel model(config, 31);
-    const StepNumbers in_turn = run_scheduled(model.model, 0);
-    constexpr unsigned kSeeds = test::kSanitized ? 1 : 5;
-    for (unsigned seed = 1; seed <= kSeeds; ++seed) CHECK(run_scheduled(model.model, seed) == in_turn);
+    check_orders(scheduled_config(type, 2, 4, 4), cuda::Precision::kExact, 9, test::kSanitized ? 1 : 5);
+  }
+}
+
+TEST_CASE("a fast step gives the same bits in every order of its threads") {
+  for (const LayerType type : {LayerType::kTttLinear, LayerType::kTttMlp}) {
+    check_orders(scheduled_config(type, 1, 64, 16), cuda::Precision::kFast, 18, test::kSanitized ? 1 : 3);
   }
 }
 

@@ -21,12 +21,8 @@ test::PrefillLayout linear_layout(std::size_t head_size, std::size_t num_heads) 
 }
 
 test::PrefillKernel linear_kernel(std::size_t head_size) {
-  return [head_size](const cuda::TttPrefillRows& rows, float* layer, std::size_t open_rows,
-                     std::size_t slot_stride, cudaStream_t stream) {
-    cuda::launch_ttt_linear_prefill(
-        static_cast<int>(head_size),
-        {.rows = rows, .fast_weights = layer, .open_rows = layer + open_rows, .slot_stride = slot_stride},
-        stream);
+  return [head_size](const cuda::TttPrefillParams& params, cudaStream_t stream) {
+    cuda::launch_ttt_linear_prefill(static_cast<int>(head_size), params, stream);
   };
 }
 

@@ -20,13 +20,6 @@ test::PrefillLayout mlp_layout(std::size_t num_heads) {
   return {.head_size = 64, .inner_size = 256, .num_heads = num_heads, .mlp = true};
 }
 
-void mlp_kernel(const cuda::TttPrefillRows& rows, float* layer, std::size_t open_rows,
-                std::size_t slot_stride, cudaStream_t stream) {
-  cuda::launch_ttt_mlp_prefill(
-      {.rows = rows, .fast_weights = layer, .open_rows = layer + open_rows, .slot_stride = slot_stride},
-      stream);
-}
-
 }  // namespace
 
 TEST_CASE("TTT-MLP prefill is the update rule: any length, from any phase, in any slot") {
@@ -42,7 +35,7 @@ TEST_CASE("TTT-MLP prefill is the update rule: any length, from any phase, in an
     sequences.push_back(random_sequence(random, layout, 4, cuts));
   }
   share_parameters(sequences);
-  const test::PrefillResult result = test::run_prefill(mlp_kernel, layout, sequences);
+  const test::PrefillResult result = test::run_prefill(cuda::launch_ttt_mlp_prefill, layout, sequences);
   const test::PrefillError error = test::compare_prefill(result, layout, sequences);
   CHECK(error.out <= 7e-3);
   CHECK(error.out_max <= 1.0);
@@ -61,7 +54,7 @@ TEST_CASE("TTT-MLP prefill gives the same bits however a sequence is cut, in any
   const std::size_t length = 53;
   std::vector<PrefillSequence> whole = {random_sequence(random, layout, 0, {length})};
   share_parameters(whole);
-  const test::PrefillResult expected = test::run_prefill(mlp_kernel, layout, whole);
+  const test::PrefillResult expected = test::run_prefill(cuda::launch_ttt_mlp_prefill, layout, whole);
   std::vector<std::vector<std::size_t>> cuttings = {{5, 11, 16, 20, 1}, {16, 16, 21}};
   if (!test::kSanitized) {
     cuttings.push_back(std::vector<std::size_t>(length, 1));
@@ -72,7 +65,7 @@ TEST_CASE("TTT-MLP prefill gives the same bits however a sequence is cut, in any
   for (const auto& cuts : cuttings) {
     whole.front().cuts = cuts;
     const test::ThreadOrder order(++seed);
-    const test::PrefillResult cut = test::run_prefill(mlp_kernel, layout, whole);
+    const test::PrefillResult cut = test::run_prefill(cuda::launch_ttt_mlp_prefill, layout, whole);
     CHECK(cut.out == expected.out);
     CHECK(cut.losses == expected.losses);
     // Rows that were committed stay where they were open: they are not part of the state.

@@ -1,0 +1,304 @@
+// SPDX-License-Identifier: Apache-2.0
+// Fast mode against the float64 oracle, the official implementation and the CPU backend. Which kernels ran is
+// part of what is checked.
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <array>
+#include <catch2/catch.hpp>
+#include <map>
+#include <string>
+#include <vector>
+
+#include "cpu/cpu_backend.h"
+#include "cuda/cuda_backend.h"
+#include "cuda/forward.h"
+#include "engine/state_layout.h"
+#include "engine/tokenizer_metadata.h"
+#include "tests/cuda/launches.h"
+#include "tests/error_metric.h"
+#include "tests/golden.h"
+#include "tests/random.h"
+#include "tests/random_model.h"
+#include "tests/sanitized.h"
+#include "tests/saved_state.h"
+
+namespace ttt {
+namespace {
+
+// Nats, the mean over tokens. What 16-bit operands may cost: gpu-kernels 4.3 on trained weights, ten times as
+// much on random ones, whose layers amplify.
+constexpr double kDemoDivergence = 1e-4, kRandomDivergence = 1e-3;
+
+ModelConfig fast_test_config(LayerType type, std::size_t head_size, std::size_t num_heads = 1) {
+  ModelConfig config;
+  config.vocab_size = 50;
+  config.hidden_size = num_heads * head_size;
+  config.intermediate_size = 40;
+  config.num_hidden_layers = 1;
+  config.num_attention_heads = num_heads;
+  config.ttt_layer_type = type;
+  config.ttt_base_lr = type == LayerType::kTttMlp ? 0.1F : 1.0F;
+  config.pre_conv = config.share_qk = config.use_gate = true;
+  return config;
+}
+
+std::unique_ptr<Backend> fast_backend(const Model& model, std::size_t slots = 4, std::size_t tokens = 64) {
+  return cuda::make_cuda_backend(model,
+                                 {.num_slots = slots, .max_batch_tokens = tokens, .max_logits_rows = tokens});
+}
+
+std::unique_ptr<Backend> cpu_backend(const Model& model, std::size_t tokens) {
+  return cpu::make_cpu_backend(
+      model, {.num_slots = 4, .max_batch_tokens = tokens, .max_logits_rows = tokens, .num_threads = 1});
+}
+
+std::vector<float> logits_of(Backend& backend, SlotId slot, std::int64_t position,
+                             std::span<const TokenId> tokens) {
+  Segment segment;
+  segment.slot = slot;
+  segment.position = position;
+  segment.tokens = tokens;
+  segment.wanted.logits = Rows::kAll;
+  backend.submit({&segment, 1});
+  const std::span<const float> logits = backend.wait()[0].logits;
+  return {logits.begin(), logits.end()};
+}
+
+// What one step launches in fast mode, with all switches on and `rows` rows of logits.
+std::map<std::string, int> fast_launches(const ModelConfig& config, std::size_t rows) {
+  const auto layers = static_cast<int>(config.num_hidden_layers);
+  const auto heads = static_cast<int>((rows + cuda::kHeadRows - 1) / cuda::kHeadRows);
+  return {{"ttt_linear_prefill", config.is_mlp() ? 0 : layers},
+          {"ttt_mlp_prefill", config.is_mlp() ? layers : 0},
+          {"rope_operands", layers},
+          {"product_mma", 8 * layers + heads},
+          {"product_exact", 0},
+          {"ttt_linear_exact", 0},
+          {"ttt_mlp_exact", 0},
+          {"rope", 0}};
+}
+
+// The parts of a canonical state whose names end so.
+std::vector<double> parts_of(const ModelConfig& config, std::int64_t position,
+                             const std::vector<double>& state, const std::vector<std::string>& names) {
+  std::vector<double> values;
+  for (const StateTensor& tensor : list_state(config, position)) {
+    std::size_t row = 1;
+    for (std::size_t axis = 1; axis < tensor.shape.size(); ++axis) row *= tensor.shape[axis];
+    for (const std::string& name : names) {
+      if (!tensor.name.ends_with("." + name)) continue;
+      for (std::size_t i = 0; i < tensor.shape[0]; ++i) {
+        const auto begin = state.begin() + static_cast<std::ptrdiff_t>(tensor.offset + i * tensor.row_stride);
+        values.insert(values.end(), begin, begin + static_cast<std::ptrdiff_t>(row));
+      }
+    }
+  }
+  return values;
+}
+
+double relative_error(const std::vector<double>& found, const std::vector<double>& wanted) {
+  return test::relative_l2(found, wanted, std::vector<double>(wanted.size()));
+}
+
+// 35 tokens: two commits and three open rows.
+void check_against_oracle(const ModelConfig& config, weights::DType dtype) {
+  constexpr std::size_t kTokens = 35;
+  INFO(to_string(config.ttt_layer_type)
+       << " f " << config.head_size() << " type " << static_cast<int>(dtype));
+  const test::RandomModel model(config, 1, dtype);
+  const auto backend = fast_backend(model.model, 1);
+  const std::vector<TokenId> tokens = test::Random(2).tokens(kTokens, config.vocab_size);
+  Segment segment;
+  segment.tokens = tokens;
+  segment.wanted.logits = Rows::kAll;
+  segment.wanted.inner_losses = true;
+  backend->reset(0);
+  const test::Launches launches;
+  backend->submit({&segment, 1});
+  const SegmentResult result = backend->wait()[0];
+  launches.check(fast_launches(config, kTokens));
+
+  naive::NaiveModel oracle(config, model.tensors);
+  const std::vector<double> first = oracle.canonical_state();
+  const std::vector<double> wanted = oracle.read_all(tokens);
+  CHECK(test::mean_divergence(test::to_doubles(result.logits), wanted, config.vocab_size) <=
+        kRandomDivergence);
+  CHECK(relative_error(test::to_doubles(result.inner_losses), oracle.inner_losses()) <= 1e-2);
+  const std::vector<double> last = oracle.canonical_state();
+  const std::vector<double> state = test::SavedState(*backend, config, 0, kTokens).all();
+  for (const char* name : {"W1", "b1", "W2", "b2"}) {  // the bar of the prefill kernels
+    INFO(name);
+    CHECK(test::relative_l2(parts_of(config, kTokens, state, {name}), parts_of(config, kTokens, last, {name}),
+                            parts_of(config, 0, first, {name})) <= 1e-2);
+  }
+  const auto compare = [&](double tolerance, const std::vector<std::string>& names) {
+    CHECK(relative_error(parts_of(config, kTokens, state, names), parts_of(config, kTokens, last, names)) <=
+          tolerance);
+  };
+  compare(0x1p-8, {"pre_conv", "qk_conv"});  // of operands, each rounded by at most 2^-9
+  compare(1e-2, {"open.key", "open.hidden", "open.gradient_1", "open.gradient_2"});
+}
+
+double golden_divergence(const std::string& name) {
+  INFO(name);
+  const test::GoldenCase golden(name);
+  const Model model = load_model(golden.checkpoint);
+  const auto backend = fast_backend(model, 1, golden.input_ids.size());
+  backend->reset(0);
+  const test::Launches launches;
+  const std::vector<float> logits = logits_of(*backend, 0, 0, golden.input_ids);
+  const std::string inner = std::string(model.config.is_mlp() ? "ttt_mlp_" : "ttt_linear_") +
+                            (name.ends_with("headdim64") ? "prefill" : "exact");
+  launches.check({{inner, static_cast<int>(model.config.num_hidden_layers)}, {"product_exact", 0}});
+  return test::mean_divergence(test::to_doubles(logits), golden.values("logits"), model.config.vocab_size);
+}
+
+constexpr std::array kDemoModels = {"/demo-linear.gguf", "/demo-mlp.gguf"};
+const std::string kDemoText =
+    "My father's family name being Pirrip, and my Christian name Philip, my infant tongue could make of both "
+    "names nothing longer or more explicit than Pip. So, I called myself Pip, and came to be called Pip. I "
+    "give Pirrip as my father's family name, on the authority of his tombstone and my sister, Mrs. Joe "
+    "Gargery, who married the blacksmith. As I never saw my father or my mother, and never saw any likeness "
+    "of either of them, my first fancies regarding what they were like were unreasonably derived from their "
+    "tombstones. The shape of the letters on my father's, gave me an odd idea that he was a square, stout, "
+    "dark man, with curly black hair. From the character and turn of the inscription, \"Also Georgiana Wife "
+    "of the Above,\" I drew a childish conclusion that my mother was freckled and sickly.";
+
+// Of the first tokens of the text, at most so many.
+double demo_divergence(const std::string& name, std::size_t num_tokens) {
+  INFO(name);
+  const weights::Checkpoint checkpoint = weights::Checkpoint::open(TTT_MODELS + name);
+  const Model model = load_model(checkpoint);
+  std::vector<TokenId> tokens = load_tokenizer(checkpoint, model.config.vocab_size)
+                                    ->encode(kDemoText, tokenizer::SpecialTokens::kPlain);
+  tokens.resize(std::min(tokens.size(), num_tokens));
+  const auto device = fast_backend(model, 1, tokens.size());
+  const auto cpu = cpu_backend(model, tokens.size());
+  device->reset(0);
+  cpu->reset(0);
+  const test::Launches launches;
+  const std::vector<double> found = test::to_doubles(logits_of(*device, 0, 0, tokens));
+  launches.check(fast_launches(model.config, tokens.size()));
+  const std::vector<double> wanted = test::to_doubles(logits_of(*cpu, 0, 0, tokens));
+  return test::mean_divergence(found, wanted, model.config.vocab_size);
+}
+
+}  // namespace
+
+TEST_CASE("fast mode agrees with the float64 oracle at the head sizes of its kernels") {
+  for (const std::size_t f : {64U, 96U, 128U}) {
+    check_against_oracle(fast_test_config(LayerType::kTttLinear, f), weights::DType::kF32);
+  }
+  check_against_oracle(fast_test_config(LayerType::kTttMlp, 64), weights::DType::kF32);
+  check_against_oracle(fast_test_config(LayerType::kTttLinear, 64, 2), weights::DType::kF16);
+  check_against_oracle(fast_test_config(LayerType::kTttMlp, 64, 2), weights::DType::kBF16);
+}
+
+TEST_CASE("fast mode computes the inner loop exactly where it has no kernel for its size") {
+  struct Size {
+    LayerType type;
+    std::size_t head_size, mini_batch_size;
+  };
+  for (const Size& size : {Size{LayerType::kTttLinear, 64, 8}, Size{LayerType::kTttLinear, 40, 16},
+                           Size{LayerType::kTttMlp, 64, 8}, Size{LayerType::kTttMlp, 96, 16}}) {
+    ModelConfig config = fast_test_config(size.type, size.head_size);
+    config.mini_batch_size = size.mini_batch_size;
+    INFO(to_string(size.type) << " f " << size.head_size << " K " << size.mini_batch_size);
+    const test::RandomModel model(config, 3);
+    const std::vector<TokenId> tokens = test::Random(4).tokens(19, config.vocab_size);
+    const auto backend = fast_backend(model.model);
+    backend->reset(0);
+    const test::Launches launches;
+    const std::vector<double> found = test::to_doubles(logits_of(*backend, 0, 0, tokens));
+    launches.check({{config.is_mlp() ? "ttt_mlp_exact" : "ttt_linear_exact", 1},
+                    {"ttt_linear_prefill", 0},
+                    {"ttt_mlp_prefill", 0},
+                    {"product_mma", 9},
+                    {"product_exact", 0}});
+    naive::NaiveModel oracle(config, model.tensors);
+    CHECK(test::mean_divergence(found, oracle.read_all(tokens), config.vocab_size) <= kRandomDivergence);
+  }
+}
+
+TEST_CASE("fast mode multiplies rows exactly that tensor cores cannot read") {
+  ModelConfig config = fast_test_config(LayerType::kTttLinear, 10, 2);  // 20 elements a row, 40 in the MLP
+  const test::RandomModel model(config, 5);
+  const auto backend = fast_backend(model.model);
+  const std::vector<TokenId> tokens = test::Random(6).tokens(5, config.vocab_size);
+  backend->reset(0);
+  const test::Launches launches;
+  const std::vector<double> found = test::to_doubles(logits_of(*backend, 0, 0, tokens));
+  launches.check({{"product_exact", 8}, {"product_mma", 1}});
+  naive::NaiveModel oracle(config, model.tensors);
+  CHECK(test::mean_divergence(found, oracle.read_all(tokens), config.vocab_size) <= kRandomDivergence);
+}
+
+TEST_CASE("matrices whose values fp16 cannot hold, or loses, are rounded to bf16") {
+  const ModelConfig config = fast_test_config(LayerType::kTttLinear, 64);
+  const auto divergence = [&](double factor) {
+    // The projection up times `factor`, and down as much smaller: the same function.
+    const auto edit = [factor](naive::Tensors& tensors) {
+      for (double& value : tensors.at("model.layers.0.mlp.up_proj.weight")) value *= factor;
+      for (double& value : tensors.at("model.layers.0.mlp.down_proj.weight")) value /= factor;
+    };
+    const test::RandomModel model(config, 7, weights::DType::kF32, edit);
+    const auto backend = fast_backend(model.model);
+    const std::vector<TokenId> tokens = test::Random(8).tokens(5, config.vocab_size);
+    backend->reset(0);
+    const std::vector<double> found = test::to_doubles(logits_of(*backend, 0, 0, tokens));
+    naive::NaiveModel oracle(config, model.tensors);
+    return test::mean_divergence(found, oracle.read_all(tokens), config.vocab_size);
+  };
+  CHECK(divergence(1.0) <= kRandomDivergence);
+  CHECK(divergence(0x1p20) <= kRandomDivergence);
+}
+
+TEST_CASE("fast mode and the CPU continue each other's snapshots") {
+  for (const LayerType type : {LayerType::kTttLinear, LayerType::kTttMlp}) {
+    INFO(to_string(type));
+    const ModelConfig config = fast_test_config(type, 64);
+    const test::RandomModel model(config, 9);
+    const std::vector<TokenId> tokens = test::Random(10).tokens(50, config.vocab_size);
+    const auto device = fast_backend(model.model);
+    const auto cpu = cpu_backend(model.model, 64);
+    cpu->reset(0);
+    const std::vector<double> wanted = test::to_doubles(logits_of(*cpu, 0, 0, tokens));
+    // Here and there by turns, each time in the middle of a mini-batch.
+    Backend* const turns[] = {cpu.get(), device.get(), cpu.get(), device.get()};
+    const std::size_t cuts[] = {0, 11, 29, 37, 50};
+    std::vector<double> found;
+    cpu->reset(1);
+    for (std::size_t turn = 0; turn < 4; ++turn) {
+      const auto at = static_cast<std::int64_t>(cuts[turn]);
+      if (turn > 0) turns[turn]->load(1, at, test::SavedState(*turns[turn - 1], config, 1, at).bytes());
+      const auto part = std::span(tokens).subspan(cuts[turn], cuts[turn + 1] - cuts[turn]);
+      const std::vector<float> logits = logits_of(*turns[turn], 1, at, part);
+      found.insert(found.end(), logits.begin(), logits.end());
+    }
+    CHECK(test::mean_divergence(found, wanted, config.vocab_size) <= kRandomDivergence);
+  }
+}
+
+TEST_CASE("in fast mode logits agree with the official implementation's", "[slow]") {
+  for (const std::string name : test::kGoldenCases) {
+    INFO(name);
+    CHECK(golden_divergence(name) <= kRandomDivergence);
+  }
+}
+
+TEST_CASE("in fast mode the demo models give the CPU's probabilities", "[slow]") {
+  for (const std::string name : kDemoModels) {
+    INFO(name);
+    CHECK(demo_divergence(name, 36) <= kDemoDivergence);
+  }
+}
+
+TEST_CASE("fast error figures", "[.report]") {
+  for (const std::string name : test::kGoldenCases)
+    fmt::print("| {} | {:.1e} |\n", name, golden_divergence(name));
+  for (const std::string name : kDemoModels)
+    fmt::print("| {} | {:.1e} |\n", name, demo_divergence(name, 512));
+}
+
+}  // namespace ttt
