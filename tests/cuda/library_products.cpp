@@ -2,7 +2,6 @@
 // What is asked of cuBLASLt, by the values that the emulated one computes.
 #include "cuda/library_products.h"
 
-#include <emulated_cublas_lt.h>
 #include <emulated_device.h>
 
 #include <catch2/catch.hpp>
@@ -10,6 +9,7 @@
 #include <vector>
 
 #include "tests/cuda/device_array.h"
+#include "tests/cuda/installed_library.h"
 #include "tests/random.h"
 #include "weights/float16.h"
 
@@ -17,18 +17,6 @@ using namespace ttt;
 using cuda::MatrixType;
 
 namespace {
-
-// While it lives, the machine has cuBLASLt.
-class InstalledLibrary {
- public:
-  InstalledLibrary() { emulator::install_cublas_lt(true); }
-  ~InstalledLibrary() {
-    emulator::refuse_outputs(0);
-    emulator::install_cublas_lt(false);
-  }
-  InstalledLibrary(const InstalledLibrary&) = delete;
-  InstalledLibrary& operator=(const InstalledLibrary&) = delete;
-};
 
 float half_of(MatrixType type, std::uint16_t bits) {
   return type == MatrixType::kF16 ? weights::f16_to_float(bits) : weights::bf16_to_float(bits);
@@ -56,7 +44,7 @@ int library_launches() {
 }  // namespace
 
 TEST_CASE("the library multiplies rows with matrices of either 16-bit type, and adds") {
-  const InstalledLibrary installed;
+  const test::InstalledLibrary installed;
   const test::DeviceArray<std::byte> workspace(std::vector<std::byte>(cuda::kLibraryWorkspaceBytes));
   cuda::LibraryProducts products(*cuda::cublas_lt(), workspace.get());
   const MatrixType type = GENERATE(MatrixType::kF16, MatrixType::kBF16);
@@ -97,7 +85,7 @@ TEST_CASE("the library multiplies rows with matrices of either 16-bit type, and 
 }
 
 TEST_CASE("what the library is not asked or does not do is left to others, and nothing is started") {
-  const InstalledLibrary installed;
+  const test::InstalledLibrary installed;
   const test::DeviceArray<std::byte> workspace(std::vector<std::byte>(cuda::kLibraryWorkspaceBytes));
   cuda::LibraryProducts products(*cuda::cublas_lt(), workspace.get());
   const test::DeviceArray<std::uint16_t> W(std::vector<std::uint16_t>(64 * 64));
@@ -131,6 +119,6 @@ TEST_CASE("what the library is not asked or does not do is left to others, and n
 }
 
 TEST_CASE("the library's version is told") {
-  const InstalledLibrary installed;
+  const test::InstalledLibrary installed;
   CHECK(cuda::version_of(*cuda::cublas_lt()) == "13.0.1");
 }
