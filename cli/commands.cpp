@@ -81,6 +81,10 @@ void Commands::add_device_options(Command& command, ModelOptions& options) {
       .text("--device", options.device, "auto|cpu|cuda[:i]",
             "where to compute; auto: an NVIDIA GPU if there is one with room, else the CPU")
       .suggestions = {"auto", "cpu", "cuda"};
+  command.choice(
+      "--precision", options.precision, {"auto", "fast", "exact"},
+      "of a GPU; fast: operands of 16 bits, sums and states of 32; exact: everything of 32, slower; "
+      "auto: fast. The CPU is exact");
   command.integer("-t,--threads", options.threads, {0, kMaxThreads}, "N",
                   "threads; 0: the processors that affinity and cgroup allow");
   command.text("--cpu-target", options.cpu_target, "NAME",

@@ -42,6 +42,7 @@ cuda::CudaOptions cuda_options(const ModelOptions& options, const BackendLimits&
           .max_batch_tokens = limits.tokens,
           .max_logits_rows = limits.logits_rows,
           .device = device,
+          .precision = options.precision == "exact" ? cuda::Precision::kExact : cuda::Precision::kFast,
           .deterministic = options.deterministic};
 }
 
@@ -56,6 +57,13 @@ int cuda_index(std::string_view device) {
     if (error == std::errc() && end == digits.data() + digits.size() && index >= 0) return index;
   }
   throw UsageError(fmt::format("--device: wanted auto, cpu, cuda or cuda:0, found '{}'", device));
+}
+
+// The CPU computes in one way alone. `why`: it is the CPU.
+void refuse_fast_cpu(const ModelOptions& options, std::string_view why) {
+  if (options.precision == "fast") {
+    throw UsageError(fmt::format("--precision fast: only a GPU computes with 16-bit operands, and {}", why));
+  }
 }
 
 // What `auto` computes on, and why.
@@ -84,6 +92,7 @@ DeviceChoice choose_automatically(const Model& model, const ModelOptions& option
       choice.passes_over_gpu = true;
     }
   }
+  if (!choice.cuda) refuse_fast_cpu(options, choice.reason);
   return choice;
 }
 
@@ -153,6 +162,7 @@ void check_device(const ModelOptions& options) {
                                  options.cpu_target));
   }
   const std::string& device = options.device;
+  if (device == "cpu") refuse_fast_cpu(options, "--device cpu was asked for");
   if (device == "cpu" || device == "auto") return;
   if (const std::string fault = cuda::why_unusable(cuda_index(device)); !fault.empty()) {
     throw UsageError(fmt::format("--device {}: {}; --device cpu computes without a GPU", device, fault));

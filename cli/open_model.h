@@ -23,7 +23,8 @@ namespace ttt::cli {
 struct ModelOptions {
   std::string model;  // a .gguf file or a Hugging Face folder
   std::string device = "auto";
-  std::int64_t threads = 0;  // 0: what the machine allows
+  std::string precision = "auto";  // auto, fast, exact
+  std::int64_t threads = 0;        // 0: what the machine allows
   bool no_mmap = false;
   bool no_huge_pages = false;
   bool mlock = false;
@@ -86,8 +87,8 @@ struct OpenModel {
 // An empty path is a UsageError that says how to name a model.
 void require_model(const std::string& path);
 
-// Throws UsageError for a device that is not there and a CPU target that this machine does not have. Opens
-// nothing.
+// Throws UsageError for a device that is not there, a precision that it does not have, and a CPU target that
+// this machine does not have. Opens nothing.
 void check_device(const ModelOptions& options);
 
 // Those of the given options that mean nothing where a GPU computes: "--mlock", ...

@@ -269,6 +269,9 @@ void Selftest::check_model(const ModelFiles& files) {
 }
 
 int selftest(const SelftestOptions& options) {
+  if (options.model.precision == "fast") {
+    throw UsageError("--precision fast: the bounds of this test are those of exact computation");
+  }
   check_device(options.model);
   const auto begin = Clock::now();
   std::optional<ModelFiles> files;
@@ -278,6 +281,7 @@ int selftest(const SelftestOptions& options) {
   }
   const auto factory = [&](const Model& model, const BackendLimits& limits, std::int64_t threads) {
     ModelOptions backend_options = options.model;
+    backend_options.precision = "exact";
     if (threads > 0) backend_options.threads = threads;
     return make_backend(model, backend_options, limits);
   };

@@ -35,12 +35,12 @@ part() {
 
 last_line() { grep -v '^ *$' | tail -n 1 | tr '|' ' '; }
 
-# The same text by both devices, and the loss of every bundled model's next tokens.
+# The same text by both devices, in fp32 on both.
 same_text() {
   local model cpu cuda
   for model in models/demo-*.gguf; do
     cpu=$("$ttt" run "$model" "The old man" -n 200 --temp 0 --device cpu 2>/dev/null) || return 1
-    cuda=$("$ttt" run "$model" "The old man" -n 200 --temp 0 --device cuda 2>/dev/null) || return 1
+    cuda=$("$ttt" run "$model" "The old man" -n 200 --temp 0 --device cuda --precision exact 2>/dev/null) || return 1
     [[ $cpu == "$cuda" ]] || { printf '%s: the texts differ\n%s\n---\n%s\n' "$model" "$cpu" "$cuda"; return 1; }
   done
   echo "200 tokens of both models are the same"
@@ -74,6 +74,9 @@ if part "probe" 60 "$tests" "[probe]"; then
       -o json
     mv "$results/bench-$size.txt" "$results/bench-$size.json"
   done
+  part "bench 125m exact" 60 "$ttt" bench --random 125m --type bf16 --device cuda --precision exact -p 512 -d 0 -b 1 -n 32 \
+    -r 3 -o json
+  mv "$results/bench-125m-exact.txt" "$results/bench-125m-exact.json"
 else
   record "everything else" "not run" 0 "the simplest step does not run here: probe.txt"
 fi

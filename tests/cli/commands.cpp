@@ -179,6 +179,24 @@ TEST_CASE("a device that is not there is refused before the model is opened") {
   CHECK(contains(other.err, "found 'tpu'"));
 }
 
+TEST_CASE("a precision that a device does not have is refused, never ignored") {
+  const std::string model = test::id_model();
+  const auto run = [&](const std::string& device, const std::string& precision) {
+    return run_program(
+        {"run", model, "--tokens", "1,2", "-n", "1", "--device", device, "--precision", precision});
+  };
+  CHECK(run("cpu", "exact").code == kOk);
+  CHECK(run("cpu", "auto").code == kOk);
+  const Outcome cpu = run("cpu", "fast");
+  CHECK(cpu.code == kUsage);
+  CHECK(contains(cpu.err, "--precision fast: only a GPU"));
+  CHECK(contains(cpu.err, "--device cpu was asked for"));
+  CHECK(run("cpu", "double").code == kUsage);
+  const Outcome self = run_program({"selftest", "--precision", "fast"});
+  CHECK(self.code == kUsage);
+  CHECK(contains(self.err, "exact computation"));
+}
+
 TEST_CASE("the demo prints its prompt and a continuation, and says on stderr what it is") {
   const weights::TemporaryFolder folder;
   std::filesystem::rename(test::make_gguf(folder.path()), folder / "demo-linear.gguf");

@@ -33,17 +33,25 @@ std::vector<double> logits_of(Backend& backend, std::span<const TokenId> tokens)
   return all;
 }
 
-void compare_with_cpu(LayerType type, std::size_t num_tokens) {
+ModelConfig probe_config(LayerType type, std::size_t num_heads, std::size_t head_size) {
   ModelConfig config;
   config.vocab_size = 50;
-  config.hidden_size = 48;
+  config.hidden_size = num_heads * head_size;
   config.intermediate_size = 24;
   config.num_hidden_layers = 2;
-  config.num_attention_heads = 3;
-  config.mini_batch_size = 4;
+  config.num_attention_heads = num_heads;
   config.ttt_layer_type = type;
   config.ttt_base_lr = type == LayerType::kTttMlp ? 0.1F : 1.0F;
   config.pre_conv = config.share_qk = config.use_gate = true;
+  return config;
+}
+
+// Logits of the device and of the CPU.
+struct BothLogits {
+  std::vector<double> device, cpu;
+};
+
+BothLogits read_with_both(const ModelConfig& config, cuda::Precision precision, std::size_t num_tokens) {
   const test::RandomModel random(config, 1);
   std::vector<TokenId> tokens(num_tokens);
   for (std::size_t i = 0; i < num_tokens; ++i) {
@@ -52,22 +60,41 @@ void compare_with_cpu(LayerType type, std::size_t num_tokens) {
   const auto device = cuda::make_cuda_backend(random.model, {.num_slots = 1,
                                                              .max_batch_tokens = num_tokens,
                                                              .max_logits_rows = num_tokens,
-                                                             .precision = cuda::Precision::kExact});
+                                                             .precision = precision});
   const auto cpu = cpu::make_cpu_backend(
       random.model,
       {.num_slots = 1, .max_batch_tokens = num_tokens, .max_logits_rows = num_tokens, .num_threads = 1});
-  CHECK(test::max_over_rms(logits_of(*device, tokens), logits_of(*cpu, tokens)) <= kTolerance);
+  return {logits_of(*device, tokens), logits_of(*cpu, tokens)};
+}
+
+void compare_exact(LayerType type, std::size_t num_tokens) {
+  ModelConfig config = probe_config(type, 3, 16);
+  config.mini_batch_size = 4;
+  const BothLogits logits = read_with_both(config, cuda::Precision::kExact, num_tokens);
+  CHECK(test::max_over_rms(logits.device, logits.cpu) <= kTolerance);
+}
+
+// Divergence: nats a token.
+void compare_fast(LayerType type, std::size_t num_tokens) {
+  const ModelConfig config = probe_config(type, 1, 64);
+  const BothLogits logits = read_with_both(config, cuda::Precision::kFast, num_tokens);
+  CHECK(test::mean_divergence(logits.device, logits.cpu, config.vocab_size) <= 1e-3);
 }
 
 }  // namespace
 
 TEST_CASE("a device reads four tokens as the CPU does", "[probe]") {
-  compare_with_cpu(LayerType::kTttLinear, 4);
+  compare_exact(LayerType::kTttLinear, 4);
+}
+
+TEST_CASE("in fast mode a device reads a mini-batch and a half as the CPU does", "[short]") {
+  compare_fast(LayerType::kTttLinear, 24);
+  compare_fast(LayerType::kTttMlp, 24);
 }
 
 TEST_CASE("a device reads some mini-batches as the CPU does", "[short]") {
-  compare_with_cpu(LayerType::kTttLinear, 11);
-  compare_with_cpu(LayerType::kTttMlp, 11);
+  compare_exact(LayerType::kTttLinear, 11);
+  compare_exact(LayerType::kTttMlp, 11);
 }
 
 }  // namespace ttt
