@@ -369,7 +369,7 @@ int Batch::exit_code() {
   }
   if (stopping_) {
     print_notice("stopped: " + done_sentence());
-    return kRuntimeError;
+    return engine_.device_fault().empty() ? kRuntimeError : kDeviceLost;
   }
   if (bad_ == 0) return kOk;
   print_error(fmt::format("{} of {} lines are bad; their records in {} say why (\"error\")", bad_, done_,

@@ -91,6 +91,8 @@ void Commands::add_device_options(Command& command, ModelOptions& options) {
                "which kernels compute, where it must not be the best that this machine has: `ttt version` "
                "lists them; results are bitwise equal within one target");
   command.flag("--no-mmap", options.no_mmap, "read the model file into memory instead of mapping it");
+  command.flag("--deterministic", options.deterministic,
+               "on a GPU, the same bits whatever runs beside (a CPU always does)");
   command.flag("--mlock", options.mlock, "keep weights and states from being swapped out");
   command.flag("--no-huge-pages", options.no_huge_pages, "use small pages for the weights, to compare");
   command.flag("--pin-threads", options.pin_threads,

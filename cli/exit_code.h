@@ -14,6 +14,7 @@ enum ExitCode : int {
   kInvalidModel = 3,  // the model file cannot be used, or it changed while in use
   kOutOfMemory = 4,
   kTimeLimit = 5,      // --timeout
+  kDeviceLost = 6,     // the GPU failed and is of no use to this process; another run may do
   kInterrupted = 130,  // 128 + SIGINT; other signals likewise
 };
 

@@ -9,6 +9,7 @@
 
 #include "cli/progress.h"
 #include "cli/signals.h"
+#include "engine/backend.h"
 
 namespace ttt::cli {
 
@@ -57,7 +58,9 @@ Generation read_stream(TokenStream& stream, const std::function<void(const Token
 
 void check_not_failed(const Generation& generation) {
   for (const Choice& choice : generation.choices) {
-    if (choice.finish.reason == FinishReason::kFailed) throw std::runtime_error(choice.finish.error);
+    if (choice.finish.reason != FinishReason::kFailed) continue;
+    if (choice.finish.device_lost) throw DeviceLost(choice.finish.error);
+    throw std::runtime_error(choice.finish.error);
   }
 }
 

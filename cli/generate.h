@@ -40,7 +40,7 @@ void add_event(Generation& generation, TokenEvent event);
 // the step in flight is finished then. `on_event` sees each event before it is added.
 Generation read_stream(TokenStream& stream, const std::function<void(const TokenEvent&)>& on_event);
 
-// Throws std::runtime_error with the sentence of a choice that failed.
+// Throws std::runtime_error with the sentence of a choice that failed; DeviceLost where it failed so.
 void check_not_failed(const Generation& generation);
 
 }  // namespace ttt::cli

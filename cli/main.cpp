@@ -13,6 +13,7 @@
 #include "cli/parse_value.h"
 #include "cli/signals.h"
 #include "cli/standard_streams.h"
+#include "engine/backend.h"
 #include "engine/request_error.h"
 #include "weights/checkpoint_error.h"
 
@@ -107,6 +108,9 @@ int guarded_main(const std::vector<std::string>& arguments) {
   } catch (const MemoryError& error) {
     print_error(error.what());
     return kOutOfMemory;
+  } catch (const DeviceLost& error) {
+    print_error(error.what());
+    return kDeviceLost;
   } catch (const std::bad_alloc&) {
     print_error(
         "out of memory; close other programs, or use a smaller model or one converted with --type bf16");

@@ -101,6 +101,9 @@ The model file cannot be used, or it changed while in use.
 .B 4
 Out of memory.
 .TP
+.B 6
+The GPU failed and is of no use to this process; another run may do.
+.TP
 .B 130
 Interrupted by Ctrl\-C; the text so far was written. Other signals: 128 and the signal's number.
 .SH FILES

@@ -42,7 +42,8 @@ cuda::CudaOptions cuda_options(const ModelOptions& options, const BackendLimits&
           .max_batch_tokens = limits.tokens,
           .max_logits_rows = limits.logits_rows,
           .device = device,
-          .precision = options.precision == "exact" ? cuda::Precision::kExact : cuda::Precision::kFast};
+          .precision = options.precision == "exact" ? cuda::Precision::kExact : cuda::Precision::kFast,
+          .deterministic = options.deterministic};
 }
 
 // Of "cuda" and "cuda:1"; throws UsageError for anything else.
@@ -122,6 +123,9 @@ std::unique_ptr<Backend> make_chosen(const Model& model, const ModelOptions& opt
     if (options.mlock) lock_memory(cpu::plan_memory(model, cpu_options(options, limits)).total());
     return cpu::make_cpu_backend(model, cpu_options(options, limits));
   }
+  if (const std::vector<std::string> ignored = cpu_only_options(options); !ignored.empty()) {
+    print_notice(fmt::format("{}: the GPU computes, in its own memory; ignored", fmt::join(ignored, ", ")));
+  }
   try {
     return cuda::make_cuda_backend(model, cuda_options(options, limits, *choice.cuda));
   } catch (const cuda::DeviceMemoryError& error) {
@@ -163,6 +167,16 @@ void check_device(const ModelOptions& options) {
   if (const std::string fault = cuda::why_unusable(cuda_index(device)); !fault.empty()) {
     throw UsageError(fmt::format("--device {}: {}; --device cpu computes without a GPU", device, fault));
   }
+}
+
+std::vector<std::string> cpu_only_options(const ModelOptions& options) {
+  std::vector<std::string> given;
+  if (options.mlock) given.emplace_back("--mlock");
+  if (options.no_huge_pages) given.emplace_back("--no-huge-pages");
+  if (options.pin_threads) given.emplace_back("--pin-threads");
+  if (options.threads != 0) given.emplace_back("--threads");
+  if (!options.cpu_target.empty()) given.emplace_back("--cpu-target");
+  return given;
 }
 
 void check_output(const std::string& path, bool force) {

@@ -29,6 +29,7 @@ struct ModelOptions {
   bool no_huge_pages = false;
   bool mlock = false;
   bool pin_threads = false;
+  bool deterministic = false;
   std::string cpu_target;  // empty: the best of this machine
 };
 
@@ -89,6 +90,9 @@ void require_model(const std::string& path);
 // Throws UsageError for a device that is not there, a precision that it does not have, and a CPU target that
 // this machine does not have. Opens nothing.
 void check_device(const ModelOptions& options);
+
+// Those of the given options that mean nothing where a GPU computes: "--mlock", ...
+std::vector<std::string> cpu_only_options(const ModelOptions& options);
 
 // Throws UsageError if a command may not write to `path`: it is a folder, or exists and `force` is not given.
 void check_output(const std::string& path, bool force);

@@ -1,24 +1,28 @@
 // SPDX-License-Identifier: Apache-2.0
 // The backend on a CUDA device. submit() checks the batch, writes the tables of the step into pinned memory
-// and puts everything on one stream; wait() is the only place where the host waits for a step. What no kernel
-// does, sampling with temperature, penalties or bans, is done there by engine/sampler on logits in pinned
-// memory.
+// and puts everything on one stream; wait() is the only place where the host waits for a step. The few draws
+// that no kernel does are done there by engine/sampler on logits in pinned memory.
 #include <cuda_runtime_api.h>
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <memory>
 #include <optional>
 #include <span>
 #include <stdexcept>
+#include <string>
 #include <utility>
 #include <vector>
 
+#include "cuda/cublas_lt.h"
 #include "cuda/cuda_backend.h"
 #include "cuda/device_memory.h"
 #include "cuda/device_weights.h"
 #include "cuda/forward.h"
 #include "cuda/inner_kernel.h"
+#include "cuda/kernels/draw.h"
 #include "cuda/kernels/outputs.h"
+#include "cuda/library_products.h"
 #include "cuda/state_pool.h"
 #include "engine/check_batch.h"
 #include "engine/mini_batch.h"
@@ -37,6 +41,11 @@ int use_device(int device) {
   return device;
 }
 
+// Null: the own kernels do all products.
+const CublasLt* library_for(const CudaOptions& options) {
+  return options.precision == Precision::kFast && !options.deterministic ? cublas_lt() : nullptr;
+}
+
 // All device memory of a backend, in the order in which it lies in the arena.
 struct DeviceParts {
   DeviceParts(const Model& model, const CudaOptions& options, DeviceArena& arena, cudaStream_t stream)
@@ -45,6 +54,8 @@ struct DeviceParts {
         states(model.config, options.num_slots, arena),
         states_end(arena.used()),
         work(model.config, options, arena),
+        library_workspace(library_for(options) != nullptr ? arena.take<std::byte>(kLibraryWorkspaceBytes)
+                                                          : nullptr),
         end(arena.used()) {}
 
   MemoryPlan plan() const {
@@ -56,16 +67,18 @@ struct DeviceParts {
   StatePool states;
   std::size_t states_end;
   Workspace work;
+  std::byte* library_workspace;
   std::size_t end;
 };
 
-// Slots with which the model would fit into `free` bytes.
-std::uint64_t slots_that_fit(const Model& model, CudaOptions options, std::uint64_t free) {
-  options.num_slots = 1;
-  const std::uint64_t with_one = plan_memory(model, options).total();
-  options.num_slots = 2;
-  const std::uint64_t per_slot = plan_memory(model, options).total() - with_one;
-  return with_one > free ? 0 : 1 + (free - with_one) / per_slot;
+// Slots, fewer than those of the options, with which the model would fit into `free` bytes.
+std::size_t slots_that_fit(const Model& model, CudaOptions options, std::uint64_t free) {
+  std::size_t fits = 0, too_many = options.num_slots;
+  while (too_many - fits > 1) {
+    options.num_slots = fits + (too_many - fits) / 2;
+    (plan_memory(model, options).total() <= free ? fits : too_many) = options.num_slots;
+  }
+  return fits;
 }
 
 std::string readable(std::uint64_t bytes) {
@@ -76,7 +89,7 @@ std::string readable(std::uint64_t bytes) {
   std::size_t free = 0, all = 0;
   check(cudaMemGetInfo(&free, &all), "asking for free memory");
   const MemoryPlan plan = plan_memory(model, options);
-  const std::uint64_t slots = slots_that_fit(model, options, free);
+  const std::size_t slots = slots_that_fit(model, options, free);
   throw DeviceMemoryError(fmt::format(
       "cuda:{} has {} free of {}, and {} are needed (weights {}, states of {} sequences {}, workspace {}): "
       "{}",
@@ -87,6 +100,22 @@ std::string readable(std::uint64_t bytes) {
           : "not even one sequence would fit; convert the model with --type bf16, or use --device cpu"));
 }
 
+// Ready for every matrix of the model.
+std::unique_ptr<LibraryProducts> make_library_products(const CublasLt* library, const DeviceParts& parts,
+                                                       std::size_t max_batch_tokens) {
+  if (library == nullptr) return nullptr;
+  auto products = std::make_unique<LibraryProducts>(*library, parts.library_workspace);
+  const auto max_rows = static_cast<std::uint32_t>(max_batch_tokens);
+  for (const DeviceLayerWeights& layer : parts.weights.layers) {
+    for (const Matrix* matrix : {&layer.attn_q, &layer.attn_k, &layer.attn_v, &layer.gate, &layer.attn_output,
+                                 &layer.lr_weight, &layer.ffn_gate, &layer.ffn_up, &layer.ffn_down}) {
+      products->prepare(*matrix, max_rows);
+    }
+  }
+  products->prepare(parts.weights.output, max_rows);
+  return products;
+}
+
 // An arena of exactly the size that the parts take.
 DeviceArena arena_for(const Model& model, const CudaOptions& options) {
   DeviceArena arena;
@@ -95,13 +124,36 @@ DeviceArena arena_for(const Model& model, const CudaOptions& options) {
   return arena;
 }
 
-// Nothing but the largest logit counts: no draw, nothing added to a logit, none banned.
-bool is_plain_greedy(const Wanted& wanted) {
+// Who takes the next token from a row of logits.
+enum class Drawer : std::uint8_t {
+  kNobody,
+  kLargest,  // the kernel for small results: nothing but the largest logit counts
+  kDevice,   // the kernel that draws
+  kHost      // engine/sampler
+};
+
+constexpr std::size_t kMostListed = 1024;  // counts, and bans, of a sequence that the device draws for
+
+bool penalises(const SamplingParams& params) {
+  return params.repetition_penalty != 1.0F || params.presence_penalty != 0.0F ||
+         params.frequency_penalty != 0.0F;
+}
+
+std::span<const TokenCount> counts_that_matter(const Wanted& wanted) {
+  return penalises(*wanted.sample) ? wanted.counts : std::span<const TokenCount>();
+}
+
+Drawer drawer_of(const Wanted& wanted, std::size_t vocab_size) {
+  if (wanted.sample == nullptr) return Drawer::kNobody;
   const SamplingParams& params = *wanted.sample;
-  const bool penalises = params.repetition_penalty != 1.0F || params.presence_penalty != 0.0F ||
-                         params.frequency_penalty != 0.0F;
-  return params.temperature == 0.0F && params.logit_bias.empty() && params.banned.empty() &&
-         params.allowed.empty() && wanted.banned.empty() && (wanted.counts.empty() || !penalises);
+  const std::size_t num_counts = counts_that_matter(wanted).size();
+  const std::size_t num_banned = params.banned.size() + wanted.banned.size();
+  const bool changes_nothing =
+      params.logit_bias.empty() && params.allowed.empty() && num_counts == 0 && num_banned == 0;
+  if (params.temperature == 0.0F && changes_nothing) return Drawer::kLargest;
+  const bool suits_device = params.logit_bias.empty() && params.allowed.empty() && params.typical_p == 1.0F &&
+                            num_counts <= kMostListed && num_banned <= kMostListed && num_banned < vocab_size;
+  return suits_device ? Drawer::kDevice : Drawer::kHost;
 }
 
 // Memory that the device and the host share: the tables of a step, and its results.
@@ -110,7 +162,11 @@ struct HostTables {
   PinnedArray<SegmentEntry> segments;  // [slots]
   PinnedArray<OutputEntry> outputs;    // [T]
   PinnedArray<TopEntry> greedy;        // [slots]
-  PinnedArray<double> normalisers;     // [slots] of the rows that the host samples from
+  PinnedArray<double> normalisers;     // [slots] of the rows that tokens are drawn from
+  PinnedArray<DrawEntry> draws;        // [slots]
+  PinnedArray<CountEntry> counts;      // [slots, kMostListed]
+  PinnedArray<std::int32_t> banned;    // [slots, kMostListed]
+  PinnedArray<DrawnEntry> drawn;       // [slots]
   PinnedArray<float> sampled_logits;   // [slots, V]
   PinnedArray<float> logits;           // [max_logits_rows, V]
   PinnedArray<float> losses;           // [T, L, H]
@@ -125,6 +181,10 @@ struct HostTables {
         outputs(options.max_batch_tokens),
         greedy(options.num_slots),
         normalisers(options.num_slots),
+        draws(options.num_slots),
+        counts(options.num_slots * kMostListed),
+        banned(options.num_slots * kMostListed),
+        drawn(options.num_slots),
         sampled_logits(options.num_slots * config.vocab_size),
         logits(options.max_logits_rows * config.vocab_size),
         losses(options.max_batch_tokens * config.num_hidden_layers * config.num_attention_heads) {}
@@ -132,7 +192,9 @@ struct HostTables {
   std::size_t bytes() const {
     return rows.size() * sizeof(RowEntry) + segments.size() * sizeof(SegmentEntry) +
            outputs.size() * sizeof(OutputEntry) + greedy.size() * sizeof(TopEntry) +
-           normalisers.size() * sizeof(double) +
+           normalisers.size() * sizeof(double) + draws.size() * sizeof(DrawEntry) +
+           counts.size() * sizeof(CountEntry) + banned.size() * sizeof(std::int32_t) +
+           drawn.size() * sizeof(DrawnEntry) +
            (sampled_logits.size() + logits.size() + losses.size()) * sizeof(float);
   }
 };
@@ -158,9 +220,11 @@ class CudaBackend final : public Backend {
   void require_slot(SlotId slot) const;
   void require_usable() const;  // and makes the device current: that is a matter of the calling thread
   void synchronise() const;
+  [[noreturn]] void lose_device(const std::string& what) const;
   void lay_out_results(std::span<const Segment> batch);
   void fill_tables(std::span<const Segment> batch);
   void add_outputs(std::size_t segment);
+  void add_draw(std::size_t segment, std::size_t output);
   void start();
   void start_outputs();
   void copy_logits(std::size_t output, std::size_t row_of_chunk);
@@ -174,12 +238,15 @@ class CudaBackend final : public Backend {
     Wanted wanted;
     std::size_t first_row, num_rows;
     std::size_t logits, targets, top;  // in the tables of results
+    Drawer drawer;
+    std::size_t draw;  // of the device: in the table of draws
   };
   // A row of the head: whose it is, and its index among those with raw logits, if it is one of them.
   struct OutputRow {
     std::size_t segment;
     std::optional<std::size_t> logits_index;
-    bool has_small_results, is_drawn_on_host;
+    bool has_small_results;
+    Drawer drawer;
   };
 
   const ModelConfig& config_;
@@ -187,6 +254,7 @@ class CudaBackend final : public Backend {
   Stream stream_;
   DeviceArena arena_;
   DeviceParts parts_;
+  std::unique_ptr<LibraryProducts> library_;  // null: not used
   Forward forward_;
   HostTables host_;
   BackendInfo info_;
@@ -194,9 +262,10 @@ class CudaBackend final : public Backend {
 
   std::vector<std::optional<TokenId>> last_sampled_;  // of each slot
   bool in_flight_ = false;
-  mutable bool failed_ = false;  // the device will not work again in this process
+  mutable std::string fault_;  // of a device that will not work again in this process
   std::vector<Place> places_;
   std::vector<OutputRow> output_rows_;
+  std::size_t num_draws_ = 0;  // of the device
   std::vector<SegmentResult> results_;
   std::vector<TokenLogProb> top_;
 };
@@ -206,7 +275,8 @@ CudaBackend::CudaBackend(const Model& model, const CudaOptions& options)
       device_(use_device(options.device)),
       arena_(arena_for(model, options)),
       parts_(model, options, arena_, stream_.get()),
-      forward_(parts_.weights, parts_.states, parts_.work, options.precision, stream_.get()),
+      library_(make_library_products(library_for(options), parts_, options.max_batch_tokens)),
+      forward_(parts_.weights, parts_.states, parts_.work, options.precision, library_.get(), stream_.get()),
       host_(model.config, options),
       sampler_(model.config.vocab_size),
       last_sampled_(options.num_slots) {
@@ -220,6 +290,10 @@ CudaBackend::CudaBackend(const Model& model, const CudaOptions& options)
   info_.device_name = properties.name;
   info_.dispatch_target = fmt::format("sm_{}{}-{}", properties.major, properties.minor,
                                       options.precision == Precision::kFast ? "fast" : "exact");
+  if (library_ != nullptr) {
+    info_.dispatch_target += "-cublaslt" + version_of(*library_for(options));
+    info_.bitwise_invariant = false;
+  }
   info_.num_slots = options.num_slots;
   info_.max_batch_tokens = options.max_batch_tokens;
   info_.max_logits_rows = options.max_logits_rows;
@@ -235,21 +309,25 @@ void CudaBackend::require_slot(SlotId slot) const {
 }
 
 void CudaBackend::require_usable() const {
-  if (failed_) {
-    throw std::runtime_error(fmt::format(
-        "{} failed in an earlier step and cannot be used again: restart the program", info_.device));
+  if (!fault_.empty()) throw DeviceLost(fault_);
+  if (const cudaError_t error = cudaSetDevice(device_); error != cudaSuccess) {
+    lose_device(cudaGetErrorString(error));
   }
-  check(cudaSetDevice(device_), "choosing a device");
 }
 
 // After a kernel has failed, CUDA refuses everything else in this process.
 void CudaBackend::synchronise() const {
   try {
     stream_.synchronise();
-  } catch (const std::runtime_error&) {
-    failed_ = true;
-    throw;
+  } catch (const std::runtime_error& error) {
+    lose_device(error.what());
   }
+}
+
+void CudaBackend::lose_device(const std::string& what) const {
+  fault_ = fmt::format("{} failed and can do nothing more in this process: restart the program ({})",
+                       info_.device, what);
+  throw DeviceLost(fault_);
 }
 
 void CudaBackend::reset(SlotId slot) {
@@ -321,7 +399,7 @@ std::span<const SegmentResult> CudaBackend::wait() {
       const TopEntry& entry = host_.top[place.top + t];
       top_[place.top + t] = {entry.id, entry.log_prob};
     }
-    if (place.wanted.sample != nullptr) draw(i);
+    if (place.drawer != Drawer::kNobody) draw(i);
   }
   return results_;
 }
@@ -339,7 +417,9 @@ void CudaBackend::lay_out_results(std::span<const Segment> batch) {
                        .num_rows = num_rows,
                        .logits = logits,
                        .targets = targets,
-                       .top = top});
+                       .top = top,
+                       .drawer = drawer_of(segment.wanted, config_.vocab_size),
+                       .draw = 0});
     first_row += num_rows;
     logits += segment.num_rows(segment.wanted.logits);
     targets += segment.wanted.targets.size();
@@ -369,6 +449,7 @@ void CudaBackend::lay_out_results(std::span<const Segment> batch) {
 
 void CudaBackend::fill_tables(std::span<const Segment> batch) {
   output_rows_.clear();
+  num_draws_ = 0;
   for (std::size_t i = 0; i < batch.size(); ++i) {
     const Segment& segment = batch[i];
     const Place& place = places_[i];
@@ -414,14 +495,43 @@ void CudaBackend::add_outputs(std::size_t segment) {
       entry.top_n = static_cast<std::uint32_t>(wanted.top_n);
       entry.top = host_.top.data() + place.top + *index * wanted.top_n;
     }
-    const bool is_drawn = is_last && wanted.sample != nullptr;
-    const bool is_drawn_on_host = is_drawn && !is_plain_greedy(wanted);
-    if (is_drawn_on_host) entry.normaliser = &host_.normalisers[segment];
-    if (is_drawn && !is_drawn_on_host) entry.greedy = &host_.greedy[segment];
-    const bool has_small_results = is_drawn || entry.num_targets > 0 || entry.top_n > 0;
+    const Drawer drawer = is_last ? place.drawer : Drawer::kNobody;
+    if (drawer == Drawer::kLargest) entry.greedy = &host_.greedy[segment];
+    if (drawer == Drawer::kDevice || drawer == Drawer::kHost) entry.normaliser = &host_.normalisers[segment];
+    if (drawer == Drawer::kDevice) add_draw(segment, output_rows_.size());
+    const bool has_small_results = drawer != Drawer::kNobody || entry.num_targets > 0 || entry.top_n > 0;
     host_.outputs[output_rows_.size()] = entry;
-    output_rows_.push_back({segment, index_in(wanted.logits), has_small_results, is_drawn_on_host});
+    output_rows_.push_back({segment, index_in(wanted.logits), has_small_results, drawer});
   }
+}
+
+void CudaBackend::add_draw(std::size_t segment, std::size_t output) {
+  Place& place = places_[segment];
+  place.draw = num_draws_++;
+  const SamplingParams& params = *place.wanted.sample;
+  CountEntry* const counts = host_.counts.data() + place.draw * kMostListed;
+  std::int32_t* const banned = host_.banned.data() + place.draw * kMostListed;
+  CountEntry* counts_end = counts;
+  for (const TokenCount& count : counts_that_matter(place.wanted)) {
+    *counts_end++ = {count.id, count.in_window, count.in_output};
+  }
+  std::int32_t* const banned_end =
+      std::ranges::copy(place.wanted.banned, std::ranges::copy(params.banned, banned).out).out;
+  host_.draws[place.draw] = {
+      .row = static_cast<std::uint32_t>(output % kHeadRows),
+      .top_k = params.top_k,
+      .temperature = params.temperature,
+      .top_p = params.top_p,
+      .min_p = params.min_p,
+      .repetition_penalty = params.repetition_penalty,
+      .presence_penalty = params.presence_penalty,
+      .frequency_penalty = params.frequency_penalty,
+      .uniform = uniform_draw(params.seed, params.prompt_index, params.choice, place.end),
+      .counts = counts,
+      .banned = banned,
+      .num_counts = static_cast<std::uint32_t>(counts_end - counts),
+      .num_banned = static_cast<std::uint32_t>(banned_end - banned),
+      .drawn = &host_.drawn[place.draw]};
 }
 
 // Puts the whole step on the stream.
@@ -436,12 +546,14 @@ void CudaBackend::start() {
   upload(parts_.work.rows, host_.rows, num_rows);
   upload(parts_.work.segments, host_.segments, places_.size());
   upload(parts_.work.outputs, host_.outputs, output_rows_.size());
+  upload(parts_.work.draws, host_.draws, num_draws_);
   forward_.run(places_.size(), num_rows);
   start_outputs();
   copy_losses();
 }
 
 void CudaBackend::start_outputs() {
+  std::size_t first_draw = 0;
   for (std::size_t first = 0; first < output_rows_.size(); first += kHeadRows) {
     const auto chunk =
         std::span(output_rows_).subspan(first, std::min(kHeadRows, output_rows_.size() - first));
@@ -454,6 +566,15 @@ void CudaBackend::start_outputs() {
                      stream_.get());
     }
     for (std::size_t i = 0; i < chunk.size(); ++i) copy_logits(first + i, i);
+    const auto num_draws = std::ranges::count(chunk, Drawer::kDevice, &OutputRow::drawer);
+    launch_draw({.entries = parts_.work.draws + first_draw,
+                 .logits = parts_.work.logits,
+                 .adjusted = parts_.work.adjusted_logits,
+                 .weights = parts_.work.token_weights,
+                 .num_entries = static_cast<std::uint32_t>(num_draws),
+                 .vocab_size = static_cast<std::uint32_t>(config_.vocab_size)},
+                stream_.get());
+    first_draw += static_cast<std::size_t>(num_draws);
   }
 }
 
@@ -467,7 +588,7 @@ void CudaBackend::copy_logits(std::size_t output, std::size_t row_of_chunk) {
           "copying logits");
   };
   if (row.logits_index) copy_to(host_.logits.data() + (places_[row.segment].logits + *row.logits_index) * V);
-  if (row.is_drawn_on_host) copy_to(host_.sampled_logits.data() + row.segment * V);
+  if (row.drawer == Drawer::kHost) copy_to(host_.sampled_logits.data() + row.segment * V);
 }
 
 void CudaBackend::copy_losses() {
@@ -481,13 +602,16 @@ void CudaBackend::copy_losses() {
   }
 }
 
-// The token that follows a segment: found by the device, or drawn here from the logits that it sent.
+// The token that follows a segment: found or drawn by the device, or drawn here from the logits that it sent.
 void CudaBackend::draw(std::size_t segment) {
   const Place& place = places_[segment];
   const Wanted& wanted = place.wanted;
   TokenLogProb& sampled = results_[segment].sampled;
-  if (is_plain_greedy(wanted)) {
+  if (place.drawer == Drawer::kLargest) {
     sampled = {host_.greedy[segment].id, host_.greedy[segment].log_prob};
+  } else if (place.drawer == Drawer::kDevice) {
+    const DrawnEntry& drawn = host_.drawn[place.draw];
+    sampled = {drawn.id, log_prob({&drawn.logit, 1}, 0, host_.normalisers[segment])};
   } else {
     const std::size_t V = config_.vocab_size;
     const std::span<const float> logits = host_.sampled_logits.span().subspan(segment * V, V);

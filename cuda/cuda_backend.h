@@ -25,7 +25,7 @@ struct CudaDevice {
 
 bool cuda_built();
 
-// One line for people: the runtime, the driver and how many devices, or why there are none.
+// One line for people: the runtime, the driver, how many devices, cuBLASLt; or why there are none.
 std::string cuda_description();
 
 // Empty without a driver or a device; cuda_description() says which. Creates no context on any device.
@@ -43,6 +43,8 @@ struct CudaOptions {
   std::size_t max_logits_rows = 1;
   int device = 0;  // index
   Precision precision = Precision::kFast;
+  // No cuBLASLt: bits of a sequence do not depend on how many rows come with it.
+  bool deterministic = false;
 };
 
 // A device that is not there, or cannot be used for this model. The text says what to do.

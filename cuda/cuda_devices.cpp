@@ -4,6 +4,7 @@
 #include <cuda_runtime_api.h>
 #include <fmt/format.h>
 
+#include "cuda/cublas_lt.h"
 #include "cuda/cuda_backend.h"
 
 namespace ttt::cuda {
@@ -44,8 +45,10 @@ std::string cuda_description() {
     return fmt::format("{}; no usable device: {} (driver for CUDA {})", runtime, cudaGetErrorString(error),
                        version_name(driver));
   }
-  return fmt::format("{}, driver for CUDA {}, {} {}", runtime, version_name(driver), count,
-                     count == 1 ? "device" : "devices");
+  const CublasLt* const library = cublas_lt();
+  return fmt::format("{}, driver for CUDA {}, {} {}, {}", runtime, version_name(driver), count,
+                     count == 1 ? "device" : "devices",
+                     library != nullptr ? "cuBLASLt " + version_of(*library) : "no cuBLASLt");
 }
 
 std::vector<CudaDevice> cuda_devices() {

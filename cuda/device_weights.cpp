@@ -7,6 +7,7 @@
 #include <span>
 #include <stdexcept>
 
+#include "cuda/block_planes.h"
 #include "cuda/products.h"
 #include "engine/state_layout.h"
 #include "engine/weight_values.h"
@@ -19,18 +20,30 @@ namespace {
 using weights::DType;
 using weights::TensorView;
 
-// Of a matrix in device memory that multiplies such rows.
-MatrixType matrix_type(DType type, OperandType operands) {
-  if (operands == OperandType::kF16) return MatrixType::kF16;
-  if (operands == OperandType::kBF16) return MatrixType::kBF16;
-  if (type == DType::kF16) return MatrixType::kF16;
-  if (type == DType::kBF16) return MatrixType::kBF16;
-  return MatrixType::kF32;
+// As it is in the file.
+MatrixType matrix_type(DType type) {
+  switch (type) {
+    case DType::kF16:
+      return MatrixType::kF16;
+    case DType::kBF16:
+      return MatrixType::kBF16;
+    case DType::kQ8_0:
+      return MatrixType::kQ8_0;
+    case DType::kQ4_0:
+      return MatrixType::kQ4_0;
+    case DType::kQ4_K:
+      return MatrixType::kQ4_K;
+    case DType::kQ6_K:
+      return MatrixType::kQ6_K;
+    default:  // of a model that was loaded: F32
+      return MatrixType::kF32;
+  }
 }
 
-DType dtype_of(MatrixType type) {
-  if (type == MatrixType::kF16) return DType::kF16;
-  return type == MatrixType::kBF16 ? DType::kBF16 : DType::kF32;
+// Of a matrix in device memory that multiplies such rows.
+MatrixType matrix_type(DType type, OperandType operands) {
+  if (is_block_type(matrix_type(type)) || operands == OperandType::kF32) return matrix_type(type);
+  return operands == OperandType::kF16 ? MatrixType::kF16 : MatrixType::kBF16;
 }
 
 // Copies one tensor after another; an absent tensor stays absent.
@@ -60,11 +73,20 @@ class Uploader {
   // Of the rows that all these matrices multiply.
   OperandType operands_of(std::initializer_list<const TensorView*> matrices) const {
     const auto is_bf16 = [](const TensorView* matrix) { return matrix->dtype == DType::kBF16; };
+    const auto is_quantised = [](const TensorView* matrix) {
+      return !matrix->bytes.empty() && is_block_type(matrix_type(matrix->dtype));
+    };
     const auto fits = [this](const TensorView* matrix) { return fits_half(*matrix); };
     const auto inputs = static_cast<std::uint32_t>((*matrices.begin())->shape.at(1));
     if (precision_ == Precision::kExact || !can_multiply_half(inputs)) return OperandType::kF32;
-    return std::ranges::any_of(matrices, is_bf16) || !std::ranges::all_of(matrices, fits) ? OperandType::kBF16
-                                                                                          : OperandType::kF16;
+    const bool all_fit = std::ranges::all_of(matrices, fits);
+    if (std::ranges::any_of(matrices, is_quantised)) {
+      if (all_fit) return OperandType::kF16;
+      throw DeviceError(
+          "weights beside quantised ones, or their scales, are beyond fp16, in which a GPU multiplies them: "
+          "use --precision exact");
+    }
+    return std::ranges::any_of(matrices, is_bf16) || !all_fit ? OperandType::kBF16 : OperandType::kF16;
   }
 
   Matrix matrix(const TensorView& tensor, OperandType operands) const {
@@ -77,7 +99,9 @@ class Uploader {
     auto* to = arena_.take<std::byte>(matrix.bytes());
     matrix.data = to;
     if (arena_.is_measuring()) return matrix;
-    if (tensor.dtype == dtype_of(matrix.type)) {
+    if (is_block_type(matrix.type)) {
+      copy_planes(tensor.bytes, block_shape(matrix.type), to);
+    } else if (matrix.type == matrix_type(tensor.dtype)) {
       copy(to, tensor.bytes.data(), tensor.bytes.size());
     } else {
       convert(tensor, matrix, to);
@@ -117,6 +141,10 @@ class Uploader {
   bool fits_half(const TensorView& tensor) const {
     if (tensor.bytes.empty() || tensor.dtype == DType::kF16 || arena_.is_measuring()) return true;
     constexpr float kRoundsToInfinity = 65520.0F, kSmallestNormal = 0x1p-14F;
+    if (is_block_type(matrix_type(tensor.dtype))) {
+      const float bound = largest_magnitude(block_shape(matrix_type(tensor.dtype)), tensor.bytes);
+      return bound == 0.0F || (bound >= kSmallestNormal && bound < kRoundsToInfinity);
+    }
     float largest = 0.0F;
     bool fits = true;  // also of NaN: no
     for_each_rows(tensor, [&](std::span<const float> values) {
@@ -128,10 +156,26 @@ class Uploader {
     return fits && (largest == 0.0F || largest >= kSmallestNormal);
   }
 
+  // Some blocks at a time, so that no second copy of the matrix comes to be.
+  void copy_planes(std::span<const std::byte> blocks, const BlockShape& shape, std::byte* to) const {
+    constexpr std::size_t kBlocks = 1 << 14;
+    const std::size_t num_blocks = blocks.size() / shape.bytes;
+    std::vector<std::byte> gathered;
+    for (const BlockPart& part : shape.planes) {
+      for (std::size_t first = 0; first < num_blocks; first += kBlocks) {
+        const std::size_t count = std::min(kBlocks, num_blocks - first);
+        gathered.resize(count * part.bytes);
+        gather_plane(shape, part, blocks.subspan(first * shape.bytes, count * shape.bytes), gathered);
+        if (!gathered.empty()) copy(to + first * part.bytes, gathered.data(), gathered.size());
+      }
+      to += num_blocks * part.bytes;
+    }
+  }
+
   void convert(const TensorView& tensor, const Matrix& matrix, std::byte* to) const {
     std::vector<std::uint16_t> halves;
     for_each_rows(tensor, [&](std::span<const float> values) {
-      const std::size_t bytes = values.size() * bytes_of(matrix.type);
+      const std::size_t bytes = matrix_bytes(matrix.type, values.size());
       if (matrix.type == MatrixType::kF32) {
         copy(to, values.data(), bytes);
       } else {

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
-// A model's weights in device memory, everything small as fp32. Matrices, exact: in their own type, quantised
-// ones as fp32, whose values are exactly theirs. Fast: F16 and BF16 as they are, all else rounded to fp16, or
-// to bf16 where its largest value is none of fp16's normal numbers. Matrices that multiply the same rows are
-// of one type then, so that the rows are rounded once; a matrix whose rows tensor cores cannot read stays as
-// in exact.
+// A model's weights in device memory, everything small as fp32. Matrices, exact: in their own type. Fast: F16
+// and BF16 as they are, quantised ones too (they multiply rows of fp16), all else rounded to fp16, or to bf16
+// where its largest value is none of fp16's normal numbers. Matrices that multiply the same rows are of one
+// type then, so that the rows are rounded once; a matrix whose rows tensor cores cannot read stays as in
+// exact.
 #pragma once
 
 #include <cuda_runtime_api.h>

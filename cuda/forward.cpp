@@ -30,16 +30,20 @@ Workspace::Workspace(const ModelConfig& config, const CudaOptions& options, Devi
   rows = arena.take<RowEntry>(T);
   segments = arena.take<SegmentEntry>(options.num_slots);
   outputs = arena.take<OutputEntry>(T);
+  draws = arena.take<DrawEntry>(options.num_slots);
+  const std::size_t drawn_logits = std::min(kHeadRows, options.num_slots) * config.vocab_size;
+  adjusted_logits = arena.take<float>(drawn_logits);
+  token_weights = arena.take<double>(drawn_logits);
 }
 
 Forward::Forward(const DeviceWeights& weights, const StatePool& states, const Workspace& work,
-                 Precision precision, cudaStream_t stream)
+                 Precision precision, const LibraryProducts* library, cudaStream_t stream)
     : weights_(weights),
       config_(weights.config),
       states_(states),
       work_(work),
       stream_(stream),
-      products_(stream),
+      products_(stream, library),
       inner_kernel_(cuda::inner_kernel(config_, precision)),
       width_(static_cast<std::uint32_t>(config_.hidden_size)),
       heads_(static_cast<std::uint32_t>(config_.num_attention_heads)),

@@ -12,6 +12,7 @@
 #include "cuda/device_memory.h"
 #include "cuda/device_weights.h"
 #include "cuda/inner_kernel.h"
+#include "cuda/kernels/draw.h"
 #include "cuda/kernels/operand_rows.h"
 #include "cuda/kernels/step_tables.h"
 #include "cuda/products.h"
@@ -40,15 +41,20 @@ struct Workspace {
   RowEntry* rows = nullptr;          // [T]
   SegmentEntry* segments = nullptr;  // [slots]
   OutputEntry* outputs = nullptr;    // [T]
+  // Drawing from rows of logits, D = min(kHeadRows, slots) at a time
+  DrawEntry* draws = nullptr;        // [slots]
+  float* adjusted_logits = nullptr;  // [D, V]
+  double* token_weights = nullptr;   // [D, V]
 
   Workspace(const ModelConfig& config, const CudaOptions& options, DeviceArena& arena);
 };
 
 class Forward {
  public:
-  // `weights` and `work` are those of this precision. REQUIRES: inner_kernel() is not kNone.
+  // `weights` and `work` are those of this precision; `library` may be null. REQUIRES: inner_kernel() is not
+  // kNone.
   Forward(const DeviceWeights& weights, const StatePool& states, const Workspace& work, Precision precision,
-          cudaStream_t stream);
+          const LibraryProducts* library, cudaStream_t stream);
 
   // Reads every segment into its slot, as the tables of the workspace say; afterwards head() gives logits of
   // its rows, and work.losses holds the inner losses of those segments that want them.

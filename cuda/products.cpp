@@ -3,6 +3,7 @@
 
 #include "cuda/kernels/product_exact.h"
 #include "cuda/kernels/product_mma.h"
+#include "cuda/kernels/product_quantised.h"
 
 namespace ttt::cuda {
 namespace {
@@ -16,26 +17,32 @@ void run_exact(const Product& product, cudaStream_t stream) {
                        stream);
 }
 
-// Both operands in 16 bits of one type.
+// Both operands in 16 bits of one type; those of a block type become fp16 on the way.
 void run_mma(const Product& product, cudaStream_t stream) {
   const Matrix& weight = product.weight;
-  launch_product_mma(weight.operands == OperandType::kF16 ? ProductType::kFp16 : ProductType::kBf16,
-                     {.x = static_cast<const std::uint16_t*>(product.x),
-                      .W = static_cast<const std::uint16_t*>(weight.data),
-                      .out = product.y,
-                      .x_stride = weight.inputs,
-                      .out_stride = weight.outputs,
-                      .rows = static_cast<std::int32_t>(product.num_rows),
-                      .n = static_cast<std::int32_t>(weight.outputs),
-                      .k = static_cast<std::int32_t>(weight.inputs),
-                      .output = product.adds ? ProductOutput::kAddToFloat : ProductOutput::kFloat},
-                     stream);
+  const ProductMmaParams params{.x = static_cast<const std::uint16_t*>(product.x),
+                                .W = weight.data,
+                                .out = product.y,
+                                .x_stride = weight.inputs,
+                                .out_stride = weight.outputs,
+                                .rows = static_cast<std::int32_t>(product.num_rows),
+                                .n = static_cast<std::int32_t>(weight.outputs),
+                                .k = static_cast<std::int32_t>(weight.inputs),
+                                .output = product.adds ? ProductOutput::kAddToFloat : ProductOutput::kFloat};
+  if (is_block_type(weight.type)) {
+    launch_product_quantised(weight.type, params, stream);
+  } else {
+    launch_product_mma(weight.operands == OperandType::kF16 ? ProductType::kFp16 : ProductType::kBf16, params,
+                       stream);
+  }
 }
 
 }  // namespace
 
 void Products::run(const Product& product) const {
-  product.weight.operands == OperandType::kF32 ? run_exact(product, stream_) : run_mma(product, stream_);
+  if (product.weight.operands == OperandType::kF32) return run_exact(product, stream_);
+  if (library_ != nullptr && library_->run(product, stream_)) return;
+  run_mma(product, stream_);
 }
 
 }  // namespace ttt::cuda

@@ -6,27 +6,23 @@
 
 #include <cstdint>
 
-#include "cuda/kernels/matrix.h"
+#include "cuda/library_products.h"
+#include "cuda/product.h"
 
 namespace ttt::cuda {
 
-struct Product {
-  Matrix weight;            // [outputs, inputs]
-  const void* x = nullptr;  // [num_rows, inputs] in the type weight.operands
-  float* y = nullptr;       // [num_rows, outputs]
-  std::uint32_t num_rows = 0;
-  bool adds = false;  // y += x W^T in place of y = x W^T
-};
-
-// Puts them on a stream. A row's result is bitwise the same however many rows come with it.
+// Puts them on a stream. A row's result is bitwise the same however many rows come with it, but for those
+// that the library does.
 class Products {
  public:
-  explicit Products(cudaStream_t stream) : stream_(stream) {}
+  // `library` may be null: then the own kernels do all.
+  Products(cudaStream_t stream, const LibraryProducts* library) : stream_(stream), library_(library) {}
 
   void run(const Product& product) const;
 
  private:
   cudaStream_t stream_;
+  const LibraryProducts* library_;
 };
 
 // Whether tensor cores multiply rows of so many elements: both operands are read 16 bytes at a time.

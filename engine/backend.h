@@ -17,7 +17,8 @@
 // Errors. A broken precondition ("REQUIRES") throws std::logic_error before anything was changed; so does
 // std::bad_alloc, where a step wants more log-probabilities than any before it. A device
 // that fails throws std::runtime_error from submit() or wait(); then the slots of that batch are undefined
-// and all others are untouched.
+// and all others are untouched. A device that will do nothing more in this process throws DeviceLost, from
+// any function but info(), then and ever after.
 //
 // Threads. One thread calls a backend at a time. submit() may return before the work is done; the caller
 // keeps the batch and everything it points to alive until wait() returns.
@@ -26,6 +27,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <span>
+#include <stdexcept>
 #include <string>
 
 #include "engine/batch.h"
@@ -44,6 +46,12 @@ struct BackendInfo {
   std::size_t slot_bytes = 0;        // one sequence's state on the device
   std::size_t weights_bytes = 0;     // in the device's memory, beyond the mapped file
   std::size_t workspace_bytes = 0;   // everything else, fixed at start
+};
+
+// The sentence says what to do: only a new process can use the device again, if anything can.
+class DeviceLost : public std::runtime_error {
+ public:
+  using std::runtime_error::runtime_error;
 };
 
 class Backend {

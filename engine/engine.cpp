@@ -7,6 +7,7 @@
 #include <algorithm>
 #include <exception>
 #include <iterator>
+#include <string>
 #include <utility>
 
 #include "engine/request_error.h"
@@ -34,6 +35,7 @@ std::shared_ptr<TokenStream> Engine::submit(GenerationRequest request) {
 }
 
 std::vector<std::shared_ptr<TokenStream>> Engine::submit(std::vector<GenerationRequest> requests) {
+  if (const std::string fault = device_fault(); !fault.empty()) throw DeviceLost(fault);
   std::vector<Submission> submissions;
   std::vector<std::shared_ptr<TokenStream>> streams;
   std::size_t tokens = 0;

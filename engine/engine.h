@@ -9,6 +9,7 @@
 #include <deque>
 #include <memory>
 #include <mutex>
+#include <string>
 #include <thread>
 #include <vector>
 
@@ -26,8 +27,8 @@ class Engine {
   Engine(const Engine&) = delete;
   Engine& operator=(const Engine&) = delete;
 
-  // Throws RequestError for a request that can never run, std::bad_alloc. Null: the queue is full; nothing
-  // was taken.
+  // Throws RequestError for a request that can never run, DeviceLost when nothing runs any more,
+  // std::bad_alloc. Null: the queue is full; nothing was taken.
   std::shared_ptr<TokenStream> submit(GenerationRequest request);
   // All of them, in order, or none: then nothing is returned. Throws as above for more than the queue can
   // hold.
@@ -38,6 +39,8 @@ class Engine {
     std::size_t running = 0;
   };
   Load load() const;
+  // Why nothing runs any more; empty: all is well.
+  std::string device_fault() const { return scheduler_.device_fault(); }
 
  private:
   struct Submission {

@@ -118,6 +118,7 @@ void Scheduler::step() {
   admit();
   plan();
   if (!plan_.empty()) run_planned();
+  if (device_lost_) end_all(FinishReason::kFailed, device_fault_);
   remove_finished();
 }
 
@@ -154,6 +155,7 @@ std::deque<Scheduler::Waiting>::iterator Scheduler::end_waiting(std::deque<Waiti
     event.finish.emplace();
     event.finish->reason = reason;
     event.finish->error = error;
+    event.finish->device_lost = reason == FinishReason::kFailed && device_lost_;
     event.finish->times.queued = seconds_between(waiting->submitted, now_());
     waiting->stream->push(std::move(event));
   }
@@ -189,8 +191,7 @@ void Scheduler::begin(Running& request) {
   try {
     backend_.reset(request.choices[0].session.slot());
   } catch (const std::exception& error) {
-    end_request(request, FinishReason::kFailed, error.what());
-    return;
+    return fail_request(request, error);
   }
   if (request.prompt_left(request.choices[0].session) == 0) share_prompt(request);
 }
@@ -206,7 +207,7 @@ void Scheduler::share_prompt(Running& request) {
       request.choices[choice].last_step = step_number_;
     }
   } catch (const std::exception& error) {
-    end_request(request, FinishReason::kFailed, error.what());
+    fail_request(request, error);
   }
 }
 
@@ -240,11 +241,22 @@ void Scheduler::run_planned() {
     results = backend_.wait();
   } catch (const std::exception& error) {
     for (const PlannedSegment& planned : plan_) {
-      end_request(*sequences_[planned.sequence].request, FinishReason::kFailed, error.what());
+      fail_request(*sequences_[planned.sequence].request, error);
     }
     return;
   }
   for (std::size_t i = 0; i < plan_.size(); ++i) accept(sequences_[plan_[i].sequence], results[i]);
+}
+
+void Scheduler::fail_request(Running& request, const std::exception& error) {
+  note_lost_device(error);  // first: who reads the end may ask at once
+  end_request(request, FinishReason::kFailed, error.what());
+}
+
+void Scheduler::note_lost_device(const std::exception& error) {
+  if (device_lost_ || dynamic_cast<const DeviceLost*>(&error) == nullptr) return;
+  device_fault_ = error.what();
+  device_lost_ = true;
 }
 
 void Scheduler::accept(const Sequence& sequence, const SegmentResult& result) {
@@ -306,6 +318,7 @@ void Scheduler::finish(Running& request, std::size_t choice_index, const std::st
   finish.stop_string = choice.session.stop_string();
   finish.stop_id = choice.session.stop_id();
   finish.error = error;
+  finish.device_lost = finish.reason == FinishReason::kFailed && device_lost_;
   finish.mean_log_prob = choice.session.mean_log_prob();
   const bool drew = choice.tokens_drawn > 0;
   const Clock::time_point prefilled = drew ? choice.first_token : now;

@@ -11,6 +11,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <deque>
+#include <exception>
 #include <functional>
 #include <memory>
 #include <string>
@@ -58,9 +59,11 @@ class Scheduler {
   std::size_t num_waiting() const { return num_waiting_; }        // requests
   std::size_t waiting_tokens() const { return waiting_tokens_; }  // that they bring
   std::size_t num_running() const { return num_running_; }        // requests
+  // Why nothing runs any more: what the backend said when it lost its device. Empty: it has it.
+  std::string device_fault() const { return device_lost_ ? device_fault_ : std::string(); }
 
   // Ends what was cancelled or is out of time, admits, runs one step, publishes. A step that fails on the
-  // device ends its own requests with kFailed and nothing else.
+  // device ends its own requests with kFailed and nothing else, unless the device is lost: then all end.
   void step();
   // Ends everything with `reason`; `error` is the sentence of kFailed.
   void end_all(FinishReason reason, const std::string& error = {});
@@ -87,6 +90,8 @@ class Scheduler {
   void share_prompt(Running& request);
   void plan();
   void run_planned();
+  void fail_request(Running& request, const std::exception& error);
+  void note_lost_device(const std::exception& error);
   void accept(const Sequence& sequence, const SegmentResult& result);
   void end_request(Running& request, FinishReason reason, const std::string& error = {});
   void finish(Running& request, std::size_t choice, const std::string& error = {});
@@ -108,6 +113,8 @@ class Scheduler {
   std::vector<std::unique_ptr<Running>> running_;  // in the order of admission
   std::atomic<std::size_t> num_running_ = 0;
   std::vector<SlotId> free_slots_;
+  std::string device_fault_;  // written before device_lost_ is set, and never again
+  std::atomic<bool> device_lost_ = false;
 
   // Of the step being made, in the order of admission: sequences that can read, their loads, the plan.
   std::vector<Sequence> sequences_;

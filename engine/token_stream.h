@@ -33,6 +33,7 @@ struct Finish {
   std::optional<std::string> stop_string;  // with kStopString: the one that was met
   std::optional<TokenId> stop_id;          // with kStopId: the one that was drawn
   std::string error;                       // with kFailed: a sentence
+  bool device_lost = false;                // with kFailed: the engine will run nothing more
   double mean_log_prob = 0.0;              // of the tokens drawn
   std::size_t discarded_tokens = 0;  // with best_of, of choice 0: drawn for those that were not the best
   RequestTimes times;

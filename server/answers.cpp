@@ -319,6 +319,8 @@ std::string requests_json(const std::vector<RunningRequest>& requests) {
 
 // Declared in api_error.h; here, where the JSON library is.
 
+ApiError device_lost(const std::string& fault) { return {503, "device_lost", fault}; }
+
 const char* error_type(unsigned status) {
   switch (status) {
     case 401:

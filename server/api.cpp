@@ -125,9 +125,10 @@ void Api::cancel_all(const std::string& reason) {
 // Health is answered without a key, so that whoever watches the process needs none.
 HttpResponse Api::health(const std::string& path) const {
   if (path == "/health/live" || path == "/ping") return json_response(status_json("ok"));
-  if (ready_ && !draining_) return json_response(status_json("ok"));
-  return to_response(draining_ ? ApiError(503, "draining", "this server is shutting down")
-                               : ApiError(503, "loading", "the model is being loaded"));
+  if (draining_) return to_response(ApiError(503, "draining", "this server is shutting down"));
+  if (!ready_) return to_response(ApiError(503, "loading", "the model is being loaded"));
+  const std::string fault = context_->engine.device_fault();
+  return fault.empty() ? json_response(status_json("ok")) : to_response(device_lost(fault));
 }
 
 std::optional<HttpResponse> Api::answer_head(const HttpRequest& head) {

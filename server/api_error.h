@@ -23,6 +23,9 @@ struct ApiError : std::runtime_error {
   std::optional<std::string> param;  // the field at fault
 };
 
+// The engine runs nothing more; `fault` is its sentence.
+ApiError device_lost(const std::string& fault);
+
 // OpenAI's word for a class of errors: "invalid_request_error", ...
 const char* error_type(unsigned status);
 

@@ -82,6 +82,8 @@ void Completion::submit() {
     streams_ = context_.engine.submit(request_.prompts);
   } catch (const RequestError& error) {
     throw ApiError(400, "invalid_value", error.what(), error.parameter);
+  } catch (const DeviceLost& error) {
+    throw device_lost(error.what());
   }
   if (streams_.empty()) throw queue_full();
 }
@@ -185,7 +187,8 @@ void Completion::take(std::size_t prompt, TokenEvent event) {
                                      choice.num_tokens, event.choice == 0);
     if (event.choice == 0) context_.metrics.prompt_tokens_read(streams_[prompt]->prompt_tokens_read());
     if (choice.finish->reason == FinishReason::kFailed) {
-      return fail(ApiError(500, "internal_error", choice.finish->error));
+      return fail(choice.finish->device_lost ? device_lost(choice.finish->error)
+                                             : ApiError(500, "internal_error", choice.finish->error));
     }
     if (choice.finish->reason == FinishReason::kCancelled) {
       return fail(ApiError(503, "cancelled", "this request was cancelled by the server"));

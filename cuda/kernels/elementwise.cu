@@ -28,11 +28,19 @@ void launch_embed(const EmbedParams& params, cudaStream_t stream) {
   const LaunchShape shape{params.num_rows, 1, threads_for(params.table.inputs), 0};
   switch (params.table.type) {
     case MatrixType::kF32:
-      return launch(embed<float>, shape, params, stream);
+      return launch(embed<Plain<float>>, shape, params, stream);
     case MatrixType::kF16:
-      return launch(embed<Half>, shape, params, stream);
+      return launch(embed<Plain<Half>>, shape, params, stream);
     case MatrixType::kBF16:
-      return launch(embed<Bfloat16>, shape, params, stream);
+      return launch(embed<Plain<Bfloat16>>, shape, params, stream);
+    case MatrixType::kQ8_0:
+      return launch(embed<Blocks<Q8_0Weights>>, shape, params, stream);
+    case MatrixType::kQ4_0:
+      return launch(embed<Blocks<Q4_0Weights>>, shape, params, stream);
+    case MatrixType::kQ4_K:
+      return launch(embed<Blocks<Q4_KWeights>>, shape, params, stream);
+    case MatrixType::kQ6_K:
+      return launch(embed<Blocks<Q6_KWeights>>, shape, params, stream);
   }
 }
 

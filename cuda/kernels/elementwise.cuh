@@ -13,14 +13,14 @@ namespace ttt::cuda {
 constexpr float kLayerNormEpsilon = 1e-6F;  // of every LayerNorm in the model, whatever rms_norm_eps says
 
 // A block per row.
-template <typename Weight>
+template <typename Weights>
 __global__ void embed(const EmbedParams p) {
   const RowEntry entry = p.rows[blockIdx.x];
   const std::size_t width = p.table.inputs;
-  const Weight* from =
-      static_cast<const Weight*>(p.table.data) + static_cast<std::size_t>(entry.token) * width;
+  const Weights table(p.table);
+  const std::size_t from = static_cast<std::size_t>(entry.token) * width;
   float* to = p.x + blockIdx.x * width;
-  for (std::size_t i = threadIdx.x; i < width; i += blockDim.x) to[i] = value_of(from[i]);
+  for (std::size_t i = threadIdx.x; i < width; i += blockDim.x) to[i] = table[from + i];
 }
 
 // A block per row.

@@ -18,7 +18,7 @@ constexpr unsigned kTileInputs = 32;
 constexpr unsigned kTileStride = kTileInputs + 1;  // neighbouring rows begin in neighbouring banks
 constexpr unsigned kProductSharedFloats = (kTileOutputs + kTileRows) * kTileStride;
 
-template <typename Weight>
+template <typename Weights>
 __global__ void product_exact(const ProductParams p) {
   TTT_DYNAMIC_SHARED(shared_bytes);
   auto* shared = reinterpret_cast<float*>(shared_bytes);
@@ -28,7 +28,7 @@ __global__ void product_exact(const ProductParams p) {
   const unsigned first_row = blockIdx.y * kTileRows;
   const unsigned outputs = p.weight.outputs;
   const unsigned inputs = p.weight.inputs;
-  const Weight* weight = static_cast<const Weight*>(p.weight.data);
+  const Weights weight(p.weight);
   const unsigned output = threadIdx.x % kOutputThreads;             // in the tile
   const unsigned row = threadIdx.x / kOutputThreads * kThreadRows;  // in the tile
   const bool has_work = first_row + row < p.num_rows;
@@ -39,7 +39,7 @@ __global__ void product_exact(const ProductParams p) {
     for (unsigned o = threadIdx.x / kTileInputs; o < kTileOutputs; o += kProductThreads / kTileInputs) {
       const std::size_t at = std::size_t{first_output + o} * inputs + first + column;
       const bool is_inside = first_output + o < outputs && column < depth;
-      w_tile[o * kTileStride + column] = is_inside ? value_of(weight[at]) : 0.0F;
+      w_tile[o * kTileStride + column] = is_inside ? weight[at] : 0.0F;
     }
     for (unsigned r = threadIdx.x / kTileInputs; r < kTileRows; r += kProductThreads / kTileInputs) {
       const std::size_t at = std::size_t{first_row + r} * inputs + first + column;

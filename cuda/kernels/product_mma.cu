@@ -9,13 +9,7 @@ namespace {
 
 template <bool kFp16, int kRowTile>
 void launch_product_tile(const ProductMmaParams& params, cudaStream_t stream) {
-  using Kernel = ProductMma<kFp16, kRowTile>;
-  LaunchShape shape;
-  shape.grid_x = static_cast<unsigned>((params.n + Kernel::kColumnTile - 1) / Kernel::kColumnTile);
-  shape.grid_y = static_cast<unsigned>((params.rows + kRowTile - 1) / kRowTile);
-  shape.threads = Kernel::kThreads;
-  shape.shared_bytes = Kernel::kSharedBytes;
-  launch(product_mma<kFp16, kRowTile>, shape, params, stream);
+  launch(product_mma<kFp16, kRowTile>, ProductMma<kFp16, kRowTile>::launch_shape(params), params, stream);
 }
 
 template <bool kFp16>

@@ -1,25 +1,71 @@
 // SPDX-License-Identifier: Apache-2.0
 // See product_mma.h. A block of 8 warps computes kRowTile x 128 elements, with x and W in a ring of three
-// stages of 32 columns each.
+// stages of 32 columns each. How W comes into a stage is up to WeightTile.
 #pragma once
 
 #include "cuda/kernels/device.cuh"
 #include "cuda/kernels/product_mma.h"
+#include "cuda/launch.cuh"
 
 namespace ttt::cuda {
 
-template <bool kFp16, int kRowTile>
-class ProductMma {
- public:
+// What all products share: rows of 32 16-bit elements, in chunks of 16 bytes.
+struct ProductTile {
   static constexpr int kColumnTile = 128, kDepth = 32, kStages = 3, kWarps = 8, kThreads = kWarps * kWarp;
-  // A stage: kRowTile rows of x, then kColumnTile rows of W, 64 bytes each.
   static constexpr int kRowBytes = kDepth * 2, kRowChunks = kRowBytes / 16;
-  static constexpr int kStageRows = kRowTile + kColumnTile, kStageBytes = kStageRows * kRowBytes;
+
+  // Chunks are permuted so that the eight rows of one ldmatrix phase lie in different banks.
+  static TTT_DEVICE int chunk_offset(int row, int chunk) {
+    return row * kRowBytes + (chunk ^ (row / 2 % 4)) * 16;
+  }
+
+  // Rows [first, first + kRows) of a matrix of 16-bit elements, columns of `step`; zeros where it ends.
+  template <int kRows>
+  static TTT_DEVICE void copy_rows(unsigned char* to, const std::uint16_t* matrix, std::size_t stride,
+                                   int first, int num_rows, int num_columns, int step) {
+    for (int i = threadIdx.x; i < kRows * kRowChunks; i += kThreads) {
+      const int row = i / kRowChunks, chunk = i % kRowChunks, column = step * kDepth + chunk * 8;
+      const bool valid = column < num_columns && first + row < num_rows;
+      copy_async_16(to + chunk_offset(row, chunk), matrix + (valid ? (first + row) * stride + column : 0),
+                    valid);
+    }
+  }
+};
+
+// W in 16 bits: copied as it is.
+class HalfTile {
+ public:
+  TTT_DEVICE HalfTile(const ProductMmaParams& p, int first_column) : p_(p), first_column_(first_column) {}
+
+  // Begins to bring columns [32 step, 32 step + 32) of 128 rows of W, and ends it.
+  TTT_DEVICE void fetch(int step, unsigned char* tile) {
+    ProductTile::copy_rows<ProductTile::kColumnTile>(tile, static_cast<const std::uint16_t*>(p_.W),
+                                                     static_cast<std::size_t>(p_.k), first_column_, p_.n,
+                                                     p_.k, step);
+  }
+  TTT_DEVICE void store(unsigned char*) const {}
+
+ private:
+  const ProductMmaParams& p_;
+  const int first_column_;
+};
+
+template <bool kFp16, int kRowTile, typename WeightTile = HalfTile>
+class ProductMma : private ProductTile {
+ public:
+  // A stage: kRowTile rows of x, then kColumnTile rows of W.
+  static constexpr int kWeightOffset = kRowTile * kRowBytes;
+  static constexpr int kStageBytes = (kRowTile + kColumnTile) * kRowBytes;
   static constexpr int kSharedBytes = kStages * kStageBytes;
   // Warps lie in a grid over the tile; a warp has kRowFragments x kColumnFragments fragments of 16 x 8.
   static constexpr int kRowWarps = kRowTile == 16 ? 1 : 2, kColumnWarps = kWarps / kRowWarps;
   static constexpr int kRowFragments = kRowTile / 16 / kRowWarps;
   static constexpr int kColumnFragments = kColumnTile / 8 / kColumnWarps;
+
+  static LaunchShape launch_shape(const ProductMmaParams& p) {
+    return {static_cast<unsigned>((p.n + kColumnTile - 1) / kColumnTile),
+            static_cast<unsigned>((p.rows + kRowTile - 1) / kRowTile), kThreads, kSharedBytes};
+  }
 
   TTT_DEVICE ProductMma(const ProductMmaParams& params, unsigned char* shared)
       : p_(params),
@@ -27,6 +73,7 @@ class ProductMma {
         lane_(threadIdx.x % kWarp),
         first_row_(blockIdx.y * kRowTile),
         first_column_(blockIdx.x * kColumnTile),
+        weights_(params, first_column_),
         warp_row_(threadIdx.x / kWarp / kColumnWarps * kRowFragments * 16),
         warp_column_(threadIdx.x / kWarp % kColumnWarps * kColumnFragments * 8) {}
 
@@ -37,40 +84,34 @@ class ProductMma {
       }
     }
     const int steps = (p_.k + kDepth - 1) / kDepth;
-    load(0, steps);
-    load(1, steps);
+    TTT_UNROLL for (int step = 0; step < kStages - 1; ++step) {
+      begin_load(step, steps);
+      end_load(step, steps);
+    }
     // A warp beyond the edge of out only loads.
     const bool multiplies = first_row_ + warp_row_ < p_.rows && first_column_ + warp_column_ < p_.n;
     TTT_NO_UNROLL for (int step = 0; step < steps; ++step) {
       wait_copies<1>();
       sync_block();  // the stage is there, and that of the step before is no longer read
-      load(step + 2, steps);
-      if (multiplies) multiply(shared_ + step % kStages * kStageBytes);
+      begin_load(step + 2, steps);
+      if (multiplies) multiply(stage_of(step));
+      end_load(step + 2, steps);
     }
     store();
   }
 
  private:
-  // Chunks are permuted so that the eight rows of one ldmatrix phase lie in different banks.
-  static TTT_DEVICE int chunk_offset(int row, int chunk) {
-    return row * kRowBytes + (chunk ^ (row / 2 % 4)) * 16;
-  }
+  TTT_DEVICE unsigned char* stage_of(int step) const { return shared_ + step % kStages * kStageBytes; }
 
-  TTT_DEVICE void load(int step, int steps) {
+  TTT_DEVICE void begin_load(int step, int steps) {
     if (step < steps) {
-      unsigned char* const stage = shared_ + step % kStages * kStageBytes;
-      for (int i = threadIdx.x; i < kStageRows * kRowChunks; i += kThreads) {
-        const int stage_row = i / kRowChunks, chunk = i % kRowChunks, column = step * kDepth + chunk * 8;
-        const bool of_x = stage_row < kRowTile;
-        const int row = of_x ? first_row_ + stage_row : first_column_ + stage_row - kRowTile;
-        const bool valid = column < p_.k && row < (of_x ? p_.rows : p_.n);
-        const std::uint16_t* const from =
-            (of_x ? p_.x : p_.W) +
-            (valid ? row * (of_x ? p_.x_stride : static_cast<std::size_t>(p_.k)) + column : 0);
-        copy_async_16(stage + chunk_offset(stage_row, chunk), from, valid);
-      }
+      copy_rows<kRowTile>(stage_of(step), p_.x, p_.x_stride, first_row_, p_.rows, p_.k, step);
+      weights_.fetch(step, stage_of(step) + kWeightOffset);
     }
     commit_copies();
+  }
+  TTT_DEVICE void end_load(int step, int steps) {
+    if (step < steps) weights_.store(stage_of(step) + kWeightOffset);
   }
 
   TTT_DEVICE void multiply(const unsigned char* stage) {
@@ -81,7 +122,7 @@ class ProductMma {
         load_matrices(x[m], stage + chunk_offset(warp_row_ + 16 * m + lane_ % 16, chunk));
       }
       TTT_UNROLL for (int n = 0; n < kColumnFragments / 2; ++n) {
-        load_matrices(W[n], stage + chunk_offset(kRowTile + warp_column_ + 16 * n + lane_ % 16, chunk));
+        load_matrices(W[n], stage + kWeightOffset + chunk_offset(warp_column_ + 16 * n + lane_ % 16, chunk));
       }
       TTT_UNROLL for (int m = 0; m < kRowFragments; ++m) {
         TTT_UNROLL for (int n = 0; n < kColumnFragments; ++n) {
@@ -120,13 +161,14 @@ class ProductMma {
 
   const ProductMmaParams& p_;
   unsigned char* const shared_;
-  const int lane_, first_row_, first_column_, warp_row_, warp_column_;
+  const int lane_, first_row_, first_column_;
+  WeightTile weights_;
+  const int warp_row_, warp_column_;
   float sums_[kRowFragments][kColumnFragments][4];
 };
 
 template <bool kFp16, int kRowTile>
-__global__ void __launch_bounds__(ProductMma<kFp16, kRowTile>::kThreads)
-    product_mma(const ProductMmaParams p) {
+__global__ void __launch_bounds__(ProductTile::kThreads) product_mma(const ProductMmaParams p) {
   TTT_DYNAMIC_SHARED(shared);
   ProductMma<kFp16, kRowTile>(p, shared).run();
 }

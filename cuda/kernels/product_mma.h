@@ -20,7 +20,7 @@ enum class ProductOutput : std::int32_t {
 
 struct ProductMmaParams {
   const std::uint16_t* x = nullptr;  // [rows, k]
-  const std::uint16_t* W = nullptr;  // [n, k]
+  const void* W = nullptr;           // [n, k]
   void* out = nullptr;
   // Elements between rows. Addresses of x and W are multiples of 16 bytes, so are x_stride and k in bytes.
   std::size_t x_stride = 0, out_stride = 0;

@@ -19,7 +19,8 @@ void check_on_device(const std::vector<Check>& checks, const Model& model, cuda:
     return cuda::make_cuda_backend(m, {.num_slots = num_slots,
                                        .max_batch_tokens = max_batch_tokens,
                                        .max_logits_rows = max_logits_rows,
-                                       .precision = precision});
+                                       .precision = precision,
+                                       .deterministic = true});
   };
   for (const Check& check : checks) {
     INFO(check.name);

@@ -7,11 +7,17 @@
 #include <fmt/format.h>
 
 #include <catch2/catch.hpp>
+#include <chrono>
+#include <functional>
 #include <limits>
+#include <memory>
+#include <optional>
 #include <string>
+#include <thread>
 #include <vector>
 
 #include "cpu/cpu_backend.h"
+#include "engine/engine.h"
 #include "engine/state_layout.h"
 #include "tests/error_metric.h"
 #include "tests/oracle_errors.h"
@@ -38,14 +44,18 @@ ModelConfig device_test_config(LayerType type, std::size_t num_heads, std::size_
   return config;
 }
 
-// While it lives, the machine has this device; afterwards the one that it starts with, and no fault is
+// While it lives, the machine has these devices; afterwards the one that it starts with, and no fault is
 // planted.
 class EmulatedMachine {
  public:
   explicit EmulatedMachine(const emulator::DeviceDescription& device = {}) {
     emulator::set_devices({device});
   }
+  EmulatedMachine(const emulator::DeviceDescription& first, const emulator::DeviceDescription& second) {
+    emulator::set_devices({first, second});
+  }
   ~EmulatedMachine() {
+    emulator::keep_first_device(false);
     emulator::reset_errors();
     emulator::set_devices({{}});
   }
@@ -141,17 +151,35 @@ TEST_CASE("weights of 16 bits are read exactly by the device") {
   }
 }
 
-TEST_CASE("quantised weights give on a device what their values give") {
-  ModelConfig config = device_test_config(LayerType::kTttLinear, 2, 16);
-  config.intermediate_size = 32;
+// Of all tensors in a file.
+std::size_t tensor_bytes(const weights::Checkpoint& checkpoint) {
+  std::size_t bytes = 0;
+  for (const weights::TensorView& tensor : checkpoint.tensors()) bytes += tensor.bytes.size();
+  return bytes;
+}
+
+TEST_CASE(
+    "quantised weights give on a device what their values give, in the memory that they take in a file") {
+  ModelConfig config = device_test_config(LayerType::kTttLinear, 4, 64);
+  config.intermediate_size = 256;
   const test::RandomModel original(config, 5);
-  const test::ConvertedModel quantised(original.model, weights::DType::kQ8_0);
-  const test::ConvertedModel dequantised(quantised.model, weights::DType::kF32);
   const std::vector<TokenId> tokens = test::Random(6).tokens(20, config.vocab_size);
-  const auto found = on_device(quantised.model), wanted = on_device(dequantised.model);
-  found->reset(0);
-  wanted->reset(0);
-  CHECK(step(*found, read_all(0, 0, tokens)) == step(*wanted, read_all(0, 0, tokens)));
+  for (const weights::DType type :
+       {weights::DType::kQ8_0, weights::DType::kQ4_0, weights::DType::kQ4_K, weights::DType::kQ6_K}) {
+    INFO(weights::dtype_info(type).name);
+    const test::ConvertedModel quantised(original.model, type);
+    const test::ConvertedModel dequantised(quantised.model, weights::DType::kF32);
+    REQUIRE(quantised.model.layers[0].ffn_down.dtype == type);
+    const auto found = on_device(quantised.model), wanted = on_device(dequantised.model);
+    const std::size_t saved_in_file =
+        tensor_bytes(dequantised.checkpoint) - tensor_bytes(quantised.checkpoint);
+    const std::size_t saved_on_device = wanted->info().weights_bytes - found->info().weights_bytes;
+    CHECK(std::max(saved_in_file, saved_on_device) - std::min(saved_in_file, saved_on_device) <=
+          256 * quantised.checkpoint.tensors().size());  // each begins at a multiple of 256
+    found->reset(0);
+    wanted->reset(0);
+    CHECK(step(*found, read_all(0, 0, tokens)) == step(*wanted, read_all(0, 0, tokens)));
+  }
 }
 
 TEST_CASE("the CPU and the device agree, and continue each other's snapshots") {
@@ -358,8 +386,79 @@ TEST_CASE("a kernel that fails ends its step, and the backend says that it canno
   emulator::fail_kernel(3);
   CHECK_THROWS_WITH(step(*backend, segment), Catch::Contains("cudaErrorLaunchFailure"));
   CHECK_THROWS_WITH(step(*backend, read_all(1, 0, tokens)), Catch::Contains("restart"));
-  CHECK_THROWS_AS(backend->reset(1), std::runtime_error);
+  CHECK_THROWS_AS(step(*backend, segment), DeviceLost);
+  CHECK_THROWS_AS(backend->reset(1), DeviceLost);
+  CHECK_THROWS_AS(backend->copy(0, 1, 0), DeviceLost);
+  CHECK_THROWS_AS(saved(*backend, model.model.config, 1, 0), DeviceLost);
   CHECK_THROWS_AS(backend->wait(), std::logic_error);  // nothing is in flight
+}
+
+TEST_CASE("an engine whose device fails in a step ends what runs and what waits, and takes nothing more") {
+  const EmulatedMachine machine;
+  const test::RandomModel model(device_test_config(LayerType::kTttLinear, 2, 6), 17);
+  const auto backend = on_device(model.model);
+  Engine engine(*backend, model.model.config, nullptr);
+  GenerationRequest request;
+  request.prompt = test::Random(18).tokens(9, model.model.config.vocab_size);
+  request.max_tokens = 1'000'000;
+  std::vector<std::shared_ptr<TokenStream>> streams;
+  for (std::size_t i = 0; i < backend->info().num_slots + 2; ++i) streams.push_back(engine.submit(request));
+  while (!streams[0]->try_pop()) std::this_thread::yield();
+  CHECK(engine.device_fault().empty());
+  emulator::fail_kernel(3);
+  for (const auto& stream : streams) {
+    std::optional<Finish> finish;
+    while (!stream->exhausted()) {
+      if (auto event = stream->pop_until(std::chrono::steady_clock::now() + std::chrono::seconds(60))) {
+        finish = std::move(event->finish);
+      }
+    }
+    REQUIRE(finish.has_value());
+    CHECK(finish->reason == FinishReason::kFailed);
+    CHECK(finish->device_lost);
+    CHECK_THAT(finish->error, Catch::Contains("cuda:0 failed") && Catch::Contains("restart"));
+  }
+  CHECK(engine.device_fault() ==
+        std::string("cuda:0 failed and can do nothing more in this process: restart the "
+                    "program (CUDA: work on the device: unspecified launch failure "
+                    "(cudaErrorLaunchFailure))"));
+  CHECK_THROWS_AS(engine.submit(request), DeviceLost);
+}
+
+TEST_CASE("a backend on the second device works when any thread calls it") {
+  const EmulatedMachine machine({.name = "the first", .memory_bytes = 1000}, {.name = "the second"});
+  const test::RandomModel model(device_test_config(LayerType::kTttLinear, 2, 6), 21);
+  const ModelConfig& config = model.model.config;
+  const std::vector<TokenId> tokens = test::Random(22).tokens(20, config.vocab_size);
+  const Segment segment = read_all(0, 0, tokens);
+  const auto in_another_thread = [](const std::function<void()>& work) { std::thread(work).join(); };
+  const auto make = [&] {
+    return cuda::make_cuda_backend(
+        model.model, {.num_slots = 4, .max_batch_tokens = 64, .max_logits_rows = 64, .device = 1});
+  };
+
+  const auto backend = make();
+  CHECK(backend->info().device == "cuda:1");
+  CHECK(backend->info().device_name == "the second");
+  backend->reset(0);
+  const std::vector<float> wanted = step(*backend, segment);
+  const Bytes state = saved(*backend, config, 0, 20);
+  in_another_thread([&] {
+    backend->reset(0);
+    CHECK(step(*backend, segment) == wanted);
+    CHECK(saved(*backend, config, 0, 20) == state);
+    backend->copy(0, 1, 20);
+    backend->load(2, 20, state);
+  });
+  CHECK(saved(*backend, config, 1, 20) == state);
+  CHECK(saved(*backend, config, 2, 20) == state);
+
+  // It is the choice of the device that makes it so.
+  emulator::keep_first_device(true);
+  in_another_thread([&] {
+    backend->reset(0);
+    CHECK_THROWS_WITH(step(*backend, segment), Catch::Contains("invalid resource handle"));
+  });
 }
 
 TEST_CASE("a device that cannot be used is refused with the reason") {

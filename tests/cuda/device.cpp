@@ -12,8 +12,7 @@
 #include "tests/cuda/run_kernel.h"
 #include "tests/random.h"
 
-using namespace ttt;
-using namespace ttt::cuda;
+namespace ttt::cuda {
 
 namespace {
 
@@ -222,3 +221,5 @@ TEST_CASE("barriers: a block, part of a block, a producer that does not wait") {
     for (unsigned i = 0; i < 128; ++i) CHECK(sums[i] == static_cast<int>(127 - i + (i < 64 ? 0 : 1000)));
   }
 }
+
+}  // namespace ttt::cuda

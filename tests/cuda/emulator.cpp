@@ -8,8 +8,8 @@
 
 #include "tests/cuda/run_kernel.h"
 
-using namespace ttt;
-using namespace ttt::cuda;
+namespace ttt::cuda {
+
 using Catch::Contains;
 
 namespace {
@@ -113,3 +113,5 @@ TEST_CASE("a grid runs every block, and a seed changes the order of threads") {
   std::sort(in_turn.begin(), in_turn.end());
   CHECK(random == in_turn);
 }
+
+}  // namespace ttt::cuda

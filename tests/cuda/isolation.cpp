@@ -116,9 +116,11 @@ ModelConfig isolation_config(LayerType type, std::size_t head_size, std::size_t 
 
 void check_isolation(const ModelConfig& config, cuda::Precision precision, int trials) {
   const test::RandomModel model(config, 21);
-  const auto backend = cuda::make_cuda_backend(
-      model.model,
-      {.num_slots = kDeviceSlots, .max_batch_tokens = 40, .max_logits_rows = 40, .precision = precision});
+  const auto backend = cuda::make_cuda_backend(model.model, {.num_slots = kDeviceSlots,
+                                                             .max_batch_tokens = 40,
+                                                             .max_logits_rows = 40,
+                                                             .precision = precision,
+                                                             .deterministic = true});
   test::Random random(22);
   for (int trial = 0; trial < trials; ++trial) {
     INFO("trial " << trial);

@@ -23,13 +23,13 @@ float half_value(ProductType type, std::uint16_t bits) {
   return type == ProductType::kFp16 ? weights::f16_to_float(bits) : weights::bf16_to_float(bits);
 }
 
-struct Product {
+struct HalfProduct {
   ProductType type = ProductType::kBf16;
   std::size_t rows = 0, n = 0, k = 0, x_stride = 0;
   std::vector<std::uint16_t> x, W;
 
-  Product(test::Random& random, ProductType product_type, std::size_t num_rows, std::size_t columns,
-          std::size_t depth)
+  HalfProduct(test::Random& random, ProductType product_type, std::size_t num_rows, std::size_t columns,
+              std::size_t depth)
       : type(product_type), rows(num_rows), n(columns), k(depth), x_stride(depth + 8) {
     for (std::size_t i = 0; i < rows * x_stride; ++i) {
       x.push_back(i % x_stride < k ? half_bits(type, static_cast<float>(random.symmetric()))
@@ -83,7 +83,7 @@ TEST_CASE("the product of 16-bit operands, against float64") {
   };
   const Shape shape = GENERATE(Shape{1, 1, 8}, Shape{16, 130, 40}, Shape{17, 9, 64}, Shape{65, 40, 200});
   test::Random random(1);
-  const Product product(random, type, shape.rows, shape.n, shape.k);
+  const HalfProduct product(random, type, shape.rows, shape.n, shape.k);
   const auto plain = product.run(0, shape.rows, cuda::ProductOutput::kFloat, 5.0F);
   const auto added = product.run(0, shape.rows, cuda::ProductOutput::kAddToFloat, 5.0F);
   const auto half = product.run(0, shape.rows, cuda::ProductOutput::kHalf, std::uint16_t{7});
@@ -109,7 +109,7 @@ TEST_CASE("the product of 16-bit operands, against float64") {
 TEST_CASE("a row's product has the same bits alone and among any number of rows") {
   test::Random random(2);
   const std::size_t rows = test::kSanitized ? 130 : 600;
-  const Product product(random, ProductType::kBf16, rows, 24, 72);
+  const HalfProduct product(random, ProductType::kBf16, rows, 24, 72);
   const auto all = product.run(0, rows, cuda::ProductOutput::kFloat, 0.0F);
   std::vector<std::size_t> counts = {1, 2, 15, 16, 17, 63, 64, 65, 127, 128, 129};
   for (int i = 0; i < (test::kSanitized ? 2 : 12); ++i) counts.push_back(random.between(1, rows));

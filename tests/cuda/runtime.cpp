@@ -7,6 +7,7 @@
 #include <catch2/catch.hpp>
 #include <cmath>
 #include <memory>
+#include <thread>
 
 #include "cuda/cuda_backend.h"
 #include "cuda/kernels/device.cuh"
@@ -183,6 +184,43 @@ TEST_CASE("a device has as much memory as was said, and a block as much shared m
   CHECK(cudaMalloc(&memory, 1) == cudaErrorNoDevice);
   emulator::set_devices({{}});
   emulator::reset_errors();
+}
+
+TEST_CASE("each thread has its device, and a kernel starts only on a stream of it") {
+  emulator::set_devices({{.name = "first", .memory_bytes = 1000}, {.name = "second", .memory_bytes = 2000}});
+  REQUIRE(cudaSetDevice(1) == cudaSuccess);
+  {
+    Device device;  // memory and stream of the second
+    std::size_t free_bytes = 0, total_bytes = 0;
+    REQUIRE(cudaMemGetInfo(&free_bytes, &total_bytes) == cudaSuccess);
+    CHECK(total_bytes == 2000);
+    CHECK(free_bytes == 2000 - kBytes);
+    REQUIRE(cudaMemsetAsync(device.memory, 0, kBytes, device.stream) == cudaSuccess);
+    device.add(1.0F);
+    std::thread([&] {
+      int current = -1;
+      CHECK(cudaGetDevice(&current) == cudaSuccess);
+      CHECK(current == 0);
+      CHECK(cudaMemGetInfo(&free_bytes, &total_bytes) == cudaSuccess);
+      CHECK(free_bytes == 1000);
+      CHECK_THROWS_WITH(device.add(1.0F), Contains("invalid resource handle"));
+      // As CUDA: copies and waits go by what they are given.
+      CHECK(cudaMemcpyAsync(device.host, device.memory, kBytes, cudaMemcpyDeviceToHost, device.stream) ==
+            cudaSuccess);
+      CHECK(cudaStreamSynchronize(device.stream) == cudaSuccess);
+      CHECK(device.host[0] == 2.0F);
+      CHECK(cudaSetDevice(1) == cudaSuccess);
+      device.add(1.0F);
+      CHECK(cudaStreamSynchronize(device.stream) == cudaSuccess);
+      CHECK(cudaSetDevice(2) == cudaErrorInvalidDevice);
+      CHECK(cudaGetDevice(&current) == cudaSuccess);
+      CHECK(current == 1);
+    }).join();
+  }
+  emulator::set_devices({{}});
+  int current = -1;
+  REQUIRE(cudaGetDevice(&current) == cudaSuccess);
+  CHECK(current == 0);
 }
 
 TEST_CASE("a kernel's fault is thrown to who waits for it") {

@@ -23,6 +23,7 @@ extern "C" {
 }
 
 struct CUstream_st {
+  int device = 0;
   std::deque<std::function<void()>> work;
   std::uint64_t queued = 0, done = 0;
 };
@@ -38,9 +39,17 @@ namespace {
 
 using Clock = std::chrono::steady_clock;
 
+struct Region {
+  std::size_t bytes = 0;
+  int device = 0;  // of device memory
+};
+using Regions = std::map<std::byte*, Region>;
+
 struct Machine {
   std::vector<DeviceDescription> devices = {{}};
-  std::map<std::byte*, std::size_t> device_memory, pinned_memory;
+  int installations = 0;  // of devices
+  bool keeps_first_device = false;
+  Regions device_memory, pinned_memory;
   std::set<CUstream_st*> streams;
   Counters counters;
   int failing_allocation = 0, failing_launch = 0, failing_kernel = 0;
@@ -53,6 +62,26 @@ struct Machine {
 Machine& machine() {
   static Machine the_machine;
   return the_machine;
+}
+
+// Each host thread chooses for itself; it begins with device 0.
+struct Choice {
+  int device = 0;
+  int installation = 0;  // of which it is a device
+};
+thread_local Choice choice_of_thread;
+
+int current_device() {
+  return choice_of_thread.installation == machine().installations ? choice_of_thread.device : 0;
+}
+
+bool has_device(int device) {
+  return device >= 0 && static_cast<std::size_t>(device) < machine().devices.size();
+}
+
+// REQUIRES: there is a device.
+const DeviceDescription& device_of_thread() {
+  return machine().devices[static_cast<std::size_t>(current_device())];
 }
 
 class Lock {
@@ -71,18 +100,19 @@ cudaError_t report(cudaError_t error) {
 
 bool takes_effect_now(int& countdown) { return countdown > 0 && --countdown == 0; }
 
-std::size_t used_bytes() {
+std::size_t used_bytes(int device) {
   std::size_t used = 0;
-  for (const auto& [memory, bytes] : machine().device_memory) used += bytes;
+  for (const auto& [memory, region] : machine().device_memory) {
+    if (region.device == device) used += region.bytes;
+  }
   return used;
 }
 
-const std::pair<std::byte* const, std::size_t>* region_of(const std::map<std::byte*, std::size_t>& regions,
-                                                          const void* at) {
+const Regions::value_type* region_of(const Regions& regions, const void* at) {
   auto after = regions.upper_bound(static_cast<std::byte*>(const_cast<void*>(at)));
   if (after == regions.begin()) return nullptr;
   const auto& region = *--after;
-  return at < region.first + region.second ? &region : nullptr;
+  return at < region.first + region.second.bytes ? &region : nullptr;
 }
 
 bool on_device(const void* at) { return region_of(machine().device_memory, at) != nullptr; }
@@ -93,17 +123,36 @@ class DeviceAtWork {
  public:
   DeviceAtWork() {
     if (machine().executing++ == 0 && __asan_unpoison_memory_region != nullptr) {
-      for (const auto& [memory, bytes] : machine().device_memory)
-        __asan_unpoison_memory_region(memory, bytes);
+      for (const auto& [memory, region] : machine().device_memory)
+        __asan_unpoison_memory_region(memory, region.bytes);
     }
   }
   ~DeviceAtWork() {
     if (--machine().executing == 0 && __asan_poison_memory_region != nullptr) {
-      for (const auto& [memory, bytes] : machine().device_memory) __asan_poison_memory_region(memory, bytes);
+      for (const auto& [memory, region] : machine().device_memory)
+        __asan_poison_memory_region(memory, region.bytes);
     }
   }
   DeviceAtWork(const DeviceAtWork&) = delete;
   DeviceAtWork& operator=(const DeviceAtWork&) = delete;
+};
+
+// While it lives, a kernel of this device runs, which cannot touch the memory of others.
+class KernelAtWork {
+ public:
+  explicit KernelAtWork(int device) : device_(device) { for_others(__asan_poison_memory_region); }
+  ~KernelAtWork() { for_others(__asan_unpoison_memory_region); }
+  KernelAtWork(const KernelAtWork&) = delete;
+  KernelAtWork& operator=(const KernelAtWork&) = delete;
+
+ private:
+  void for_others(void (*mark)(const volatile void*, std::size_t)) const {
+    if (mark == nullptr) return;
+    for (const auto& [memory, region] : machine().device_memory) {
+      if (region.device != device_) mark(memory, region.bytes);
+    }
+  }
+  int device_;
 };
 
 void run_until(CUstream_st* stream, std::uint64_t ticket) {
@@ -120,7 +169,7 @@ void run_all() {
   for (CUstream_st* stream : machine().streams) run_until(stream, stream->queued);
 }
 
-// The null stream waits for all others: what is put on it is done at once.
+// The null stream, of the current device, waits for all others: what is put on it is done at once.
 cudaError_t put(cudaStream_t stream, std::function<void()> work) {
   if (machine().sticky_error != cudaSuccess) return machine().sticky_error;
   if (stream == nullptr) {
@@ -191,22 +240,22 @@ const std::string& kernel_name(const void* kernel) {
   return name;
 }
 
-cudaError_t allocate(void** memory, std::size_t bytes, std::map<std::byte*, std::size_t>& regions) {
+cudaError_t allocate(void** memory, std::size_t bytes, Regions& regions) {
   constexpr std::size_t kAlignment = 256;  // as cudaMalloc's
   if (posix_memalign(memory, kAlignment, std::max<std::size_t>(bytes, 1)) != 0)
     return cudaErrorMemoryAllocation;
   std::memset(*memory, 0xFF, bytes);  // NaN
-  regions.emplace(static_cast<std::byte*>(*memory), bytes);
+  regions.emplace(static_cast<std::byte*>(*memory), Region{bytes, current_device()});
   return cudaSuccess;
 }
 
-cudaError_t release_memory(void* memory, std::map<std::byte*, std::size_t>& regions) {
+cudaError_t release_memory(void* memory, Regions& regions) {
   if (memory == nullptr) return cudaSuccess;
   const auto region = regions.find(static_cast<std::byte*>(memory));
   if (region == regions.end()) return cudaErrorInvalidValue;
   ++machine().counters.synchronisations;
   run_all();
-  if (__asan_unpoison_memory_region != nullptr) __asan_unpoison_memory_region(memory, region->second);
+  if (__asan_unpoison_memory_region != nullptr) __asan_unpoison_memory_region(memory, region->second.bytes);
   regions.erase(region);
   std::free(memory);
   return cudaSuccess;
@@ -224,6 +273,12 @@ void set_devices(std::vector<DeviceDescription> devices) {
   const Lock lock(machine().mutex);
   if (!machine().device_memory.empty()) throw Error("devices changed while memory is allocated on them");
   machine().devices = std::move(devices);
+  ++machine().installations;
+}
+
+void keep_first_device(bool keep) {
+  const Lock lock(machine().mutex);
+  machine().keeps_first_device = keep;
 }
 
 Counters counters() {
@@ -238,7 +293,9 @@ void reset_counters() {
 
 std::size_t allocated_bytes() {
   const Lock lock(machine().mutex);
-  return used_bytes();
+  std::size_t used = 0;
+  for (const auto& [memory, region] : machine().device_memory) used += region.bytes;
+  return used;
 }
 
 void fail_allocation(int n) {
@@ -271,7 +328,11 @@ cudaError_t put_kernel(const void* kernel, unsigned grid_x, unsigned grid_y, uns
       grid_y > kMaxGridY) {
     return report(cudaErrorInvalidConfiguration);
   }
-  if (shared_bytes > machine().devices.front().shared_bytes_per_block) return report(cudaErrorInvalidValue);
+  if (shared_bytes > device_of_thread().shared_bytes_per_block) return report(cudaErrorInvalidValue);
+  const int device = current_device();
+  if (stream != nullptr && machine().streams.contains(stream) && stream->device != device) {
+    return report(cudaErrorInvalidResourceHandle);
+  }
   if (takes_effect_now(machine().failing_launch)) return report(cudaErrorLaunchOutOfResources);
   const bool fails = takes_effect_now(machine().failing_kernel);
   const std::string name = kernel_name(kernel);
@@ -281,6 +342,7 @@ cudaError_t put_kernel(const void* kernel, unsigned grid_x, unsigned grid_y, uns
       machine().sticky_error = cudaErrorLaunchFailure;
       return;
     }
+    const KernelAtWork at_work(device);
     run_grid(name, {grid_x, grid_y, threads, shared_bytes}, body);
   }));
 }
@@ -372,19 +434,20 @@ cudaError_t cudaGetDeviceCount(int* count) {
 
 cudaError_t cudaSetDevice(int device) {
   const Lock lock(machine().mutex);
-  return report(device >= 0 && static_cast<std::size_t>(device) < machine().devices.size()
-                    ? cudaSuccess
-                    : cudaErrorInvalidDevice);
+  if (!has_device(device)) return report(cudaErrorInvalidDevice);
+  if (!machine().keeps_first_device) choice_of_thread = {device, machine().installations};
+  return report(machine().sticky_error);
 }
 
 cudaError_t cudaGetDevice(int* device) {
-  *device = 0;
+  const Lock lock(machine().mutex);
+  *device = current_device();
   return cudaSuccess;
 }
 
 cudaError_t cudaGetDeviceProperties(cudaDeviceProp* properties, int device) {
   const Lock lock(machine().mutex);
-  if (cudaSetDevice(device) != cudaSuccess) return cudaErrorInvalidDevice;
+  if (!has_device(device)) return report(cudaErrorInvalidDevice);
   const DeviceDescription& described = machine().devices[static_cast<std::size_t>(device)];
   *properties = {};
   described.name.copy(properties->name, sizeof properties->name - 1);
@@ -420,8 +483,8 @@ cudaError_t cudaDeviceGetAttribute(int* value, cudaDeviceAttr attribute, int dev
 cudaError_t cudaMemGetInfo(std::size_t* free_bytes, std::size_t* total_bytes) {
   const Lock lock(machine().mutex);
   if (machine().devices.empty()) return report(cudaErrorNoDevice);
-  *total_bytes = machine().devices.front().memory_bytes;
-  *free_bytes = *total_bytes - std::min(*total_bytes, used_bytes());
+  *total_bytes = device_of_thread().memory_bytes;
+  *free_bytes = *total_bytes - std::min(*total_bytes, used_bytes(current_device()));
   return cudaSuccess;
 }
 
@@ -439,7 +502,9 @@ cudaError_t cudaMalloc(void** memory, std::size_t bytes) {
   if (machine().sticky_error != cudaSuccess) return machine().sticky_error;
   ++machine().counters.allocations;
   if (takes_effect_now(machine().failing_allocation)) return report(cudaErrorMemoryAllocation);
-  if (used_bytes() + bytes > machine().devices.front().memory_bytes) return report(cudaErrorMemoryAllocation);
+  if (used_bytes(current_device()) + bytes > device_of_thread().memory_bytes) {
+    return report(cudaErrorMemoryAllocation);
+  }
   if (const cudaError_t error = allocate(memory, bytes, machine().device_memory); error != cudaSuccess) {
     return report(error);
   }
@@ -502,6 +567,7 @@ cudaError_t cudaStreamCreateWithFlags(cudaStream_t* stream, unsigned) {
   const Lock lock(machine().mutex);
   if (machine().devices.empty()) return report(cudaErrorNoDevice);
   *stream = new CUstream_st;
+  (*stream)->device = current_device();
   machine().streams.insert(*stream);
   return cudaSuccess;
 }

@@ -72,6 +72,18 @@ TEST_CASE("an engine that is destroyed cancels what runs and what waits") {
   for (const auto& stream : streams) CHECK(read_all(*stream).reason == FinishReason::kCancelled);
 }
 
+TEST_CASE("an engine that lost its device says why, and takes nothing more") {
+  SimulatedBackend backend(2, 64);
+  backend.on_step = [](std::span<const Segment>) { throw DeviceLost("it burns"); };
+  Engine engine(backend, SimulatedBackend::config(), nullptr);
+  CHECK(engine.device_fault().empty());
+  CHECK(read_all(*engine.submit(request_of(3, 5))).reason == FinishReason::kFailed);
+  CHECK(engine.device_fault() == "it burns");  // as soon as a reader knows
+  CHECK_THROWS_WITH(engine.submit(request_of(3, 5)), "it burns");
+  CHECK_THROWS_AS(engine.submit(request_of(3, 5)), DeviceLost);
+  CHECK(engine.load().running == 0);
+}
+
 TEST_CASE("a full queue takes nothing and says so") {
   SimulatedBackend backend(1, 64);
   std::atomic<bool> go = false;

@@ -357,9 +357,33 @@ TEST_CASE("a step that fails ends its own requests and nothing else") {
     const Outcome outcome = failed->outcome();
     CHECK(outcome.choices[0].finish.reason == FinishReason::kFailed);
     CHECK(outcome.choices[0].finish.error == "overheated");
+    CHECK_FALSE(outcome.choices[0].finish.device_lost);
     check_prefix(outcome, alone(*failed->request));
   }
   check_same(third.outcome(), alone(*third.request));
+}
+
+TEST_CASE("a device that is lost ends all requests, those of other slots and those that wait too") {
+  World world(2, 64);
+  const auto first = world.submit(simple_request(100, 5, 1));
+  const auto second = world.submit(simple_request(3, 50, 2));
+  const auto waiting = world.submit(simple_request(100, 5, 3));
+  world.backend.on_step = [&](std::span<const Segment>) {
+    if (world.backend.num_steps() == 4) throw DeviceLost("it burns");
+  };
+  CHECK(world.scheduler.device_fault().empty());
+  world.run();
+  CHECK(world.scheduler.device_fault() == "it burns");
+  CHECK(world.backend.num_steps() == 4);
+  for (const auto* ended : {&first, &second, &waiting}) {
+    const Outcome outcome = ended->outcome();
+    CHECK(outcome.choices[0].finish.reason == FinishReason::kFailed);
+    CHECK(outcome.choices[0].finish.error == "it burns");
+    CHECK(outcome.choices[0].finish.device_lost);
+    check_prefix(outcome, alone(*ended->request));
+  }
+  CHECK(world.scheduler.num_waiting() == 0);
+  CHECK(world.scheduler.num_running() == 0);
 }
 
 TEST_CASE("the times of a request add up") {

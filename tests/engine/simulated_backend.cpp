@@ -89,7 +89,7 @@ void SimulatedBackend::submit(std::span<const Segment> batch) {
   }
   require(num_tokens <= info_.max_batch_tokens, "more than max_batch_tokens");
   in_flight_ = true;
-  failure_.clear();
+  failure_ = nullptr;
   ++num_steps_;
   for (const Segment& segment : batch) {
     Slot& slot = slots_[static_cast<std::size_t>(segment.slot)];
@@ -98,8 +98,8 @@ void SimulatedBackend::submit(std::span<const Segment> batch) {
   now_ += cost_.per_step + cost_.per_token * static_cast<std::int64_t>(num_tokens);
   try {
     if (on_step) on_step(batch);
-  } catch (const std::exception& error) {
-    failure_ = error.what();
+  } catch (const std::exception&) {
+    failure_ = std::current_exception();
     for (const Segment& segment : batch) slots_[static_cast<std::size_t>(segment.slot)].defined = false;
     return;
   }
@@ -112,7 +112,7 @@ void SimulatedBackend::submit(std::span<const Segment> batch) {
 std::span<const SegmentResult> SimulatedBackend::wait() {
   require(in_flight_, "no batch in flight");
   in_flight_ = false;
-  if (!failure_.empty()) throw std::runtime_error(failure_);
+  if (failure_ != nullptr) std::rethrow_exception(failure_);
   return results_;
 }
 

@@ -7,9 +7,9 @@
 #include <chrono>
 #include <cstddef>
 #include <cstdint>
+#include <exception>
 #include <functional>
 #include <optional>
-#include <string>
 #include <vector>
 
 #include "engine/backend.h"
@@ -61,7 +61,7 @@ class SimulatedBackend final : public Backend {
   SimulatedCost cost_;
   std::vector<Slot> slots_;
   bool in_flight_ = false;
-  std::string failure_;
+  std::exception_ptr failure_;
   std::size_t num_steps_ = 0;
   std::size_t longest_wait_ = 0;
   std::chrono::steady_clock::time_point now_{};

@@ -3,8 +3,10 @@
 #include "server/api.h"
 
 #include <algorithm>
+#include <atomic>
 #include <catch2/catch.hpp>
 #include <chrono>
+#include <memory>
 #include <mutex>
 #include <thread>
 
@@ -122,6 +124,64 @@ TEST_CASE("health is 503 while loading and while shutting down") {
   CHECK(loading.answer(get("/health/ready")).status == 503);
   CHECK(Json::parse(loading.answer(post("/v1/completions", R"({"prompt":"a"})")).body)["error"]["code"] ==
         "draining");
+}
+
+namespace {
+
+// Computes until it is told that the device is gone.
+class LosingBackend final : public Backend {
+ public:
+  explicit LosingBackend(std::unique_ptr<Backend> backend) : backend_(std::move(backend)) {}
+
+  const BackendInfo& info() const override { return backend_->info(); }
+  void reset(SlotId slot) override { backend_->reset(slot); }
+  void copy(SlotId from, SlotId to, std::int64_t position) override { backend_->copy(from, to, position); }
+  void rewind(SlotId slot, std::int64_t from, std::int64_t to) override { backend_->rewind(slot, from, to); }
+  void save(SlotId slot, std::int64_t position, std::span<std::byte> bytes) const override {
+    backend_->save(slot, position, bytes);
+  }
+  void load(SlotId slot, std::int64_t position, std::span<const std::byte> bytes) override {
+    backend_->load(slot, position, bytes);
+  }
+  void submit(std::span<const Segment> batch) override { backend_->submit(batch); }
+  std::span<const SegmentResult> wait() override {
+    const std::span<const SegmentResult> results = backend_->wait();
+    if (lost) throw DeviceLost("the device is gone: restart the program");
+    return results;
+  }
+
+  std::atomic<bool> lost = false;
+
+ private:
+  std::unique_ptr<Backend> backend_;
+};
+
+}  // namespace
+
+TEST_CASE("a server whose device is gone is alive and not ready, and refuses to compute, with the reason") {
+  LosingBackend* backend = nullptr;
+  const Served served({.wrap_backend = [&](std::unique_ptr<Backend> inner) {
+    auto losing = std::make_unique<LosingBackend>(std::move(inner));
+    backend = losing.get();
+    return losing;
+  }});
+  const auto check_refused = [](const Answer& answer) {
+    CHECK(answer.status == 503);
+    const Json error = error_of(answer);
+    CHECK(error["code"] == "device_lost");
+    CHECK(error["message"] == "the device is gone: restart the program");
+  };
+  CHECK(served.answer(get("/health/ready")).status == 200);
+  served.complete(R"({"prompt":"a","max_tokens":1})");
+  backend->lost = true;
+  check_refused(served.answer(post("/v1/completions", R"({"prompt":"a"})")));  // its step failed
+  check_refused(served.answer(get("/health/ready")));
+  check_refused(served.answer(get("/health")));
+  check_refused(served.answer(post("/v1/completions", R"({"prompt":"a"})")));  // nothing is tried any more
+  check_refused(served.answer(post("/v1/completions", R"({"prompt":"a","stream":true})")));
+  check_refused(served.answer(post("/v1/score", R"({"prompt":"a","completions":["b"]})")));
+  CHECK(served.answer(get("/health/live")).status == 200);
+  CHECK(served.answer(get("/metrics")).status == 200);
 }
 
 TEST_CASE("web pages are kept away unless they are allowed") {

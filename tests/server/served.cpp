@@ -16,6 +16,7 @@ Served::Served(ServedOptions options)
       tokenizer(load_tokenizer(checkpoint, model.config.vocab_size)),
       backend(cpu::make_cpu_backend(model,
                                     {.num_slots = options.slots, .max_batch_tokens = 64, .num_threads = 1})) {
+  if (options.wrap_backend) backend = options.wrap_backend(std::move(backend));
   served.names = {"demo", "other"};
   served.config = model.config;
   served.tokenizer = &*tokenizer;

@@ -27,6 +27,7 @@ struct ServedOptions {
   std::size_t slots = 4;
   SchedulerOptions scheduling = {};
   bool ready = true;
+  std::function<std::unique_ptr<Backend>(std::unique_ptr<Backend>)> wrap_backend = {};
   std::optional<tokenizer::ChatTemplate> chat_template = {};
 };
 

@@ -2,7 +2,8 @@
 // The part of the CUDA runtime that ttt uses, on the CPU. Devices are made up (emulated_device.h). What is
 // put on a stream is done when something waits for it and not before, so that a missing wait shows: device
 // memory still holds NaN, pinned memory what it held. What CUDA does at once is done at once: copies from and
-// to pageable memory.
+// to pageable memory. Memory and streams belong to the device that was current in the thread that made them;
+// a kernel starts only on a stream of the current device.
 #pragma once
 
 #include <cstddef>

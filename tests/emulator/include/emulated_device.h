@@ -19,6 +19,9 @@ struct DeviceDescription {
 // Installs these devices; no memory may be allocated. None: as without a driver.
 void set_devices(std::vector<DeviceDescription> devices);
 
+// As if cudaSetDevice did nothing: every thread stays with the device that it has.
+void keep_first_device(bool keep);
+
 struct Counters {
   int allocations = 0, host_allocations = 0;
   int synchronisations =

@@ -1,0 +1,262 @@
+// SPDX-License-Identifier: Apache-2.0
+// Matrices of block types on the device: their values, and products with them.
+#include "cuda/kernels/product_quantised.h"
+
+#include <algorithm>
+#include <catch2/catch.hpp>
+#include <cmath>
+#include <cstring>
+#include <vector>
+
+#include "cuda/block_planes.h"
+#include "cuda/kernels/elementwise.h"
+#include "cuda/kernels/product_exact.h"
+#include "tests/cuda/device_array.h"
+#include "tests/random.h"
+#include "tests/sanitized.h"
+#include "weights/block_types.h"
+#include "weights/element_type.h"
+#include "weights/float16.h"
+
+using namespace ttt;
+using cuda::MatrixType;
+using weights::DType;
+
+namespace {
+
+struct BlockType {
+  MatrixType type = MatrixType::kQ8_0;
+  DType dtype = DType::kQ8_0;
+};
+const BlockType kBlockTypes[] = {{MatrixType::kQ8_0, DType::kQ8_0},
+                                 {MatrixType::kQ4_0, DType::kQ4_0},
+                                 {MatrixType::kQ4_K, DType::kQ4_K},
+                                 {MatrixType::kQ6_K, DType::kQ6_K}};
+
+template <typename Block>
+void set_scale(std::byte* block, std::uint16_t scale, std::uint16_t minimum) {
+  std::memcpy(block + offsetof(Block, scale), &scale, sizeof scale);
+  if constexpr (requires { Block::minimum; }) {
+    std::memcpy(block + offsetof(Block, minimum), &minimum, sizeof minimum);
+  }
+}
+
+// Blocks of any bits, with scales that make weights of about 1.
+struct QuantisedMatrix {
+  BlockType type;
+  std::size_t outputs, inputs;
+  std::vector<float> values;  // [outputs, inputs]
+  std::vector<std::byte> planes;
+
+  QuantisedMatrix(test::Random& random, BlockType block_type, std::size_t num_outputs, std::size_t num_inputs)
+      : type(block_type), outputs(num_outputs), inputs(num_inputs), values(outputs * inputs) {
+    const cuda::BlockShape& shape = cuda::block_shape(type.type);
+    std::vector<std::byte> blocks(outputs * inputs / shape.weights * shape.bytes);
+    for (std::byte& byte : blocks) byte = static_cast<std::byte>(random.below(256));
+    for (std::size_t at = 0; at < blocks.size(); at += shape.bytes) {
+      const auto half = [&](double size) {
+        return weights::float_to_f16(static_cast<float>(size * random.symmetric()));
+      };
+      std::byte* const block = blocks.data() + at;
+      if (type.dtype == DType::kQ8_0) set_scale<weights::BlockQ8_0>(block, half(1.0 / 128), 0);
+      if (type.dtype == DType::kQ4_0) set_scale<weights::BlockQ4_0>(block, half(1.0 / 8), 0);
+      if (type.dtype == DType::kQ4_K) set_scale<weights::BlockQ4_K>(block, half(1.0 / 512), half(1.0 / 64));
+      if (type.dtype == DType::kQ6_K) set_scale<weights::BlockQ6_K>(block, half(1.0 / 2048), 0);
+    }
+    weights::to_floats(type.dtype, blocks, values);
+    for (const cuda::BlockPart& part : shape.planes) {
+      std::vector<std::byte> plane(blocks.size() / shape.bytes * part.bytes);
+      cuda::gather_plane(shape, part, blocks, plane);
+      planes.insert(planes.end(), plane.begin(), plane.end());
+    }
+    REQUIRE(planes.size() == cuda::matrix_bytes(type.type, values.size()));
+  }
+
+  // As it is, or with `data` of another type.
+  cuda::Matrix with(const void* data) const { return with(data, type.type); }
+  cuda::Matrix with(const void* data, MatrixType data_type) const {
+    return {.data = data,
+            .outputs = static_cast<std::uint32_t>(outputs),
+            .inputs = static_cast<std::uint32_t>(inputs),
+            .type = data_type};
+  }
+};
+
+std::vector<float> exact_product(const cuda::Matrix& matrix, const std::vector<float>& x) {
+  const std::size_t rows = x.size() / matrix.inputs;
+  const test::DeviceArray<float> device_x(x);
+  const test::DeviceArray<float> y(std::vector<float>(rows * matrix.outputs));
+  cuda::launch_product_exact({.weight = matrix,
+                              .x = device_x.get(),
+                              .y = y.get(),
+                              .num_rows = static_cast<std::uint32_t>(rows),
+                              .adds = false},
+                             nullptr);
+  return y.read();
+}
+
+std::vector<float> embedding(const cuda::Matrix& table, const std::vector<cuda::RowEntry>& rows) {
+  const test::DeviceArray<cuda::RowEntry> device_rows(rows);
+  const test::DeviceArray<float> x(std::vector<float>(rows.size() * table.inputs));
+  cuda::launch_embed({.rows = device_rows.get(),
+                      .table = table,
+                      .x = x.get(),
+                      .num_rows = static_cast<std::uint32_t>(rows.size())},
+                     nullptr);
+  return x.read();
+}
+
+std::vector<std::uint16_t> halves(const std::vector<float>& values) {
+  std::vector<std::uint16_t> bits;
+  for (const float value : values) bits.push_back(weights::float_to_f16(value));
+  return bits;
+}
+
+// [count, n] of rows [first, first + count) of x [.., k] in fp16; `launch` gets the parameters but for W.
+template <typename Launch>
+std::vector<float> half_product(const QuantisedMatrix& matrix, const std::vector<std::uint16_t>& x,
+                                std::size_t first, std::size_t count, Launch&& launch) {
+  const auto begin = x.begin() + static_cast<std::ptrdiff_t>(first * matrix.inputs);
+  const test::DeviceArray<std::uint16_t> device_x(
+      {begin, begin + static_cast<std::ptrdiff_t>(count * matrix.inputs)});
+  const test::DeviceArray<float> out(std::vector<float>(count * matrix.outputs));
+  launch(cuda::ProductMmaParams{.x = device_x.get(),
+                                .out = out.get(),
+                                .x_stride = matrix.inputs,
+                                .out_stride = matrix.outputs,
+                                .rows = static_cast<std::int32_t>(count),
+                                .n = static_cast<std::int32_t>(matrix.outputs),
+                                .k = static_cast<std::int32_t>(matrix.inputs)});
+  return out.read();
+}
+
+std::vector<std::uint16_t> random_halves(test::Random& random, std::size_t count) {
+  std::vector<float> values(count);
+  for (float& value : values) value = static_cast<float>(random.symmetric());
+  return halves(values);
+}
+
+}  // namespace
+
+TEST_CASE("a quantised matrix on the device has the values of its file, bit by bit") {
+  test::Random random(1);
+  for (const BlockType& type : kBlockTypes) {
+    const QuantisedMatrix matrix(random, type, 37, 512);
+    const test::DeviceArray<std::byte> planes(matrix.planes);
+    const test::DeviceArray<float> values(matrix.values);
+    const cuda::Matrix expanded = matrix.with(values.get(), MatrixType::kF32);
+    std::vector<cuda::RowEntry> rows;
+    for (const std::int32_t token : {0, 36, 5, 5, 17}) rows.push_back({token, 0});
+    std::vector<float> wanted;
+    for (const cuda::RowEntry& row : rows) {
+      const auto begin = matrix.values.begin() + row.token * 512;
+      wanted.insert(wanted.end(), begin, begin + 512);
+    }
+    CHECK(embedding(matrix.with(planes.get()), rows) == wanted);
+    std::vector<float> x(3 * 512);
+    for (float& value : x) value = static_cast<float>(random.symmetric());
+    CHECK(exact_product(matrix.with(planes.get()), x) == exact_product(expanded, x));
+  }
+}
+
+TEST_CASE("a product with a quantised matrix is that with the matrix in fp16, bit by bit") {
+  struct Shape {
+    std::size_t rows, n, k;
+  };
+  const Shape shape = GENERATE(Shape{1, 1, 256}, Shape{16, 130, 512}, Shape{17, 9, 768}, Shape{65, 40, 256});
+  test::Random random(2);
+  for (const BlockType& type : kBlockTypes) {
+    const QuantisedMatrix matrix(random, type, shape.n, shape.k);
+    const test::DeviceArray<std::byte> planes(matrix.planes);
+    const test::DeviceArray<std::uint16_t> rounded(halves(matrix.values));
+    const std::vector<std::uint16_t> x = random_halves(random, shape.rows * shape.k);
+    const auto y = half_product(matrix, x, 0, shape.rows, [&](cuda::ProductMmaParams params) {
+      params.W = planes.get();
+      cuda::launch_product_quantised(type.type, params, nullptr);
+    });
+    const auto wanted = half_product(matrix, x, 0, shape.rows, [&](cuda::ProductMmaParams params) {
+      params.W = rounded.get();
+      cuda::launch_product_mma(cuda::ProductType::kFp16, params, nullptr);
+    });
+    REQUIRE(y == wanted);
+    for (std::size_t row = 0; row < shape.rows; ++row) {
+      for (std::size_t column = 0; column < shape.n; ++column) {
+        double sum = 0.0, magnitude = 0.0, inputs = 0.0;
+        for (std::size_t i = 0; i < shape.k; ++i) {
+          const double of_x = static_cast<double>(weights::f16_to_float(x[row * shape.k + i]));
+          const double term = of_x * static_cast<double>(matrix.values[column * shape.k + i]);
+          sum += term;
+          magnitude += std::abs(term);
+          inputs += std::abs(of_x);
+        }
+        // Each weight is rounded once, by half a unit of 11 bits or of the smallest fp16; k sums are rounded.
+        const double tolerance =
+            (0x1p-11 + static_cast<double>(shape.k) * 0x1p-24) * magnitude * 1.001 + 0x1p-25 * inputs;
+        REQUIRE(std::abs(static_cast<double>(y[row * shape.n + column]) - sum) <= tolerance);
+      }
+    }
+  }
+}
+
+TEST_CASE("a product with a quantised matrix that has 32 inputs") {
+  test::Random random(3);
+  for (const BlockType& type : {kBlockTypes[0], kBlockTypes[1]}) {
+    const QuantisedMatrix matrix(random, type, 5, 32);
+    const test::DeviceArray<std::byte> planes(matrix.planes);
+    const test::DeviceArray<std::uint16_t> rounded(halves(matrix.values));
+    const std::vector<std::uint16_t> x = random_halves(random, 3 * 32);
+    const auto y = half_product(matrix, x, 0, 3, [&](cuda::ProductMmaParams params) {
+      params.W = planes.get();
+      cuda::launch_product_quantised(type.type, params, nullptr);
+    });
+    CHECK(y == half_product(matrix, x, 0, 3, [&](cuda::ProductMmaParams params) {
+            params.W = rounded.get();
+            cuda::launch_product_mma(cuda::ProductType::kFp16, params, nullptr);
+          }));
+  }
+}
+
+TEST_CASE("a row's product with a quantised matrix has the same bits alone and among any number of rows") {
+  test::Random random(4);
+  const std::size_t rows = test::kSanitized ? 70 : 600;
+  for (const BlockType& type : kBlockTypes) {
+    const QuantisedMatrix matrix(random, type, 9, 256);
+    const test::DeviceArray<std::byte> planes(matrix.planes);
+    const std::vector<std::uint16_t> x = random_halves(random, rows * 256);
+    const auto product = [&](std::size_t first, std::size_t count) {
+      return half_product(matrix, x, first, count, [&](cuda::ProductMmaParams params) {
+        params.W = planes.get();
+        cuda::launch_product_quantised(type.type, params, nullptr);
+      });
+    };
+    const auto all = product(0, rows);
+    std::vector<std::size_t> counts = {1, 2, 15, 16, 17, 63, 64, 65};
+    for (int i = 0; i < (test::kSanitized ? 1 : 2); ++i) counts.push_back(random.between(1, rows));
+    for (const std::size_t count : counts) {
+      const std::size_t first = random.below(rows - count + 1);
+      const auto some = product(first, count);
+      REQUIRE(std::equal(some.begin(), some.end(),
+                         all.begin() + static_cast<std::ptrdiff_t>(first * matrix.outputs)));
+    }
+  }
+}
+
+// Why tiles of quantised weights are fp16: bf16 has three bits less.
+TEST_CASE("a quantised matrix loses far less in fp16 than in bf16") {
+  test::Random random(5);
+  for (const BlockType& type : kBlockTypes) {
+    std::vector<float> originals(64 * 256), values(64 * 256);
+    for (float& value : originals) value = static_cast<float>(0.02 * random.symmetric());
+    std::vector<std::byte> blocks(cuda::matrix_bytes(type.type, originals.size()));
+    weights::from_floats(type.dtype, originals, blocks);
+    weights::to_floats(type.dtype, blocks, values);
+    double of_half = 0.0, of_bf16 = 0.0;
+    for (const float value : values) {
+      const double half = static_cast<double>(weights::f16_to_float(weights::float_to_f16(value)) - value);
+      const double bf16 = static_cast<double>(weights::bf16_to_float(weights::float_to_bf16(value)) - value);
+      of_half += half * half;
+      of_bf16 += bf16 * bf16;
+    }
+    CHECK(std::sqrt(of_half / of_bf16) < 0.2);
+  }
+}

@@ -1,0 +1,259 @@
+// SPDX-License-Identifier: Apache-2.0
+// Which kernel multiplies and which draws, in steps of a backend: by options, rows, types of weights and what
+// is asked, and whether the machine has cuBLASLt.
+#include <algorithm>
+#include <catch2/catch.hpp>
+#include <string_view>
+#include <vector>
+
+#include "cuda/cuda_backend.h"
+#include "cuda/forward.h"
+#include "engine/sampler.h"
+#include "tests/cuda/installed_library.h"
+#include "tests/cuda/launches.h"
+#include "tests/error_metric.h"
+#include "tests/random.h"
+#include "tests/random_model.h"
+
+namespace ttt {
+namespace {
+
+ModelConfig step_config() {
+  ModelConfig config;
+  config.vocab_size = 48;
+  config.hidden_size = 64;
+  config.intermediate_size = 96;
+  config.num_hidden_layers = 2;
+  config.num_attention_heads = 1;
+  config.ttt_base_lr = 1.0F;
+  config.pre_conv = config.share_qk = config.use_gate = true;
+  return config;
+}
+
+constexpr int kProductsOfLayer =
+    8;  // with a gate, and q and k sharing theirs: q, v, gate, o, rates, three of SwiGLU
+
+std::vector<float> last_logits(Backend& backend, std::span<const TokenId> tokens) {
+  Segment segment;
+  segment.tokens = tokens;
+  segment.wanted.logits = Rows::kLast;
+  backend.reset(0);
+  backend.submit({&segment, 1});
+  const std::span<const float> logits = backend.wait()[0].logits;
+  return {logits.begin(), logits.end()};
+}
+
+}  // namespace
+
+TEST_CASE("the library does every product of many rows, and the own kernels those of few") {
+  const test::InstalledLibrary installed;
+  const test::RandomModel model(step_config(), 1);
+  const auto backend = cuda::make_cuda_backend(model.model, {.max_batch_tokens = 100});
+  const std::vector<TokenId> tokens = test::Random(2).tokens(100, 48);
+  const int layers = 2;
+  for (const std::size_t rows : {std::size_t{1}, std::size_t{32}, std::size_t{33}, std::size_t{100}}) {
+    INFO(rows);
+    const bool many = rows > 32;
+    const test::Launches launches;
+    last_logits(*backend, std::span(tokens).first(rows));
+    launches.check({{"cublas_lt_multiply", many ? kProductsOfLayer * layers : 0},
+                    {"product_mma", many ? 1 : kProductsOfLayer * layers + 1},  // the head has one row
+                    {"product_exact", 0}});
+  }
+  CHECK_FALSE(backend->info().bitwise_invariant);
+  CHECK(backend->info().dispatch_target == "sm_90-fast-cublaslt13.0.1");
+}
+
+TEST_CASE("the head of many rows is the library's") {
+  const test::InstalledLibrary installed;
+  const test::RandomModel model(step_config(), 1);
+  const auto backend =
+      cuda::make_cuda_backend(model.model, {.max_batch_tokens = 100, .max_logits_rows = 100});
+  const std::vector<TokenId> tokens = test::Random(2).tokens(100, 48);
+  Segment segment;
+  segment.tokens = tokens;
+  segment.wanted.logits = Rows::kAll;
+  backend->reset(0);
+  const test::Launches launches;
+  backend->submit({&segment, 1});
+  backend->wait();
+  // 64 and 36 rows of the head
+  launches.check({{"cublas_lt_multiply", kProductsOfLayer * 2 + 2}, {"product_mma", 0}});
+}
+
+TEST_CASE("what the library does not do, the own kernels do, and the result is about the same") {
+  const test::RandomModel model(step_config(), 1);
+  const std::vector<TokenId> tokens = test::Random(2).tokens(100, 48);
+  const auto run = [&](const cuda::CudaOptions& options, int num_library, int num_own) {
+    const auto backend = cuda::make_cuda_backend(model.model, options);
+    CHECK(backend->info().bitwise_invariant == (num_library == 0));
+    const test::Launches launches;
+    const std::vector<float> logits = last_logits(*backend, tokens);
+    launches.check({{"cublas_lt_multiply", num_library}, {"product_mma", num_own}});
+    return logits;
+  };
+  const int all = kProductsOfLayer * 2;
+  const std::vector<float> without = run({.max_batch_tokens = 100}, 0, all + 1);
+  const test::InstalledLibrary installed;
+  const std::vector<float> with = run({.max_batch_tokens = 100}, all, 1);
+  CHECK(run({.max_batch_tokens = 100, .deterministic = true}, 0, all + 1) == without);
+  emulator::refuse_outputs(96);  // ffn_gate and ffn_up
+  const std::vector<float> partly = run({.max_batch_tokens = 100}, all - 4, 5);
+  // The same operands; fp32 sums in other orders, which the rounding of later operands to fp16 enlarges.
+  CHECK(with != without);
+  CHECK(test::mean_divergence(test::to_doubles(with), test::to_doubles(without), 48) <= 1e-6);
+  CHECK(test::mean_divergence(test::to_doubles(partly), test::to_doubles(without), 48) <= 1e-6);
+}
+
+TEST_CASE("in exact mode the library is not used, nor is room for it taken") {
+  const test::InstalledLibrary installed;
+  const test::RandomModel model(step_config(), 1);
+  const cuda::CudaOptions fast{.max_batch_tokens = 100};
+  cuda::CudaOptions exact = fast, deterministic = fast;
+  exact.precision = cuda::Precision::kExact;
+  deterministic.deterministic = true;
+  const auto backend = cuda::make_cuda_backend(model.model, exact);
+  CHECK(backend->info().bitwise_invariant);
+  CHECK(backend->info().dispatch_target == "sm_90-exact");
+  const test::Launches launches;
+  last_logits(*backend, test::Random(2).tokens(100, 48));
+  launches.check(
+      {{"cublas_lt_multiply", 0}, {"product_mma", 0}, {"product_exact", kProductsOfLayer * 2 + 1}});
+  CHECK(cuda::plan_memory(model.model, fast).workspace -
+            cuda::plan_memory(model.model, deterministic).workspace ==
+        cuda::kLibraryWorkspaceBytes);
+  CHECK(cuda::plan_memory(model.model, exact).workspace < cuda::kLibraryWorkspaceBytes);
+}
+
+TEST_CASE("quantised matrices are multiplied as they are, also beside the library") {
+  const test::InstalledLibrary installed;
+  ModelConfig config = step_config();
+  config.hidden_size = config.intermediate_size = 256;
+  config.num_attention_heads = 4;
+  config.num_hidden_layers = 1;
+  const test::RandomModel original(config, 3);
+  const std::vector<TokenId> tokens = test::Random(4).tokens(17, 48);
+  for (const weights::DType type : {weights::DType::kQ4_0, weights::DType::kQ6_K}) {
+    INFO(weights::dtype_info(type).name);
+    const test::ConvertedModel quantised(original.model, type);
+    const auto exact = cuda::make_cuda_backend(quantised.model, {.precision = cuda::Precision::kExact});
+    const std::vector<float> wanted = last_logits(*exact, tokens);
+    const auto fast = cuda::make_cuda_backend(quantised.model, {});
+    CHECK(fast->info().weights_bytes <= exact->info().weights_bytes);
+    const test::Launches launches;
+    const std::vector<float> found = last_logits(*fast, tokens);
+    const LayerWeights& layer = quantised.model.layers[0];
+    int num_quantised = 0;
+    for (const weights::TensorView* matrix :
+         {&layer.attn_q, &layer.attn_v, &layer.gate, &layer.attn_output, &layer.lr_weight, &layer.ffn_gate,
+          &layer.ffn_up, &layer.ffn_down, &quantised.model.output}) {
+      if (weights::dtype_info(matrix->dtype).block_elements > 1) ++num_quantised;
+    }
+    CHECK(layer.ffn_down.dtype == type);
+    launches.check({{"product_quantised", num_quantised}, {"product_exact", 0}});
+    CHECK(test::mean_divergence(test::to_doubles(found), test::to_doubles(wanted), 48) <= 1e-3);
+  }
+}
+
+TEST_CASE("tokens are drawn where it costs least, and are those of the sampler") {
+  const test::RandomModel model(step_config(), 5);
+  const auto backend = cuda::make_cuda_backend(model.model, {.max_batch_tokens = 100});
+  test::Random random(6);
+  std::vector<TokenCount> counts = {{3, 1, 2}, {17, 2, 0}, {40, 1, 1}};
+  const std::vector<TokenId> banned = {7, 9};
+  struct Asked {
+    SamplingParams params;
+    std::string_view kernel;  // empty: the host draws
+  };
+  const std::vector<Asked> all = {
+      {{.temperature = 0.0F}, "outputs"},
+      {{.temperature = 0.0F, .repetition_penalty = 1.5F}, "draw"},
+      {{.temperature = 0.8F}, "draw"},
+      {{.temperature = 1.2F, .top_k = 9, .top_p = 0.8F, .min_p = 0.02F, .frequency_penalty = 0.5F}, "draw"},
+      {{.temperature = 1.0F, .banned = {1, 2, 3}}, "draw"},
+      {{.temperature = 1.0F, .typical_p = 0.5F}, ""},
+      {{.temperature = 1.0F, .logit_bias = {{5, 2.0F}}}, ""},
+      {{.temperature = 1.0F, .allowed = {5, 6}}, ""},
+  };
+  for (const Asked& asked : all) {
+    const std::vector<TokenId> tokens = random.tokens(5, 48);
+    SamplingParams params = asked.params;
+    params.seed = random.bits();
+    Segment segment;
+    segment.tokens = tokens;
+    segment.wanted.logits = Rows::kLast;
+    segment.wanted.sample = &params;
+    segment.wanted.counts = counts;
+    if (asked.params.temperature > 0.0F) segment.wanted.banned = banned;
+    backend->reset(0);
+    const test::Launches launches;
+    backend->submit({&segment, 1});
+    const SegmentResult result = backend->wait()[0];
+    const bool draws = asked.kernel == "draw";
+    launches.check({{"draw", draws ? 1 : 0}, {"outputs", 1}});
+    // Three tables, and the row of logits that was asked for; one more row for the host, one more table.
+    CHECK(emulator::counters().copies == 4 + (asked.kernel.empty() || draws ? 1 : 0));
+    const TokenLogProb wanted = sample(result.logits, params, 5, counts, segment.wanted.banned);
+    CHECK(result.sampled.id == wanted.id);
+    CHECK(result.sampled.log_prob == Approx(wanted.log_prob).margin(1e-5));
+
+    Segment next;  // what was drawn is what is read
+    next.position = 5;
+    next.token_from_last_sample = true;
+    next.wanted.logits = Rows::kLast;
+    backend->submit({&next, 1});
+    const std::span<const float> by_slot = backend->wait()[0].logits;
+    const std::vector<float> found(by_slot.begin(), by_slot.end());
+    std::vector<TokenId> with_sampled = tokens;
+    with_sampled.push_back(wanted.id);
+    CHECK(found == last_logits(*backend, with_sampled));
+  }
+}
+
+TEST_CASE("long lists of counts and bans are the host's") {
+  ModelConfig config = step_config();
+  config.vocab_size = 3'000;
+  config.num_hidden_layers = 1;
+  const test::RandomModel model(config, 7);
+  const auto backend = cuda::make_cuda_backend(model.model, {.max_batch_tokens = 100});
+  const std::vector<TokenId> tokens = test::Random(8).tokens(3, 3'000);
+  SamplingParams params{.temperature = 1.0F, .presence_penalty = 1.0F};
+  for (const bool counts_are_long : {false, true}) {
+    for (const std::size_t length : {std::size_t{1'024}, std::size_t{1'025}}) {
+      std::vector<TokenCount> counts;
+      std::vector<TokenId> banned;
+      for (std::size_t id = 0; id < length; ++id) {
+        if (counts_are_long) counts.push_back({static_cast<TokenId>(2 * id), 1, 1});
+        if (!counts_are_long) banned.push_back(static_cast<TokenId>(2 * id));
+      }
+      Segment segment;
+      segment.tokens = tokens;
+      segment.wanted.logits = Rows::kLast;
+      segment.wanted.sample = &params;
+      segment.wanted.counts = counts;
+      segment.wanted.banned = banned;
+      backend->reset(0);
+      const test::Launches launches;
+      backend->submit({&segment, 1});
+      const SegmentResult result = backend->wait()[0];
+      launches.check({{"draw", length <= 1'024 ? 1 : 0}});
+      CHECK(result.sampled.id == sample(result.logits, params, 3, counts, banned).id);
+    }
+  }
+}
+
+TEST_CASE("quantised weights beyond fp16 are refused in fast mode, with what to do") {
+  ModelConfig config = step_config();
+  config.num_hidden_layers = 1;
+  const test::RandomModel original(config, 9, weights::DType::kF32, [](naive::Tensors& tensors) {
+    for (auto& [name, tensor] : tensors) {
+      if (name.ends_with("down_proj.weight")) std::ranges::fill(tensor, 1e6F);
+    }
+  });
+  const test::ConvertedModel quantised(original.model, weights::DType::kQ8_0);
+  CHECK_THROWS_WITH(cuda::make_cuda_backend(quantised.model, {}), Catch::Contains("--precision exact"));
+  CHECK_THROWS_AS(cuda::make_cuda_backend(quantised.model, {}), cuda::DeviceError);
+  CHECK_NOTHROW(cuda::make_cuda_backend(quantised.model, {.precision = cuda::Precision::kExact}));
+}
+
+}  // namespace ttt

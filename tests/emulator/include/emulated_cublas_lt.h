@@ -1,0 +1,15 @@
+// SPDX-License-Identifier: Apache-2.0
+// What a test sets of the emulated cuBLASLt.
+#pragma once
+
+#include <cstddef>
+
+namespace ttt::emulator {
+
+// Whether the machine has the library; it begins without.
+void install_cublas_lt(bool installed);
+
+// It finds no algorithm for matrices with this many outputs; 0: it does them all.
+void refuse_outputs(std::size_t outputs);
+
+}  // namespace ttt::emulator
