@@ -78,20 +78,20 @@ TEST_CASE("the CUDA backend keeps the contract without convolutions and with min
 // The emulator takes half a minute for the one and more than a minute for the other: on a GPU they are run
 // with everything else, in the emulator when asked for.
 #ifdef TTT_ON_DEVICE
-#define TTT_WHOLE_CONTRACT "[slow]"
+constexpr const char* kWholeContract = "[slow]";
 #else
-#define TTT_WHOLE_CONTRACT "[.contract]"
+constexpr const char* kWholeContract = "[.contract]";
 #endif
 
 TEST_CASE("the CUDA backend keeps the contract in fast mode with TTT-Linear layers and weights to round",
-          TTT_WHOLE_CONTRACT) {
+          kWholeContract) {
   check_all_on_device(
       test::RandomModel(fast_config(LayerType::kTttLinear), 4, weights::DType::kF32, tie_two_ids).model,
       cuda::Precision::kFast);
 }
 
 TEST_CASE("the CUDA backend keeps the contract in fast mode with TTT-MLP layers and 16-bit weights",
-          TTT_WHOLE_CONTRACT) {
+          kWholeContract) {
   check_all_on_device(
       test::RandomModel(fast_config(LayerType::kTttMlp), 5, weights::DType::kBF16, tie_two_ids).model,
       cuda::Precision::kFast);
