@@ -515,8 +515,10 @@ void CudaBackend::add_draw(std::size_t segment, std::size_t output) {
   for (const TokenCount& count : counts_that_matter(place.wanted)) {
     *counts_end++ = {count.id, count.in_window, count.in_output};
   }
-  std::int32_t* const banned_end =
+  std::int32_t* banned_end =
       std::ranges::copy(place.wanted.banned, std::ranges::copy(params.banned, banned).out).out;
+  std::ranges::sort(banned, banned_end);
+  banned_end = std::ranges::unique(banned, banned_end).begin();  // or two threads would write one place
   host_.draws[place.draw] = {
       .row = static_cast<std::uint32_t>(output % kHeadRows),
       .top_k = params.top_k,

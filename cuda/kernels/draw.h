@@ -30,7 +30,7 @@ struct DrawEntry {
   float repetition_penalty, presence_penalty, frequency_penalty;
   double uniform;              // the draw, in [0, 1)
   const CountEntry* counts;    // [num_counts], each id once
-  const std::int32_t* banned;  // [num_banned]; not all ids
+  const std::int32_t* banned;  // [num_banned], each id once; not all ids
   std::uint32_t num_counts, num_banned;
   DrawnEntry* drawn;
 };

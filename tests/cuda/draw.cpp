@@ -57,7 +57,10 @@ DrawCase random_case(test::Random& random, std::size_t vocab_size) {
     drawn.counts.push_back(
         {id, static_cast<std::uint32_t>(random.below(3)), static_cast<std::uint32_t>(random.below(4))});
   }
-  drawn.banned = random.tokens(one_of<std::size_t>(random, {0, 1, vocab_size / 2}), vocab_size);
+  const std::vector<TokenId> banned =
+      random.tokens(one_of<std::size_t>(random, {0, 1, vocab_size / 2}), vocab_size);
+  const std::set<TokenId> distinct(banned.begin(), banned.end());
+  drawn.banned.assign(distinct.begin(), distinct.end());
   return drawn;
 }
 

@@ -230,8 +230,8 @@ TEST_CASE("a row's product with a quantised matrix has the same bits alone and a
       });
     };
     const auto all = product(0, rows);
-    std::vector<std::size_t> counts = {1, 2, 15, 16, 17, 63, 64, 65};
-    for (int i = 0; i < (test::kSanitized ? 1 : 2); ++i) counts.push_back(random.between(1, rows));
+    std::vector<std::size_t> counts = {1, 16, 17, 65};
+    for (int i = 0; i < (test::kSanitized ? 0 : 6); ++i) counts.push_back(random.between(1, rows));
     for (const std::size_t count : counts) {
       const std::size_t first = random.below(rows - count + 1);
       const auto some = product(first, count);

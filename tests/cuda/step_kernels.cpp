@@ -160,7 +160,7 @@ TEST_CASE("tokens are drawn where it costs least, and are those of the sampler")
   const auto backend = cuda::make_cuda_backend(model.model, {.max_batch_tokens = 100});
   test::Random random(6);
   std::vector<TokenCount> counts = {{3, 1, 2}, {17, 2, 0}, {40, 1, 1}};
-  const std::vector<TokenId> banned = {7, 9};
+  const std::vector<TokenId> banned = {9, 7, 2};
   struct Asked {
     SamplingParams params;
     std::string_view kernel;  // empty: the host draws
@@ -170,7 +170,7 @@ TEST_CASE("tokens are drawn where it costs least, and are those of the sampler")
       {{.temperature = 0.0F, .repetition_penalty = 1.5F}, "draw"},
       {{.temperature = 0.8F}, "draw"},
       {{.temperature = 1.2F, .top_k = 9, .top_p = 0.8F, .min_p = 0.02F, .frequency_penalty = 0.5F}, "draw"},
-      {{.temperature = 1.0F, .banned = {1, 2, 3}}, "draw"},
+      {{.temperature = 1.0F, .banned = {3, 1, 2}}, "draw"},
       {{.temperature = 1.0F, .typical_p = 0.5F}, ""},
       {{.temperature = 1.0F, .logit_bias = {{5, 2.0F}}}, ""},
       {{.temperature = 1.0F, .allowed = {5, 6}}, ""},
