@@ -81,7 +81,7 @@ TEST_CASE("an engine that lost its device says why, and takes nothing more") {
   CHECK(engine.device_fault() == "it burns");  // as soon as a reader knows
   CHECK_THROWS_WITH(engine.submit(request_of(3, 5)), "it burns");
   CHECK_THROWS_AS(engine.submit(request_of(3, 5)), DeviceLost);
-  CHECK(engine.load().running == 0);
+  while (engine.load().running != 0) std::this_thread::yield();  // it ends soon after its reader knows
 }
 
 TEST_CASE("a full queue takes nothing and says so") {
