@@ -181,11 +181,10 @@ Plan plan_of(const BenchOptions& options) {
 class Bench {
  public:
   Bench(const Plan& plan, Driver& driver, BenchReport& report)
-      : plan_(plan),
-        driver_(driver),
-        report_(report),
-        probe_(report.backend.num_threads, std::min(report.matrix_bytes, kMaxProbeBytes)),
-        progress_("measuring", Progress::Unit::kTokens) {
+      : plan_(plan), driver_(driver), report_(report), progress_("measuring", Progress::Unit::kTokens) {
+    if (report.backend.num_threads > 0) {
+      probe_.emplace(report.backend.num_threads, std::min(report.matrix_bytes, kMaxProbeBytes));
+    }
     const std::size_t longest = plan_.prefills.empty() ? 0 : plan_.prefills.back();
     const std::size_t deepest = plan_.depths.empty() ? 0 : plan_.depths.back();
     total_ = std::max(longest, deepest) * (plan_.prefills.empty() ? 1 : plan_.prefill_repetitions);
@@ -267,9 +266,10 @@ class Bench {
   }
 
   void probe() {
-    report_.read_bytes_per_second = std::max(report_.read_bytes_per_second, probe_.read_bytes_per_second());
-    report_.flops_per_second = std::max(report_.flops_per_second, probe_.flops_per_second());
-    report_.int8_ops_per_second = std::max(report_.int8_ops_per_second, probe_.int8_ops_per_second());
+    if (!probe_) return;
+    report_.read_bytes_per_second = std::max(report_.read_bytes_per_second, probe_->read_bytes_per_second());
+    report_.flops_per_second = std::max(report_.flops_per_second, probe_->flops_per_second());
+    report_.int8_ops_per_second = std::max(report_.int8_ops_per_second, probe_->int8_ops_per_second());
   }
 
   void show(std::size_t tokens) {
@@ -280,7 +280,7 @@ class Bench {
   const Plan& plan_;
   Driver& driver_;
   BenchReport& report_;
-  cpu::MachineProbe probe_;
+  std::optional<cpu::MachineProbe> probe_;  // of a processor: what a GPU could do is not measured
   Progress progress_;
   std::size_t done_ = 0;
   std::size_t total_ = 0;

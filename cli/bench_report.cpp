@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <limits>
 #include <numeric>
 #include <set>
 #include <span>
@@ -67,6 +68,7 @@ std::vector<Flatness> flatness(const BenchReport& report) {
 }
 
 double BenchReport::share_of_limit(const BenchRow& row) const {
+  if (read_bytes_per_second == 0.0) return std::numeric_limits<double>::quiet_NaN();
   const double product_rate = quantised ? int8_ops_per_second : flops_per_second;
   const double compute_seconds =
       (row.flops - row.product_ops) / flops_per_second + row.product_ops / product_rate;
@@ -94,7 +96,9 @@ std::vector<std::string> cells_of(const BenchReport& report, const BenchRow& row
           step(0.9),
           step(0.99),
           decodes ? std::string() : readable_seconds(row.mean_seconds()),
-          fmt::format("{:.0f} %", report.share_of_limit(row) * 100.0),
+          std::isnan(report.share_of_limit(row))
+              ? ""
+              : fmt::format("{:.0f} %", report.share_of_limit(row) * 100.0),
           fmt::format("{:.0f} %{}", row.others * 100.0, row.disturbed() ? " !" : "")};
 }
 

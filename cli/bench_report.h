@@ -54,7 +54,8 @@ struct BenchReport {
   std::uint64_t peak_memory_bytes = 0;  // of the whole process
   std::vector<BenchRow> rows;
 
-  // Of what the machine could do at best: the time to read the row's bytes or to do its operations.
+  // Of what the machine could do at best: the time to read the row's bytes or to do its operations. NaN where
+  // that was not measured, on a GPU.
   double share_of_limit(const BenchRow& row) const;
 };
 
