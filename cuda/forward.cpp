@@ -2,10 +2,13 @@
 #include "cuda/forward.h"
 
 #include <algorithm>
+#include <array>
+#include <span>
 
 #include "cuda/kernels/conv.h"
-#include "cuda/kernels/elementwise.h"
+#include "cuda/kernels/decode.h"
 #include "cuda/kernels/inner_loop_exact.h"
+#include "cuda/kernels/product_few.h"
 #include "cuda/kernels/ttt_linear_prefill.h"
 #include "cuda/kernels/ttt_mlp_prefill.h"
 #include "engine/state_layout.h"
@@ -14,7 +17,7 @@ namespace ttt::cuda {
 
 Workspace::Workspace(const ModelConfig& config, const CudaOptions& options, DeviceArena& arena) {
   const std::size_t T = options.max_batch_tokens;
-  for (float** buffer : {&x, &h, &branch, &xq, &q, &k, &v})
+  for (float** buffer : {&x, &h, &branch, &xq, &gate, &q, &k, &v})
     *buffer = arena.take<float>(T * config.hidden_size);
   for (float** buffer : {&ffn_gate, &ffn_up, &ffn_hidden})
     *buffer = arena.take<float>(T * config.intermediate_size);
@@ -56,6 +59,7 @@ Forward::Forward(const DeviceWeights& weights, const StatePool& states, const Wo
 void Forward::run(std::size_t num_segments, std::size_t num_rows) {
   num_segments_ = static_cast<std::uint32_t>(num_segments);
   num_rows_ = static_cast<std::uint32_t>(num_rows);
+  decodes_ = num_rows == num_segments && inner_kernel_ == InnerKernel::kPrefill;
   embed();
   for (std::size_t layer = 0; layer < config_.num_hidden_layers; ++layer) block(layer);
 }
@@ -69,7 +73,12 @@ void Forward::embed() {
 void Forward::block(std::size_t layer) {
   const DeviceLayerWeights& w = weights_.layers[layer];
   const StateOffsets state = states_.layer(layer);
-  if (config_.pre_conv) pre_conv(w, state);
+  if (config_.pre_conv && decodes_) {
+    norm_tokens(w, state);
+  } else {
+    if (config_.pre_conv) pre_conv(w, state);
+    norm_rows(w.attn_norm, operands_of(w.attn_q, work_.h));
+  }
   ttt_layer(w, state, layer);
   feed_forward(w);
 }
@@ -82,56 +91,107 @@ void Forward::pre_conv(const DeviceLayerWeights& w, const StateOffsets& state) {
   add_branch();
 }
 
-// x += o_proj(gate * post_norm(inner_loop(q, k, v)))
+// pre_conv and the norm that follows it, of one token of each segment.
+void Forward::norm_tokens(const DeviceLayerWeights& w, const StateOffsets& state) {
+  launch_decode_pre_conv({.segments = work_.segments,
+                          .history = state.pre_conv,
+                          .x = work_.x,
+                          .norm_weight = w.pre_conv_norm,
+                          .weight = w.pre_conv_weight,
+                          .bias = w.pre_conv_bias,
+                          .next_norm_weight = w.attn_norm,
+                          .out = operands_of(w.attn_q, work_.h),
+                          .num_rows = num_rows_,
+                          .width = width_,
+                          .taps = taps_,
+                          .mini_batch_size = mini_batch_size_,
+                          .epsilon = config_.rms_norm_eps},
+                         stream_);
+}
+
+// x += o_proj(gate * post_norm(inner_loop(q, k, v))), from h = RMS(x)
 void Forward::ttt_layer(const DeviceLayerWeights& w, const StateOffsets& state, std::size_t layer) {
-  norm_rows(w.attn_norm, operands_of(w.attn_q, work_.h));
-  project_qkv(w, state);
-  learning_rates(w);
+  project(w);
+  if (decodes_ && config_.share_qk) {
+    prepare_tokens(w, state);
+  } else {
+    if (config_.share_qk) convolve_qk(w, state);
+    rotate();
+    launch_rates(rates_params(w), stream_);
+  }
   inner_loop(w, state, layer);
   gate_and_project(w);
 }
 
-// q, k, v of every row; q and k convolved where they share a projection, then rotated by their phase.
-void Forward::project_qkv(const DeviceLayerWeights& w, const StateOffsets& state) {
-  product(w.attn_v, work_.h, num_rows_, work_.v);
-  if (config_.share_qk) {
-    product(w.attn_q, work_.h, num_rows_, work_.xq);
-    convolve(state.qk_conv, work_.xq, w.conv_q_weight, w.conv_q_bias, work_.q);
-    convolve(state.qk_conv, work_.xq, w.conv_k_weight, w.conv_k_bias, work_.k);
-    advance_history(state.qk_conv, work_.xq);
-  } else {
-    product(w.attn_q, work_.h, num_rows_, work_.q);
-    product(w.attn_k, work_.h, num_rows_, work_.k);
-  }
-  rotate();
+// Everything that h is multiplied with.
+void Forward::project(const DeviceLayerWeights& w) {
+  std::array<Product, kMostTogether> products;
+  std::size_t count = 0;
+  const auto add = [&](const Matrix& weight, float* y) {
+    products[count++] = {.weight = weight, .x = work_.h, .y = y, .num_rows = num_rows_};
+  };
+  add(w.attn_v, work_.v);
+  add(w.attn_q, config_.share_qk ? work_.xq : work_.q);
+  if (!config_.share_qk) add(w.attn_k, work_.k);
+  add(w.lr_weight, work_.alpha);
+  if (config_.use_gate) add(w.gate, work_.gate);
+  products_.run_together(std::span(products).first(count));
+}
+
+// convolve_qk, rotate and the rates, of one token of each segment.
+void Forward::prepare_tokens(const DeviceLayerWeights& w, const StateOffsets& state) {
+  launch_decode_operands({.operands = rope_operands_params(),
+                          .xq = work_.xq,
+                          .history = state.qk_conv,
+                          .weight_q = w.conv_q_weight,
+                          .bias_q = w.conv_q_bias,
+                          .weight_k = w.conv_k_weight,
+                          .bias_k = w.conv_k_bias,
+                          .taps = taps_,
+                          .rates = rates_params(w)},
+                         stream_);
+}
+
+// q and k from the projection that they share.
+void Forward::convolve_qk(const DeviceLayerWeights& w, const StateOffsets& state) {
+  convolve(state.qk_conv, work_.xq, w.conv_q_weight, w.conv_q_bias, work_.q);
+  convolve(state.qk_conv, work_.xq, w.conv_k_weight, w.conv_k_bias, work_.k);
+  advance_history(state.qk_conv, work_.xq);
 }
 
 // RoPE by the position within the mini-batch; for tensor cores also the operands of the inner loop.
 void Forward::rotate() {
-  const RopeParams rope{.rows = work_.rows,
-                        .segments = work_.segments,
-                        .table = weights_.rope_table,
-                        .q = work_.q,
-                        .k = work_.k,
-                        .num_rows = num_rows_,
-                        .width = width_,
-                        .head_size = head_size_,
-                        .mini_batch_size = mini_batch_size_};
-  if (inner_kernel_ == InnerKernel::kExact) return launch_rope(rope, stream_);
-  launch_rope_operands(
-      {.rope = rope, .v = work_.v, .q = work_.inner_q, .k = work_.inner_k, .target = work_.inner_target},
-      stream_);
+  inner_kernel_ == InnerKernel::kExact ? launch_rope(rope_params(), stream_)
+                                       : launch_rope_operands(rope_operands_params(), stream_);
+}
+
+RopeParams Forward::rope_params() const {
+  return {.rows = work_.rows,
+          .segments = work_.segments,
+          .table = weights_.rope_table,
+          .q = work_.q,
+          .k = work_.k,
+          .num_rows = num_rows_,
+          .width = width_,
+          .head_size = head_size_,
+          .mini_batch_size = mini_batch_size_};
+}
+
+RopeOperandsParams Forward::rope_operands_params() const {
+  return {.rope = rope_params(),
+          .v = work_.v,
+          .q = work_.inner_q,
+          .k = work_.inner_k,
+          .target = work_.inner_target};
 }
 
 // alpha = base_lr / f * sigmoid(h . lr_weight + lr_bias)
-void Forward::learning_rates(const DeviceLayerWeights& w) {
-  product(w.lr_weight, work_.h, num_rows_, work_.alpha);
-  launch_rates({.alpha = work_.alpha,
-                .bias = w.lr_bias,
-                .num_rows = num_rows_,
-                .heads = heads_,
-                .scale = config_.ttt_base_lr / static_cast<float>(head_size_)},
-               stream_);
+RatesParams Forward::rates_params(const DeviceLayerWeights& w) const {
+  return {.alpha = work_.alpha,
+          .bias = w.lr_bias,
+          .num_rows = num_rows_,
+          .heads = heads_,
+          .scale = config_.ttt_base_lr / static_cast<float>(head_size_)};
 }
 
 // Each (segment, head) is one block: its tokens one after another, from its own fast weights.
@@ -186,13 +246,12 @@ void Forward::inner_loop_exact(const DeviceLayerWeights& w, const StateOffsets& 
   config_.is_mlp() ? launch_ttt_mlp_exact(params, stream_) : launch_ttt_linear_exact(params, stream_);
 }
 
-// x += o_proj(gelu(g_proj(h)) * LayerNorm(inner_out))
+// x += o_proj(gelu(gate) * LayerNorm(inner_out))
 void Forward::gate_and_project(const DeviceLayerWeights& w) {
-  if (config_.use_gate) product(w.gate, work_.h, num_rows_, work_.xq);
   launch_gated_norm({.x = work_.inner_out,
                      .weight = w.post_norm_weight,
                      .bias = w.post_norm_bias,
-                     .gate = config_.use_gate ? work_.xq : nullptr,
+                     .gate = config_.use_gate ? work_.gate : nullptr,
                      .out = operands_of(w.attn_output, work_.q),
                      .num_rows = num_rows_,
                      .width = width_},
@@ -203,13 +262,17 @@ void Forward::gate_and_project(const DeviceLayerWeights& w) {
 // x += (SiLU(u gate^T) * (u up^T)) down^T, u = RMS(x)
 void Forward::feed_forward(const DeviceLayerWeights& w) {
   norm_rows(w.ffn_norm, operands_of(w.ffn_gate, work_.h));
-  product(w.ffn_gate, work_.h, num_rows_, work_.ffn_gate);
-  product(w.ffn_up, work_.h, num_rows_, work_.ffn_up);
-  launch_silu_multiply({.gate = work_.ffn_gate,
-                        .up = work_.ffn_up,
-                        .out = operands_of(w.ffn_down, work_.ffn_hidden),
-                        .size = num_rows_ * config_.intermediate_size},
-                       stream_);
+  const OperandRows hidden = operands_of(w.ffn_down, work_.ffn_hidden);
+  if (!products_.run_gated(
+          {.gate = w.ffn_gate, .up = w.ffn_up, .x = work_.h, .out = hidden, .num_rows = num_rows_})) {
+    product(w.ffn_gate, work_.h, num_rows_, work_.ffn_gate);
+    product(w.ffn_up, work_.h, num_rows_, work_.ffn_up);
+    launch_silu_multiply({.gate = work_.ffn_gate,
+                          .up = work_.ffn_up,
+                          .out = hidden,
+                          .size = num_rows_ * config_.intermediate_size},
+                         stream_);
+  }
   add_product(w.ffn_down, work_.ffn_hidden);
 }
 

@@ -13,6 +13,7 @@
 #include "cuda/device_weights.h"
 #include "cuda/inner_kernel.h"
 #include "cuda/kernels/draw.h"
+#include "cuda/kernels/elementwise.h"
 #include "cuda/kernels/operand_rows.h"
 #include "cuda/kernels/step_tables.h"
 #include "cuda/products.h"
@@ -24,10 +25,11 @@ inline constexpr std::size_t kHeadRows = 64;  // rows of logits at a time: 8 MiB
 
 // Scratch of one step, T = max_batch_tokens rows; nothing survives from one step to the next.
 struct Workspace {
-  float* x = nullptr;       // [T, d] residual stream
-  float* h = nullptr;       // [T, d] normalised input of a sub-layer
-  float* branch = nullptr;  // [T, d] what a sub-layer adds to x; before that its input
-  float* xq = nullptr;      // [T, d] projection before the convolutions; the gate after them
+  float* x = nullptr;                              // [T, d] residual stream
+  float* h = nullptr;                              // [T, d] normalised input of a sub-layer
+  float* branch = nullptr;                         // [T, d] what a sub-layer adds to x; before that its input
+  float* xq = nullptr;                             // [T, d] projection before the convolutions
+  float* gate = nullptr;                           // [T, d] of the inner loop's output
   float *q = nullptr, *k = nullptr, *v = nullptr;  // [T, d]
   float* alpha = nullptr;                          // [T, H] inner learning rates
   OperandRows inner_out;                           // [T, d] of the inner loop
@@ -67,9 +69,11 @@ class Forward {
   void embed();
   void block(std::size_t layer);
   void pre_conv(const DeviceLayerWeights& w, const StateOffsets& state);
+  void norm_tokens(const DeviceLayerWeights& w, const StateOffsets& state);
   void ttt_layer(const DeviceLayerWeights& w, const StateOffsets& state, std::size_t layer);
-  void project_qkv(const DeviceLayerWeights& w, const StateOffsets& state);
-  void learning_rates(const DeviceLayerWeights& w);
+  void project(const DeviceLayerWeights& w);
+  void prepare_tokens(const DeviceLayerWeights& w, const StateOffsets& state);
+  void convolve_qk(const DeviceLayerWeights& w, const StateOffsets& state);
   void rotate();
   void inner_loop(const DeviceLayerWeights& w, const StateOffsets& state, std::size_t layer);
   void inner_loop_exact(const DeviceLayerWeights& w, const StateOffsets& state, std::size_t layer);
@@ -88,6 +92,9 @@ class Forward {
   void convolve(std::size_t history, const float* x, const float* weight, const float* bias, float* y);
   void advance_history(std::size_t history, const float* x);
   void add_branch();  // x += branch
+  RopeParams rope_params() const;
+  RopeOperandsParams rope_operands_params() const;
+  RatesParams rates_params(const DeviceLayerWeights& w) const;
 
   const DeviceWeights& weights_;
   const ModelConfig& config_;
@@ -101,6 +108,7 @@ class Forward {
   // Of the running batch
   std::uint32_t num_segments_ = 0;
   std::uint32_t num_rows_ = 0;
+  bool decodes_ = false;  // every segment is one token, and the inner loop's operands are 16 bits wide
 };
 
 }  // namespace ttt::cuda

@@ -20,8 +20,21 @@ TTT_DEVICE std::uint32_t byte_of(const uint2& bytes, int i) {
   return (i < 4 ? bytes.x : bytes.y) >> (i % 4 * 8) & 0xFFU;
 }
 
+// Two neighbouring bytes, those of an even place and the next, as fp16: byte - offset, exact. Flipping a bit
+// of signed bytes makes them bytes from 0 on.
+TTT_DEVICE std::uint32_t bytes_to_halves(const uint2& bytes, int i, float offset) {
+  constexpr std::uint32_t kOneIsLastBit = 0x64006400U;  // 1024 in both halves
+  const std::uint32_t spread = spread_bytes(i < 4 ? bytes.x : bytes.y, i % 4);
+  return subtract_halves(kOneIsLastBit | spread, pack_half(1024.0F + offset, 1024.0F + offset));
+}
+TTT_DEVICE std::uint32_t same_halves(std::uint16_t half) {
+  return half | static_cast<std::uint32_t>(half) << 16;
+}
+
 // Each type has eight(i): the blocks' bytes of weights i to i + 7, i a multiple of 8, as they are read. Their
-// values can be asked for when they are there.
+// values can be asked for when they are there: value(i), and halves(i), two of them rounded to fp16. A number
+// of 8 bits times a scale in fp16 has at most 19 bits: rounded from fp32, which holds it, or at once is the
+// same.
 
 struct Q8_0Weights {
   const std::uint8_t* quants;   // [N]
@@ -37,6 +50,10 @@ struct Q8_0Weights {
 
     TTT_DEVICE float value(int i) const {
       return load_half(scale) * byte_to_float(byte_of(quants, i) ^ 0x80U, 128.0F);
+    }
+    TTT_DEVICE std::uint32_t halves(int i) const {
+      const uint2 from_zero = {quants.x ^ 0x80808080U, quants.y ^ 0x80808080U};
+      return multiply_halves(bytes_to_halves(from_zero, i, 128.0F), same_halves(scale));
     }
   };
   TTT_DEVICE Eight eight(std::size_t i) const { return {eight_bytes(quants + i), scales[i / 32]}; }
@@ -57,6 +74,10 @@ struct Q4_0Weights {
 
     TTT_DEVICE float value(int i) const {
       return load_half(scale) * byte_to_float(byte_of(bytes, i) >> shift & 0xFU, 8.0F);
+    }
+    TTT_DEVICE std::uint32_t halves(int i) const {
+      const uint2 low = {bytes.x >> shift & 0x0F0F0F0FU, bytes.y >> shift & 0x0F0F0F0FU};
+      return multiply_halves(bytes_to_halves(low, i, 8.0F), same_halves(scale));
     }
   };
   TTT_DEVICE Eight eight(std::size_t i) const {
@@ -79,6 +100,7 @@ struct Q4_KWeights {
     TTT_DEVICE float value(int i) const {
       return scale * byte_to_float(byte_of(bytes, i) >> shift & 0xFU, 0.0F) - minimum;
     }
+    TTT_DEVICE std::uint32_t halves(int i) const { return pack_half(value(i), value(i + 1)); }
   };
   TTT_DEVICE Eight eight(std::size_t i) const {
     const std::uint8_t* const header = headers + i / 256 * 16;
@@ -117,6 +139,7 @@ struct Q6_KWeights {
       const std::uint32_t upper = byte_of(crumbs, i) >> crumb_shift & 3U;
       return scale * byte_to_float(lower | upper << 4, 32.0F);
     }
+    TTT_DEVICE std::uint32_t halves(int i) const { return pack_half(value(i), value(i + 1)); }
   };
   TTT_DEVICE Eight eight(std::size_t i) const {
     return {eight_bytes(nibbles + i / 128 * 64 + i % 64), eight_bytes(crumbs + i / 128 * 32 + i % 32),

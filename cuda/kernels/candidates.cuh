@@ -21,22 +21,44 @@ TTT_DEVICE bool is_before(const Candidate& a, const Candidate& b) {
 
 TTT_DEVICE float ordered(float logit) { return logit == logit ? logit : -INFINITY; }
 
-// The first candidate that comes after `previous` (any, where its id is -1). scratch: one per thread.
+// Every thread gets the first of all. All threads of the block, whole warps, call it; scratch: one per warp.
+TTT_DEVICE Candidate best_of_block(Candidate mine, Candidate* scratch) {
+  const auto best_of_warp = [](Candidate best) {
+    for (int mask = kWarp / 2; mask > 0; mask /= 2) {
+      const Candidate other = {
+          shuffle_xor(best.logit, mask),
+          static_cast<std::int32_t>(shuffle_xor(static_cast<std::uint32_t>(best.id), mask))};
+      if (is_before(other, best)) best = other;
+    }
+    return best;
+  };
+  const unsigned lane = threadIdx.x % kWarp;
+  const Candidate of_warp = best_of_warp(mine);
+  sync_block();  // scratch may still be read
+  if (lane == 0) scratch[threadIdx.x / kWarp] = of_warp;
+  sync_block();
+  return best_of_warp(lane < blockDim.x / kWarp ? scratch[lane] : Candidate{0.0F, -1});
+}
+
+// The first candidate that comes after `previous` (any, where its id is -1). scratch: one per warp.
 TTT_DEVICE Candidate next_best(const float* logits, unsigned vocab_size, Candidate previous,
                                Candidate* scratch) {
+  constexpr unsigned kTogether = 4;  // reads that do not wait for one another
   Candidate best = {0.0F, -1};
-  for (unsigned id = threadIdx.x; id < vocab_size; id += blockDim.x) {
-    const Candidate candidate = {ordered(logits[id]), static_cast<std::int32_t>(id)};
-    if (previous.id >= 0 && !is_before(previous, candidate)) continue;
-    if (is_before(candidate, best)) best = candidate;
+  for (unsigned first = threadIdx.x; first < vocab_size; first += kTogether * blockDim.x) {
+    float read[kTogether];
+    TTT_UNROLL for (unsigned i = 0; i < kTogether; ++i) {
+      const unsigned id = first + i * blockDim.x;
+      read[i] = id < vocab_size ? logits[id] : 0.0F;
+    }
+    TTT_UNROLL for (unsigned i = 0; i < kTogether; ++i) {
+      const unsigned id = first + i * blockDim.x;
+      const Candidate candidate = {ordered(read[i]), static_cast<std::int32_t>(id)};
+      if (id >= vocab_size || (previous.id >= 0 && !is_before(previous, candidate))) continue;
+      if (is_before(candidate, best)) best = candidate;
+    }
   }
-  sync_block();  // scratch may still be read
-  scratch[threadIdx.x] = best;
-  sync_block();
-  for (unsigned thread = 0; thread < blockDim.x; ++thread) {
-    if (is_before(scratch[thread], best)) best = scratch[thread];
-  }
-  return best;
+  return best_of_block(best, scratch);
 }
 
 }  // namespace ttt::cuda

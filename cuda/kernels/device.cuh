@@ -58,6 +58,22 @@ TTT_DEVICE float load_half(std::uint16_t bits) {
   return x;
 }
 
+// Two fp16 numbers at once, each rounded to nearest even.
+TTT_DEVICE std::uint32_t subtract_halves(std::uint32_t a, std::uint32_t b) {
+  std::uint32_t difference;
+  asm("sub.rn.f16x2 %0, %1, %2;" : "=r"(difference) : "r"(a), "r"(b));
+  return difference;
+}
+TTT_DEVICE std::uint32_t multiply_halves(std::uint32_t a, std::uint32_t b) {
+  std::uint32_t product;
+  asm("mul.rn.f16x2 %0, %1, %2;" : "=r"(product) : "r"(a), "r"(b));
+  return product;
+}
+// Bytes i and i + 1 of four, i even, each as the low byte of 16 bits.
+TTT_DEVICE std::uint32_t spread_bytes(std::uint32_t bytes, int i) {
+  return __byte_perm(bytes, 0U, i == 0 ? 0x4140U : 0x4342U);
+}
+
 // IEEE: 1 / sqrt(x) by two exact operations, and what libm gives.
 TTT_DEVICE float rsqrt_exact(float x) { return __fdiv_rn(1.0F, __fsqrt_rn(x)); }
 // Relative errors of at most 2^-22, 2^-11 and about 2^-21 (near 0).
@@ -187,6 +203,18 @@ TTT_DEVICE float load_half(std::uint16_t bits) {
   if (exponent == 0x1FU) return bits_float(sign | 0x7F800000U | (fraction << 13));
   if (exponent == 0U) return bits_float(sign | float_bits(static_cast<float>(fraction) * 0x1p-24F));
   return bits_float(sign | ((exponent + 112U) << 23) | (fraction << 13));
+}
+
+TTT_DEVICE std::uint32_t subtract_halves(std::uint32_t a, std::uint32_t b) {
+  const auto low = [](std::uint32_t pair) { return load_half(static_cast<std::uint16_t>(pair)); };
+  return pack_half(low(a) - low(b), low(a >> 16) - low(b >> 16));
+}
+TTT_DEVICE std::uint32_t multiply_halves(std::uint32_t a, std::uint32_t b) {
+  const auto low = [](std::uint32_t pair) { return load_half(static_cast<std::uint16_t>(pair)); };
+  return pack_half(low(a) * low(b), low(a >> 16) * low(b >> 16));
+}
+TTT_DEVICE std::uint32_t spread_bytes(std::uint32_t bytes, int i) {
+  return (bytes >> (8 * i) & 0xFFU) | (bytes >> (8 * i + 8) & 0xFFU) << 16;
 }
 
 TTT_DEVICE float rsqrt_exact(float x) { return 1.0F / std::sqrt(x); }

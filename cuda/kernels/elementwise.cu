@@ -7,12 +7,6 @@
 namespace ttt::cuda {
 namespace {
 
-// A block per row; its threads share the row's elements.
-LaunchShape by_rows(std::uint32_t num_rows, std::uint32_t width) {
-  const std::uint32_t threads = threads_for(width);
-  return {num_rows, 1, threads, threads / kWarpLanes * sizeof(float)};
-}
-
 LaunchShape by_elements(std::size_t size) {
   const std::uint32_t threads = threads_for(size);
   return {static_cast<std::uint32_t>((size + threads - 1) / threads), 1, threads, 0};
@@ -45,11 +39,13 @@ void launch_embed(const EmbedParams& params, cudaStream_t stream) {
 }
 
 void launch_rms_norm(const RmsNormParams& params, cudaStream_t stream) {
-  launch(rms_norm, by_rows(params.num_rows, params.width), params, stream);
+  params.width % 4 == 0 ? launch(rms_norm<4>, by_rows(params.num_rows, params.width, 4), params, stream)
+                        : launch(rms_norm<1>, by_rows(params.num_rows, params.width, 1), params, stream);
 }
 
 void launch_gated_norm(const GatedNormParams& params, cudaStream_t stream) {
-  launch(gated_norm, by_rows(params.num_rows, params.width), params, stream);
+  params.width % 4 == 0 ? launch(gated_norm<4>, by_rows(params.num_rows, params.width, 4), params, stream)
+                        : launch(gated_norm<1>, by_rows(params.num_rows, params.width, 1), params, stream);
 }
 
 void launch_add(const AddParams& params, cudaStream_t stream) {

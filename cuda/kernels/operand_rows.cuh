@@ -15,20 +15,53 @@ TTT_DEVICE float saturate_half(float x) {
   return x > kLargestHalf ? kLargestHalf : (x < -kLargestHalf ? -kLargestHalf : x);
 }
 
-TTT_DEVICE float load_operand(const OperandRows& rows, std::size_t i) {
-  if (rows.type == OperandType::kF32) return static_cast<const float*>(rows.data)[i];
-  const std::uint16_t bits = static_cast<const std::uint16_t*>(rows.data)[i];
-  return rows.type == OperandType::kF16 ? load_half(bits) : load_bf16(bits);
+// Neighbouring elements, read and written at once: the first is a multiple of kCount (1, 2 or 4) in memory.
+template <int kCount>
+struct alignas(kCount * sizeof(float)) Elements {
+  float at[kCount];
+};
+template <int kCount>
+struct alignas(kCount * sizeof(std::uint16_t)) HalfElements {
+  std::uint16_t at[kCount];
+};
+
+template <int kCount>
+TTT_DEVICE Elements<kCount> load_floats(const float* from) {
+  return *reinterpret_cast<const Elements<kCount>*>(from);
 }
 
-TTT_DEVICE void store_operand(const OperandRows& rows, std::size_t i, float x) {
-  if (rows.type == OperandType::kF32) {
-    static_cast<float*>(rows.data)[i] = x;
-    return;
+template <int kCount>
+TTT_DEVICE void store_floats(float* to, const Elements<kCount>& elements) {
+  *reinterpret_cast<Elements<kCount>*>(to) = elements;
+}
+
+template <int kCount>
+TTT_DEVICE Elements<kCount> load_operands(const OperandRows& rows, std::size_t i) {
+  if (rows.type == OperandType::kF32) return load_floats<kCount>(static_cast<const float*>(rows.data) + i);
+  const auto halves =
+      *reinterpret_cast<const HalfElements<kCount>*>(static_cast<const std::uint16_t*>(rows.data) + i);
+  Elements<kCount> elements;
+  TTT_UNROLL for (int e = 0; e < kCount; ++e) {
+    elements.at[e] = rows.type == OperandType::kF16 ? load_half(halves.at[e]) : load_bf16(halves.at[e]);
   }
-  const std::uint32_t pair =
-      rows.type == OperandType::kF16 ? pack_half(saturate_half(x), 0.0F) : pack_bf16(x, 0.0F);
-  static_cast<std::uint16_t*>(rows.data)[i] = static_cast<std::uint16_t>(pair);
+  return elements;
+}
+
+template <int kCount>
+TTT_DEVICE void store_operands(const OperandRows& rows, std::size_t i, const Elements<kCount>& elements) {
+  if (rows.type == OperandType::kF32) return store_floats(static_cast<float*>(rows.data) + i, elements);
+  HalfElements<kCount> halves;
+  TTT_UNROLL for (int e = 0; e < kCount; ++e) {
+    const float x = elements.at[e];
+    halves.at[e] = static_cast<std::uint16_t>(
+        rows.type == OperandType::kF16 ? pack_half(saturate_half(x), 0.0F) : pack_bf16(x, 0.0F));
+  }
+  *reinterpret_cast<HalfElements<kCount>*>(static_cast<std::uint16_t*>(rows.data) + i) = halves;
+}
+
+// One element.
+TTT_DEVICE void store_operand(const OperandRows& rows, std::size_t i, float x) {
+  store_operands<1>(rows, i, {{x}});
 }
 
 }  // namespace ttt::cuda

@@ -8,8 +8,9 @@ namespace ttt::cuda {
 
 void launch_outputs(const OutputsParams& params, cudaStream_t stream) {
   static_assert(sizeof(Candidate) == sizeof(double));
-  const std::uint32_t threads = threads_for(params.vocab_size);
-  launch(outputs, {params.num_rows, 1, threads, threads * sizeof(double)}, params, stream);
+  const std::uint32_t threads = threads_for(params.vocab_size, kMostOutputThreads);
+  launch(outputs, {params.num_rows, 1, threads, (threads + threads / kWarp) * sizeof(double)}, params,
+         stream);
 }
 
 }  // namespace ttt::cuda

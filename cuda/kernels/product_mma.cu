@@ -14,9 +14,7 @@ void launch_product_tile(const ProductMmaParams& params, cudaStream_t stream) {
 
 template <bool kFp16>
 void launch_product_type(const ProductMmaParams& params, cudaStream_t stream) {
-  if (params.rows <= 16) {
-    launch_product_tile<kFp16, 16>(params, stream);
-  } else if (params.rows <= 64) {
+  if (params.rows <= 64) {
     launch_product_tile<kFp16, 64>(params, stream);
   } else {
     launch_product_tile<kFp16, 128>(params, stream);

@@ -1,35 +1,17 @@
 // SPDX-License-Identifier: Apache-2.0
 // See product_mma.h. A block of 8 warps computes kRowTile x 128 elements, with x and W in a ring of three
-// stages of 32 columns each. How W comes into a stage is up to WeightTile.
+// stages of one step each. How W comes into a stage is up to WeightTile.
 #pragma once
 
-#include "cuda/kernels/device.cuh"
 #include "cuda/kernels/product_mma.h"
+#include "cuda/kernels/product_tiles.cuh"
 #include "cuda/launch.cuh"
 
 namespace ttt::cuda {
 
-// What all products share: rows of 32 16-bit elements, in chunks of 16 bytes.
+// The columns of W that a block multiplies, in a stage of the ring.
 struct ProductTile {
-  static constexpr int kColumnTile = 128, kDepth = 32, kStages = 3, kWarps = 8, kThreads = kWarps * kWarp;
-  static constexpr int kRowBytes = kDepth * 2, kRowChunks = kRowBytes / 16;
-
-  // Chunks are permuted so that the eight rows of one ldmatrix phase lie in different banks.
-  static TTT_DEVICE int chunk_offset(int row, int chunk) {
-    return row * kRowBytes + (chunk ^ (row / 2 % 4)) * 16;
-  }
-
-  // Rows [first, first + kRows) of a matrix of 16-bit elements, columns of `step`; zeros where it ends.
-  template <int kRows>
-  static TTT_DEVICE void copy_rows(unsigned char* to, const std::uint16_t* matrix, std::size_t stride,
-                                   int first, int num_rows, int num_columns, int step) {
-    for (int i = threadIdx.x; i < kRows * kRowChunks; i += kThreads) {
-      const int row = i / kRowChunks, chunk = i % kRowChunks, column = step * kDepth + chunk * 8;
-      const bool valid = column < num_columns && first + row < num_rows;
-      copy_async_16(to + chunk_offset(row, chunk), matrix + (valid ? (first + row) * stride + column : 0),
-                    valid);
-    }
-  }
+  static constexpr int kColumnTile = 128, kStages = 3, kWarps = 8, kThreads = kWarps * kWarp;
 };
 
 // W in 16 bits: copied as it is.
@@ -39,9 +21,9 @@ class HalfTile {
 
   // Begins to bring columns [32 step, 32 step + 32) of 128 rows of W, and ends it.
   TTT_DEVICE void fetch(int step, unsigned char* tile) {
-    ProductTile::copy_rows<ProductTile::kColumnTile>(tile, static_cast<const std::uint16_t*>(p_.W),
-                                                     static_cast<std::size_t>(p_.k), first_column_, p_.n,
-                                                     p_.k, step);
+    ProductRows::copy<ProductTile::kColumnTile, ProductTile::kThreads>(
+        tile, static_cast<const std::uint16_t*>(p_.W), static_cast<std::size_t>(p_.k), first_column_, p_.n,
+        p_.k, step, threadIdx.x);
   }
   TTT_DEVICE void store(unsigned char*) const {}
 
@@ -54,8 +36,8 @@ template <bool kFp16, int kRowTile, typename WeightTile = HalfTile>
 class ProductMma : private ProductTile {
  public:
   // A stage: kRowTile rows of x, then kColumnTile rows of W.
-  static constexpr int kWeightOffset = kRowTile * kRowBytes;
-  static constexpr int kStageBytes = (kRowTile + kColumnTile) * kRowBytes;
+  static constexpr int kWeightOffset = kRowTile * ProductRows::kBytes;
+  static constexpr int kStageBytes = (kRowTile + kColumnTile) * ProductRows::kBytes;
   static constexpr int kSharedBytes = kStages * kStageBytes;
   // Warps lie in a grid over the tile; a warp has kRowFragments x kColumnFragments fragments of 16 x 8.
   static constexpr int kRowWarps = kRowTile == 16 ? 1 : 2, kColumnWarps = kWarps / kRowWarps;
@@ -78,25 +60,28 @@ class ProductMma : private ProductTile {
         warp_column_(threadIdx.x / kWarp % kColumnWarps * kColumnFragments * 8) {}
 
   TTT_DEVICE void run() {
-    TTT_UNROLL for (int m = 0; m < kRowFragments; ++m) {
-      TTT_UNROLL for (int n = 0; n < kColumnFragments; ++n) {
-        TTT_UNROLL for (int e = 0; e < 4; ++e) sums_[m][n][e] = 0.0F;
-      }
-    }
-    const int steps = (p_.k + kDepth - 1) / kDepth;
+    clear(sums_);
+    clear(totals_);
+    const int steps = ProductOrder::steps(p_.k), slice = ProductOrder::steps_of_slice(p_.k);
     TTT_UNROLL for (int step = 0; step < kStages - 1; ++step) {
       begin_load(step, steps);
       end_load(step, steps);
     }
     // A warp beyond the edge of out only loads.
     const bool multiplies = first_row_ + warp_row_ < p_.rows && first_column_ + warp_column_ < p_.n;
+    int end_of_slice = slice;
     TTT_NO_UNROLL for (int step = 0; step < steps; ++step) {
       wait_copies<1>();
       sync_block();  // the stage is there, and that of the step before is no longer read
       begin_load(step + 2, steps);
       if (multiplies) multiply(stage_of(step));
       end_load(step + 2, steps);
+      if (step + 1 == end_of_slice) {
+        add_slice();
+        end_of_slice += slice;
+      }
     }
+    add_slice();
     store();
   }
 
@@ -105,7 +90,8 @@ class ProductMma : private ProductTile {
 
   TTT_DEVICE void begin_load(int step, int steps) {
     if (step < steps) {
-      copy_rows<kRowTile>(stage_of(step), p_.x, p_.x_stride, first_row_, p_.rows, p_.k, step);
+      ProductRows::copy<kRowTile, kThreads>(stage_of(step), p_.x, p_.x_stride, first_row_, p_.rows, p_.k,
+                                            step, threadIdx.x);
       weights_.fetch(step, stage_of(step) + kWeightOffset);
     }
     commit_copies();
@@ -115,26 +101,42 @@ class ProductMma : private ProductTile {
   }
 
   TTT_DEVICE void multiply(const unsigned char* stage) {
-    TTT_UNROLL for (int slice = 0; slice < kDepth / 16; ++slice) {
-      const int chunk = 2 * slice + lane_ / 16;
+    TTT_UNROLL for (int half = 0; half < ProductOrder::kDepth / 16; ++half) {
+      const int chunk = 2 * half + lane_ / 16;
       std::uint32_t x[kRowFragments][4], W[kColumnFragments / 2][4];
       TTT_UNROLL for (int m = 0; m < kRowFragments; ++m) {
-        load_matrices(x[m], stage + chunk_offset(warp_row_ + 16 * m + lane_ % 16, chunk));
+        load_matrices(x[m], stage + ProductRows::chunk_offset(warp_row_ + 16 * m + lane_ % 16, chunk));
       }
       TTT_UNROLL for (int n = 0; n < kColumnFragments / 2; ++n) {
-        load_matrices(W[n], stage + kWeightOffset + chunk_offset(warp_column_ + 16 * n + lane_ % 16, chunk));
+        load_matrices(W[n], stage + kWeightOffset +
+                                ProductRows::chunk_offset(warp_column_ + 16 * n + lane_ % 16, chunk));
       }
       TTT_UNROLL for (int m = 0; m < kRowFragments; ++m) {
         TTT_UNROLL for (int n = 0; n < kColumnFragments; ++n) {
           const std::uint32_t b0 = W[n / 2][n % 2], b1 = W[n / 2][n % 2 + 2];
-          if (kFp16) {
-            mma_half(sums_[m][n], x[m], b0, b1);
-          } else {
-            mma_bf16(sums_[m][n], x[m], b0, b1);
-          }
+          multiply_accumulate<kFp16>(sums_[m][n], x[m], b0, b1);
         }
       }
     }
+  }
+
+  using Sums = float[kRowFragments][kColumnFragments][4];
+
+  static TTT_DEVICE void clear(Sums& sums) {
+    TTT_UNROLL for (int m = 0; m < kRowFragments; ++m) {
+      TTT_UNROLL for (int n = 0; n < kColumnFragments; ++n) {
+        TTT_UNROLL for (int e = 0; e < 4; ++e) sums[m][n][e] = 0.0F;
+      }
+    }
+  }
+
+  TTT_DEVICE void add_slice() {
+    TTT_UNROLL for (int m = 0; m < kRowFragments; ++m) {
+      TTT_UNROLL for (int n = 0; n < kColumnFragments; ++n) {
+        TTT_UNROLL for (int e = 0; e < 4; ++e) totals_[m][n][e] += sums_[m][n][e];
+      }
+    }
+    clear(sums_);
   }
 
   TTT_DEVICE void store() {
@@ -143,7 +145,7 @@ class ProductMma : private ProductTile {
         TTT_UNROLL for (int e = 0; e < 4; ++e) {
           const int row = first_row_ + warp_row_ + 16 * m + lane_ / 4 + 8 * (e / 2);
           const int column = first_column_ + warp_column_ + 8 * n + lane_ % 4 * 2 + e % 2;
-          if (row < p_.rows && column < p_.n) store_one(row * p_.out_stride + column, sums_[m][n][e]);
+          if (row < p_.rows && column < p_.n) store_one(row * p_.out_stride + column, totals_[m][n][e]);
         }
       }
     }
@@ -164,7 +166,7 @@ class ProductMma : private ProductTile {
   const int lane_, first_row_, first_column_;
   WeightTile weights_;
   const int warp_row_, warp_column_;
-  float sums_[kRowFragments][kColumnFragments][4];
+  Sums sums_, totals_;  // of the slice, and of those before it
 };
 
 template <bool kFp16, int kRowTile>

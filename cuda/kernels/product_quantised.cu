@@ -9,17 +9,11 @@
 namespace ttt::cuda {
 namespace {
 
-// Two tiles of rows, where product_mma has three: the largest would save conversions and cost a third kernel
-// for each type.
+// One tile of rows, where product_mma has two: the larger would save conversions and cost a second kernel for
+// each type.
 template <typename Weights>
 void launch_quantised_rows(const ProductMmaParams& params, cudaStream_t stream) {
-  if (params.rows <= 16) {
-    launch(product_quantised<Weights, 16>, ProductQuantised<Weights, 16>::launch_shape(params), params,
-           stream);
-  } else {
-    launch(product_quantised<Weights, 64>, ProductQuantised<Weights, 64>::launch_shape(params), params,
-           stream);
-  }
+  launch(product_quantised<Weights, 64>, ProductQuantised<Weights, 64>::launch_shape(params), params, stream);
 }
 
 }  // namespace

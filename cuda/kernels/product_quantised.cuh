@@ -21,16 +21,15 @@ class QuantisedTile {
 
   TTT_DEVICE void fetch(int step, unsigned char*) {
     TTT_UNROLL for (int i = 0; i < 2; ++i) {
-      eights_[i] = weights_.eight(begin_ + step * ProductTile::kDepth + (chunk_ + 2 * i) * 8);
+      eights_[i] = weights_.eight(begin_ + step * ProductOrder::kDepth + (chunk_ + 2 * i) * 8);
     }
   }
 
   TTT_DEVICE void store(unsigned char* tile) const {
     TTT_UNROLL for (int i = 0; i < 2; ++i) {
       const typename Weights::Eight& eight = eights_[i];
-      *reinterpret_cast<uint4*>(tile + ProductTile::chunk_offset(row_, chunk_ + 2 * i)) = {
-          pack_half(eight.value(0), eight.value(1)), pack_half(eight.value(2), eight.value(3)),
-          pack_half(eight.value(4), eight.value(5)), pack_half(eight.value(6), eight.value(7))};
+      *reinterpret_cast<uint4*>(tile + ProductRows::chunk_offset(row_, chunk_ + 2 * i)) = {
+          eight.halves(0), eight.halves(2), eight.halves(4), eight.halves(6)};
     }
   }
 

@@ -18,12 +18,11 @@ TTT_DEVICE float warp_sum(float value) {
 TTT_DEVICE float block_sum(float value, float* scratch) {
   const float of_warp = warp_sum(value);
   if (blockDim.x == kWarpLanes) return of_warp;
+  const unsigned lane = threadIdx.x % kWarpLanes;
   sync_block();  // scratch may still be read by an earlier sum
-  if (threadIdx.x % kWarpLanes == 0) scratch[threadIdx.x / kWarpLanes] = of_warp;
+  if (lane == 0) scratch[threadIdx.x / kWarpLanes] = of_warp;
   sync_block();
-  float sum = 0.0F;
-  for (unsigned warp = 0; warp < blockDim.x / kWarpLanes; ++warp) sum += scratch[warp];
-  return sum;
+  return warp_sum(lane < blockDim.x / kWarpLanes ? scratch[lane] : 0.0F);
 }
 
 }  // namespace ttt::cuda

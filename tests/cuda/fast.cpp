@@ -214,7 +214,8 @@ TEST_CASE("fast mode computes the inner loop exactly where it has no kernel for 
     launches.check({{config.is_mlp() ? "ttt_mlp_exact" : "ttt_linear_exact", 1},
                     {"ttt_linear_prefill", 0},
                     {"ttt_mlp_prefill", 0},
-                    {"product_mma", 9},
+                    {"product_few", 5},
+                    {"product_mma", 0},
                     {"product_exact", 0}});
     naive::NaiveModel oracle(config, model.tensors);
     CHECK(test::mean_divergence(found, oracle.read_all(tokens), config.vocab_size) <= kRandomDivergence);
@@ -229,7 +230,7 @@ TEST_CASE("fast mode multiplies rows exactly that tensor cores cannot read") {
   backend->reset(0);
   const test::Launches launches;
   const std::vector<double> found = test::to_doubles(logits_of(*backend, 0, 0, tokens));
-  launches.check({{"product_exact", 8}, {"product_mma", 1}});
+  launches.check({{"product_exact", 8}, {"product_few", 1}});
   naive::NaiveModel oracle(config, model.tensors);
   CHECK(test::mean_divergence(found, oracle.read_all(tokens), config.vocab_size) <= kRandomDivergence);
 }

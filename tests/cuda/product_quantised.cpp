@@ -11,6 +11,7 @@
 #include "cuda/block_planes.h"
 #include "cuda/kernels/elementwise.h"
 #include "cuda/kernels/product_exact.h"
+#include "cuda/kernels/product_few.h"
 #include "tests/cuda/device_array.h"
 #include "tests/random.h"
 #include "tests/sanitized.h"
@@ -213,6 +214,66 @@ TEST_CASE("a product with a quantised matrix that has 32 inputs") {
             params.W = rounded.get();
             cuda::launch_product_mma(cuda::ProductType::kFp16, params, nullptr);
           }));
+  }
+}
+
+TEST_CASE("a product of few rows with a quantised matrix has the bits of a product of many") {
+  struct Shape {
+    std::size_t rows, n, k;
+  };
+  const Shape shape = GENERATE(Shape{1, 1, 256}, Shape{1, 33, 2048}, Shape{8, 40, 768}, Shape{9, 17, 512},
+                               Shape{32, 20, 1536});
+  test::Random random(6);
+  for (const BlockType& type : kBlockTypes) {
+    INFO(static_cast<int>(type.type) << ": " << shape.rows << " rows, " << shape.n << " x " << shape.k);
+    const QuantisedMatrix matrix(random, type, shape.n, shape.k);
+    const test::DeviceArray<std::byte> planes(matrix.planes);
+    const std::vector<std::uint16_t> x = random_halves(random, shape.rows * shape.k);
+    const auto few = half_product(matrix, x, 0, shape.rows, [&](const cuda::ProductMmaParams& params) {
+      cuda::ProductFewParams few_params;
+      few_params.x = params.x;
+      few_params.rows = params.rows;
+      few_params.k = params.k;
+      few_params.num_matrices = 1;
+      few_params.matrices[0] = {
+          .W = planes.get(), .out = {.data = params.out, .type = cuda::OperandType::kF32}, .n = params.n};
+      cuda::launch_product_few(type.type, few_params, nullptr);
+    });
+    const auto many = half_product(matrix, x, 0, shape.rows, [&](cuda::ProductMmaParams params) {
+      params.W = planes.get();
+      cuda::launch_product_quantised(type.type, params, nullptr);
+    });
+    REQUIRE(few == many);
+  }
+}
+
+TEST_CASE("a gated product with quantised matrices takes its rows from both") {
+  constexpr std::size_t kInputs = 512, kOutputs = 13, kRows = 3;
+  test::Random random(7);
+  for (const BlockType& type : kBlockTypes) {
+    const QuantisedMatrix gate(random, type, kOutputs, kInputs), up(random, type, kOutputs, kInputs);
+    const test::DeviceArray<std::byte> gate_planes(gate.planes), up_planes(up.planes);
+    const std::vector<std::uint16_t> x = random_halves(random, kRows * kInputs);
+    const auto product = [&](const QuantisedMatrix& matrix, const void* planes, const void* others) {
+      return half_product(matrix, x, 0, kRows, [&](const cuda::ProductMmaParams& params) {
+        cuda::ProductFewParams few_params;
+        few_params.x = params.x;
+        few_params.rows = params.rows;
+        few_params.k = params.k;
+        few_params.num_matrices = 1;
+        few_params.matrices[0] = {.W = planes,
+                                  .up = others,
+                                  .out = {.data = params.out, .type = cuda::OperandType::kF32},
+                                  .n = params.n};
+        cuda::launch_product_few(type.type, few_params, nullptr);
+      });
+    };
+    const auto gated = product(gate, gate_planes.get(), up_planes.get());
+    const auto gates = product(gate, gate_planes.get(), nullptr), ups = product(up, up_planes.get(), nullptr);
+    for (std::size_t i = 0; i < gated.size(); ++i) {
+      const float silu = gates[i] * (1.0F / (1.0F + std::exp(-gates[i])));
+      REQUIRE(gated[i] == Approx(silu * ups[i]).epsilon(1e-5).margin(1e-6));
+    }
   }
 }
 

@@ -22,9 +22,14 @@ struct StepNumbers {
   friend bool operator==(const StepNumbers&, const StepNumbers&) = default;
 };
 
-// A prompt beside a token of another sequence.
-StepNumbers run_scheduled(const Model& model, cuda::Precision precision, std::size_t num_tokens,
-                          unsigned seed) {
+StepNumbers numbers_of(const SegmentResult& result) {
+  const auto own = [](auto span) { return std::vector(span.begin(), span.end()); };
+  return {own(result.logits), own(result.inner_losses), own(result.target_log_probs), own(result.top)};
+}
+
+// A prompt beside a token of another sequence, then a token of each.
+std::vector<StepNumbers> run_scheduled(const Model& model, cuda::Precision precision, std::size_t num_tokens,
+                                       unsigned seed) {
   const test::ThreadOrder order(seed);
   const auto backend = cuda::make_cuda_backend(model, {.num_slots = 2,
                                                        .max_batch_tokens = num_tokens + 1,
@@ -45,9 +50,15 @@ StepNumbers run_scheduled(const Model& model, cuda::Precision precision, std::si
   backend->reset(0);
   backend->reset(1);
   backend->submit(batch);
-  const SegmentResult& result = backend->wait()[0];
-  const auto own = [](auto span) { return std::vector(span.begin(), span.end()); };
-  return {own(result.logits), own(result.inner_losses), own(result.target_log_probs), own(result.top)};
+  std::vector<StepNumbers> numbers = {numbers_of(backend->wait()[0])};
+  prompt.position = static_cast<std::int64_t>(num_tokens);
+  prompt.tokens = prompt.wanted.targets = std::span(tokens).first(1);
+  decode.position = 1;
+  decode.wanted.logits = Rows::kLast;
+  const Segment tokens_of_both[] = {prompt, decode};
+  backend->submit(tokens_of_both);
+  for (const SegmentResult& result : backend->wait()) numbers.push_back(numbers_of(result));
+  return numbers;
 }
 
 ModelConfig scheduled_config(LayerType type, std::size_t num_heads, std::size_t head_size,
@@ -67,7 +78,7 @@ ModelConfig scheduled_config(LayerType type, std::size_t num_heads, std::size_t 
 void check_orders(const ModelConfig& config, cuda::Precision precision, std::size_t num_tokens,
                   unsigned num_seeds) {
   const test::RandomModel model(config, 31);
-  const StepNumbers in_turn = run_scheduled(model.model, precision, num_tokens, 0);
+  const std::vector<StepNumbers> in_turn = run_scheduled(model.model, precision, num_tokens, 0);
   for (unsigned seed = 1; seed <= num_seeds; ++seed) {
     CHECK(run_scheduled(model.model, precision, num_tokens, seed) == in_turn);
   }

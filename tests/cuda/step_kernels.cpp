@@ -33,6 +33,9 @@ ModelConfig step_config() {
 constexpr int kProductsOfLayer =
     8;  // with a gate, and q and k sharing theirs: q, v, gate, o, rates, three of SwiGLU
 
+// Those of h together, o, gate with up, down.
+constexpr int kLaunchesOfFewRows = 4;
+
 std::vector<float> last_logits(Backend& backend, std::span<const TokenId> tokens) {
   Segment segment;
   segment.tokens = tokens;
@@ -57,7 +60,8 @@ TEST_CASE("the library does every product of many rows, and the own kernels thos
     const test::Launches launches;
     last_logits(*backend, std::span(tokens).first(rows));
     launches.check({{"cublas_lt_multiply", many ? kProductsOfLayer * layers : 0},
-                    {"product_mma", many ? 1 : kProductsOfLayer * layers + 1},  // the head has one row
+                    {"product_few", many ? 1 : kLaunchesOfFewRows * layers + 1},  // the head has one row
+                    {"product_mma", 0},
                     {"product_exact", 0}});
   }
   CHECK_FALSE(backend->info().bitwise_invariant);
@@ -84,21 +88,22 @@ TEST_CASE("the head of many rows is the library's") {
 TEST_CASE("what the library does not do, the own kernels do, and the result is about the same") {
   const test::RandomModel model(step_config(), 1);
   const std::vector<TokenId> tokens = test::Random(2).tokens(100, 48);
+  // The head has one row.
   const auto run = [&](const cuda::CudaOptions& options, int num_library, int num_own) {
     const auto backend = cuda::make_cuda_backend(model.model, options);
     CHECK(backend->info().bitwise_invariant == (num_library == 0));
     const test::Launches launches;
     const std::vector<float> logits = last_logits(*backend, tokens);
-    launches.check({{"cublas_lt_multiply", num_library}, {"product_mma", num_own}});
+    launches.check({{"cublas_lt_multiply", num_library}, {"product_mma", num_own}, {"product_few", 1}});
     return logits;
   };
   const int all = kProductsOfLayer * 2;
-  const std::vector<float> without = run({.max_batch_tokens = 100}, 0, all + 1);
+  const std::vector<float> without = run({.max_batch_tokens = 100}, 0, all);
   const test::InstalledLibrary installed;
-  const std::vector<float> with = run({.max_batch_tokens = 100}, all, 1);
-  CHECK(run({.max_batch_tokens = 100, .deterministic = true}, 0, all + 1) == without);
+  const std::vector<float> with = run({.max_batch_tokens = 100}, all, 0);
+  CHECK(run({.max_batch_tokens = 100, .deterministic = true}, 0, all) == without);
   emulator::refuse_outputs(96);  // ffn_gate and ffn_up
-  const std::vector<float> partly = run({.max_batch_tokens = 100}, all - 4, 5);
+  const std::vector<float> partly = run({.max_batch_tokens = 100}, all - 4, 4);
   // The same operands; fp32 sums in other orders, which the rounding of later operands to fp16 enlarges.
   CHECK(with != without);
   CHECK(test::mean_divergence(test::to_doubles(with), test::to_doubles(without), 48) <= 1e-6);
@@ -132,13 +137,14 @@ TEST_CASE("quantised matrices are multiplied as they are, also beside the librar
   config.num_attention_heads = 4;
   config.num_hidden_layers = 1;
   const test::RandomModel original(config, 3);
-  const std::vector<TokenId> tokens = test::Random(4).tokens(17, 48);
+  const std::vector<TokenId> tokens = test::Random(4).tokens(40, 48);
   for (const weights::DType type : {weights::DType::kQ4_0, weights::DType::kQ6_K}) {
     INFO(weights::dtype_info(type).name);
     const test::ConvertedModel quantised(original.model, type);
-    const auto exact = cuda::make_cuda_backend(quantised.model, {.precision = cuda::Precision::kExact});
+    const auto exact = cuda::make_cuda_backend(
+        quantised.model, {.max_batch_tokens = 100, .precision = cuda::Precision::kExact});
     const std::vector<float> wanted = last_logits(*exact, tokens);
-    const auto fast = cuda::make_cuda_backend(quantised.model, {});
+    const auto fast = cuda::make_cuda_backend(quantised.model, {.max_batch_tokens = 100});
     CHECK(fast->info().weights_bytes <= exact->info().weights_bytes);
     const test::Launches launches;
     const std::vector<float> found = last_logits(*fast, tokens);
@@ -150,7 +156,21 @@ TEST_CASE("quantised matrices are multiplied as they are, also beside the librar
       if (weights::dtype_info(matrix->dtype).block_elements > 1) ++num_quantised;
     }
     CHECK(layer.ffn_down.dtype == type);
-    launches.check({{"product_quantised", num_quantised}, {"product_exact", 0}});
+    CHECK(layer.lr_weight.dtype == weights::DType::kF32);
+    // The head has one row.
+    launches.check({{"product_quantised", num_quantised - 1},
+                    {"product_few_quantised", 1},
+                    {"cublas_lt_multiply", 1},
+                    {"product_exact", 0}});
+    const test::Launches of_few_rows;
+    const std::vector<float> of_some = last_logits(*fast, std::span(tokens).first(17));
+    of_few_rows.check({{"product_few_quantised", kLaunchesOfFewRows + 1},
+                       {"product_few", 1},  // the rates
+                       {"product_quantised", 0},
+                       {"product_exact", 0}});
+    CHECK(test::mean_divergence(test::to_doubles(of_some),
+                                test::to_doubles(last_logits(*exact, std::span(tokens).first(17))),
+                                48) <= 1e-3);
     CHECK(test::mean_divergence(test::to_doubles(found), test::to_doubles(wanted), 48) <= 1e-3);
   }
 }

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // cuBLASLt on the CPU, as strict as the manual: descriptors, types, strides, alignment and sizes are looked
 // at, and an algorithm multiplies nothing but what it was found for. What it computes is computed by value,
-// each sum in two halves: right, and not bit by bit what any kernel of the project gives.
+// each sum in two halves, of even and odd terms: right, and not bit by bit what any kernel of the project gives.
 #include <cuda_runtime.h>
 #include <emulated_cublas_lt.h>
 
@@ -183,7 +183,7 @@ void cublas_lt_multiply(const Multiplication& p) {
   for (std::uint64_t row = 0; row < m; ++row) {
     for (std::uint64_t column = 0; column < n; ++column) {
       float halves[2] = {};
-      for (std::uint64_t i = 0; i < k; ++i) halves[2 * i / k] += a[row * k + i] * b[i * n + column];
+      for (std::uint64_t i = 0; i < k; ++i) halves[i % 2] += a[row * k + i] * b[i * n + column];
       const float sum = p.alpha * (halves[0] + halves[1]);
       const auto at = [&](const CublasLt::LayoutTag& layout) {
         return column * static_cast<std::uint64_t>(layout.stride) + row;

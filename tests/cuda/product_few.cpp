@@ -1,0 +1,168 @@
+// SPDX-License-Identifier: Apache-2.0
+// Products of few rows are bitwise those of many: product_mma's, which is compared with float64.
+#include "cuda/kernels/product_few.h"
+
+#include <catch2/catch.hpp>
+#include <cmath>
+#include <deque>
+#include <vector>
+
+#include "cuda/kernels/product_mma.h"
+#include "tests/cuda/device_array.h"
+#include "tests/random.h"
+#include "weights/float16.h"
+
+using namespace ttt;
+using cuda::MatrixType;
+using cuda::OperandType;
+using cuda::ProductType;
+
+namespace {
+
+using Halves = std::vector<std::uint16_t>;
+
+Halves random_halves(test::Random& random, ProductType type, std::size_t count) {
+  Halves halves(count);
+  for (std::uint16_t& bits : halves) {
+    const auto x = static_cast<float>(random.symmetric());
+    bits = type == ProductType::kFp16 ? weights::float_to_f16(x) : weights::float_to_bf16(x);
+  }
+  return halves;
+}
+
+// What stays of an output that nobody writes.
+constexpr float kBefore = 7.0F;
+
+std::vector<float> many_rows(ProductType type, const Halves& x, const Halves& W, std::size_t rows,
+                             std::size_t k, bool adds = false) {
+  const std::size_t n = W.size() / k;
+  const test::DeviceArray<std::uint16_t> device_x(x), device_W(W);
+  const test::DeviceArray<float> out(std::vector<float>(rows * n, kBefore));
+  cuda::launch_product_mma(type,
+                           {.x = device_x.get(),
+                            .W = device_W.get(),
+                            .out = out.get(),
+                            .x_stride = k,
+                            .out_stride = n,
+                            .rows = static_cast<std::int32_t>(rows),
+                            .n = static_cast<std::int32_t>(n),
+                            .k = static_cast<std::int32_t>(k),
+                            .output = adds ? cuda::ProductOutput::kAddToFloat : cuda::ProductOutput::kFloat},
+                           nullptr);
+  return out.read();
+}
+
+MatrixType matrix_type(ProductType type) {
+  return type == ProductType::kFp16 ? MatrixType::kF16 : MatrixType::kBF16;
+}
+
+cuda::ProductFewParams params_of(const test::DeviceArray<std::uint16_t>& x, std::size_t rows, std::size_t k) {
+  cuda::ProductFewParams params;
+  params.x = x.get();
+  params.rows = static_cast<std::int32_t>(rows);
+  params.k = static_cast<std::int32_t>(k);
+  return params;
+}
+
+// The products of x with all matrices, in one launch.
+std::vector<std::vector<float>> few_rows(ProductType type, const Halves& x,
+                                         const std::vector<Halves>& matrices, std::size_t rows, std::size_t k,
+                                         bool adds = false) {
+  const test::DeviceArray<std::uint16_t> device_x(x);
+  std::deque<test::DeviceArray<std::uint16_t>> device_matrices;
+  std::deque<test::DeviceArray<float>> outs;
+  cuda::ProductFewParams params = params_of(device_x, rows, k);
+  for (const Halves& W : matrices) {
+    const auto& device_W = device_matrices.emplace_back(W);
+    const auto& out = outs.emplace_back(std::vector<float>(rows * W.size() / k, kBefore));
+    params.matrices[params.num_matrices++] = {.W = device_W.get(),
+                                              .out = {.data = out.get(), .type = OperandType::kF32},
+                                              .n = static_cast<std::int32_t>(W.size() / k),
+                                              .adds = adds};
+  }
+  cuda::launch_product_few(matrix_type(type), params, nullptr);
+  std::vector<std::vector<float>> found;
+  for (const auto& out : outs) found.push_back(out.read());
+  return found;
+}
+
+float silu(float x) { return x * (1.0F / (1.0F + std::exp(-x))); }
+
+}  // namespace
+
+TEST_CASE("a product of few rows has the bits of a product of many") {
+  struct Shape {
+    std::size_t rows, n, k;
+  };
+  test::Random random(1);
+  for (const ProductType type : {ProductType::kBf16, ProductType::kFp16}) {
+    for (const Shape& shape :
+         {Shape{1, 1, 8}, Shape{1, 33, 256}, Shape{3, 16, 520}, Shape{8, 40, 768}, Shape{9, 17, 2048},
+          Shape{16, 5, 264}, Shape{17, 31, 1032}, Shape{32, 64, 72}}) {
+      INFO(shape.rows << " rows, " << shape.n << " x " << shape.k);
+      const Halves x = random_halves(random, type, shape.rows * shape.k);
+      const Halves W = random_halves(random, type, shape.n * shape.k);
+      for (const bool adds : {false, true}) {
+        REQUIRE(few_rows(type, x, {W}, shape.rows, shape.k, adds)[0] ==
+                many_rows(type, x, W, shape.rows, shape.k, adds));
+      }
+    }
+  }
+}
+
+TEST_CASE("a row's product has the same bits whatever the number of rows, few or many") {
+  constexpr std::size_t kInputs = 1024, kOutputs = 20, kRows = 70;
+  test::Random random(2);
+  const Halves x = random_halves(random, ProductType::kBf16, kRows * kInputs);
+  const Halves W = random_halves(random, ProductType::kBf16, kOutputs * kInputs);
+  const std::vector<float> all = many_rows(ProductType::kBf16, x, W, kRows, kInputs);
+  for (const std::size_t rows : {1U, 2U, 7U, 8U, 9U, 16U, 31U, 32U}) {
+    const std::size_t first = random.below(kRows - rows + 1);
+    const auto at = [](const auto& values, std::size_t i) {
+      return values.begin() + static_cast<std::ptrdiff_t>(i);
+    };
+    const Halves some(at(x, first * kInputs), at(x, (first + rows) * kInputs));
+    const std::vector<float> found = few_rows(ProductType::kBf16, some, {W}, rows, kInputs)[0];
+    REQUIRE(std::equal(found.begin(), found.end(), at(all, first * kOutputs)));
+  }
+}
+
+TEST_CASE("matrices in one launch are multiplied as each alone") {
+  test::Random random(3);
+  constexpr std::size_t kInputs = 264, kRows = 5;
+  const Halves x = random_halves(random, ProductType::kFp16, kRows * kInputs);
+  std::vector<Halves> matrices;
+  for (const std::size_t n : {40U, 1U, 16U, 33U, 12U}) {
+    matrices.push_back(random_halves(random, ProductType::kFp16, n * kInputs));
+  }
+  const auto together = few_rows(ProductType::kFp16, x, matrices, kRows, kInputs);
+  for (std::size_t i = 0; i < matrices.size(); ++i) {
+    CHECK(together[i] == many_rows(ProductType::kFp16, x, matrices[i], kRows, kInputs));
+  }
+}
+
+TEST_CASE("a gated product is silu of one product times the other") {
+  test::Random random(4);
+  constexpr std::size_t kInputs = 136, kOutputs = 21;
+  for (const std::size_t rows : {1U, 11U, 32U}) {
+    const Halves x = random_halves(random, ProductType::kBf16, rows * kInputs);
+    const Halves gate = random_halves(random, ProductType::kBf16, kOutputs * kInputs);
+    const Halves up = random_halves(random, ProductType::kBf16, kOutputs * kInputs);
+    const test::DeviceArray<std::uint16_t> device_x(x), device_gate(gate), device_up(up);
+    const test::DeviceArray<float> out(std::vector<float>(rows * kOutputs, kBefore));
+    cuda::ProductFewParams params = params_of(device_x, rows, kInputs);
+    params.num_matrices = 1;
+    params.matrices[0] = {.W = device_gate.get(),
+                          .up = device_up.get(),
+                          .out = {.data = out.get(), .type = OperandType::kF32},
+                          .n = kOutputs};
+    cuda::launch_product_few(MatrixType::kBF16, params, nullptr);
+    const std::vector<float> found = out.read();
+    const std::vector<float> gates = many_rows(ProductType::kBf16, x, gate, rows, kInputs);
+    const std::vector<float> ups = many_rows(ProductType::kBf16, x, up, rows, kInputs);
+    for (std::size_t i = 0; i < found.size(); ++i) {
+      // exp of the host and of the device may differ in their last bits
+      REQUIRE(found[i] == Approx(silu(gates[i]) * ups[i]).epsilon(1e-5).margin(1e-6));
+    }
+  }
+}
