@@ -14,7 +14,26 @@ struct LaunchShape {
   unsigned grid_x = 1, grid_y = 1;  // blocks
   unsigned threads = 0;             // of a block, a multiple of 32
   std::size_t shared_bytes = 0;     // dynamic shared memory of a block
+  // May start while the kernels before it on the stream still run: it calls wait_for_previous().
+  bool starts_early = false;
 };
+
+#ifdef __CUDACC__
+// Of the thread's current device.
+inline bool can_start_early() {
+  thread_local int known_device = -1;
+  thread_local bool can = false;
+  int device = 0;
+  check(cudaGetDevice(&device), "launch of a kernel");
+  if (device != known_device) {
+    int major = 0;
+    check(cudaDeviceGetAttribute(&major, cudaDevAttrComputeCapabilityMajor, device), "launch of a kernel");
+    can = major >= 9;
+    known_device = device;
+  }
+  return can;
+}
+#endif
 
 // Every kernel takes one struct of parameters by value. An empty grid is no launch.
 template <typename Params>
@@ -30,9 +49,17 @@ void launch(void (*kernel)(Params), const LaunchShape& shape, const Params& para
   }
   Params copy = params;
   void* arguments[] = {&copy};
-  check(cudaLaunchKernel(reinterpret_cast<const void*>(kernel), dim3(shape.grid_x, shape.grid_y),
-                         dim3(shape.threads), arguments, shape.shared_bytes, stream),
-        "launch of a kernel");
+  cudaLaunchConfig_t config = {};
+  config.gridDim = dim3(shape.grid_x, shape.grid_y);
+  config.blockDim = dim3(shape.threads);
+  config.dynamicSmemBytes = shape.shared_bytes;
+  config.stream = stream;
+  cudaLaunchAttribute early = {};
+  early.id = cudaLaunchAttributeProgrammaticStreamSerialization;
+  early.val.programmaticStreamSerializationAllowed = 1;
+  config.attrs = &early;
+  config.numAttrs = shape.starts_early && can_start_early() ? 1 : 0;
+  check(cudaLaunchKernelExC(&config, reinterpret_cast<const void*>(kernel), arguments), "launch of a kernel");
 #else
   check(emulator::launch_kernel(
             reinterpret_cast<const void*>(kernel), shape.grid_x, shape.grid_y, shape.threads,

@@ -11,7 +11,7 @@ void launch_decode_pre_conv(const DecodePreConvParams& params, cudaStream_t stre
 
 void launch_decode_operands(const DecodeOperandsParams& params, cudaStream_t stream) {
   const std::uint32_t pairs = params.operands.rope.width / 2, threads = threads_for(pairs);
-  launch(decode_operands, {params.operands.rope.num_rows, (pairs + threads - 1) / threads, threads, 0},
+  launch(decode_operands, {params.operands.rope.num_rows, (pairs + threads - 1) / threads, threads, 0, true},
          params, stream);
 }
 

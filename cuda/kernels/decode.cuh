@@ -41,8 +41,10 @@ template <int kCount>
 __global__ void __launch_bounds__(kMostRowThreads) decode_pre_conv(const DecodePreConvParams p) {
   TTT_DYNAMIC_SHARED(shared_bytes);
   auto* const scratch = reinterpret_cast<float*>(shared_bytes);
+  let_next_start();
   const SegmentEntry segment = p.segments[blockIdx.x];
   const std::size_t at = std::size_t{blockIdx.x} * p.width;
+  wait_for_previous();
   const unsigned first = kCount * threadIdx.x, step = kCount * blockDim.x;
   float* const x = p.x + at;
   const float scale = rms_scale<kCount>(x, p.width, p.epsilon, scratch);
@@ -66,7 +68,9 @@ __global__ void __launch_bounds__(kMostRowThreads) decode_pre_conv(const DecodeP
 // has its rates.
 __global__ void decode_operands(const DecodeOperandsParams p) {
   const RopeParams& rope = p.operands.rope;
+  let_next_start();
   const SegmentEntry segment = rope.segments[blockIdx.x];
+  wait_for_previous();
   if (blockIdx.y == 0) {
     for (unsigned head = threadIdx.x; head < p.rates.heads; head += blockDim.x) {
       float& alpha = p.rates.alpha[std::size_t{blockIdx.x} * p.rates.heads + head];

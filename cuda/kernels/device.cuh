@@ -41,6 +41,13 @@ inline constexpr int kWarp = 32;
 TTT_DEVICE std::uint32_t float_bits(float x) { return __float_as_uint(x); }
 TTT_DEVICE float bits_float(std::uint32_t bits) { return __uint_as_float(bits); }
 
+// x, which from here on is kept: the compiler would rather work it out again at every use.
+TTT_DEVICE int kept(int x) {
+  int result;
+  asm volatile("mov.b32 %0, %1;" : "=r"(result) : "r"(x));
+  return result;
+}
+
 // Two floats as 16-bit numbers, to nearest even; `low` comes first in memory.
 TTT_DEVICE std::uint32_t pack_bf16(float low, float high) {
   std::uint32_t pair;
@@ -84,6 +91,24 @@ TTT_DEVICE float tanh_approx(float x) {
   return y;
 }
 TTT_DEVICE float exp_approx(float x) { return __expf(x); }
+
+// ---- the grid
+
+// A kernel that is launched to start early (LaunchShape) runs while those before it still do, and all that
+// they write is there only after it has waited. It waits in every block, and writes nothing before. What no
+// kernel of a step has written may be read before: weights, and the states of the layer's own kernels.
+// Nothing for compute capabilities below 9.0.
+TTT_DEVICE void wait_for_previous() {
+#if __CUDA_ARCH__ >= 900
+  asm volatile("griddepcontrol.wait;" ::: "memory");
+#endif
+}
+// When all blocks have said so, or ended, the next kernel may start early.
+TTT_DEVICE void let_next_start() {
+#if __CUDA_ARCH__ >= 900
+  asm volatile("griddepcontrol.launch_dependents;");
+#endif
+}
 
 // ---- the warp: all 32 lanes
 
@@ -175,6 +200,7 @@ using emulator::Site;
 
 TTT_DEVICE std::uint32_t float_bits(float x) { return std::bit_cast<std::uint32_t>(x); }
 TTT_DEVICE float bits_float(std::uint32_t bits) { return std::bit_cast<float>(bits); }
+TTT_DEVICE int kept(int x) { return x; }
 
 TTT_DEVICE std::uint32_t emulated_bf16(float x) {
   const std::uint32_t bits = float_bits(x);
@@ -224,6 +250,10 @@ TTT_DEVICE float tanh_approx(float x) {
   return bits_float((float_bits(std::tanh(x)) + 0x1000U) & 0xFFFFE000U);
 }
 TTT_DEVICE float exp_approx(float x) { return std::exp(x); }
+
+// One kernel at a time is run.
+TTT_DEVICE void wait_for_previous() {}
+TTT_DEVICE void let_next_start() {}
 
 TTT_DEVICE void sync_warp(const Site& site = Site::current()) { emulator::sync_warp(site); }
 TTT_DEVICE float shuffle_xor(float value, int mask, const Site& site = Site::current()) {

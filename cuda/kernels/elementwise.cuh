@@ -12,6 +12,7 @@ constexpr float kLayerNormEpsilon = 1e-6F;  // of every LayerNorm in the model, 
 // A block per row.
 template <typename Weights>
 __global__ void embed(const EmbedParams p) {
+  let_next_start();
   const RowEntry entry = p.rows[blockIdx.x];
   const std::size_t width = p.table.inputs;
   const Weights table(p.table);
@@ -24,6 +25,8 @@ __global__ void embed(const EmbedParams p) {
 template <int kCount>
 __global__ void __launch_bounds__(kMostRowThreads) rms_norm(const RmsNormParams p) {
   TTT_DYNAMIC_SHARED(shared_bytes);
+  let_next_start();
+  wait_for_previous();
   const std::size_t row = p.gather != nullptr ? p.gather[blockIdx.x].row : blockIdx.x;
   const float* const x = p.x + row * p.width;
   const std::size_t to = std::size_t{blockIdx.x} * p.width;
@@ -37,6 +40,8 @@ __global__ void __launch_bounds__(kMostRowThreads) rms_norm(const RmsNormParams 
 template <int kCount>
 __global__ void __launch_bounds__(kMostRowThreads) gated_norm(const GatedNormParams p) {
   TTT_DYNAMIC_SHARED(shared_bytes);
+  let_next_start();
+  wait_for_previous();
   auto* scratch = reinterpret_cast<float*>(shared_bytes);
   const std::size_t at = std::size_t{blockIdx.x} * p.width;
   const auto count = static_cast<float>(p.width);

@@ -9,7 +9,7 @@ namespace ttt::cuda {
 void launch_outputs(const OutputsParams& params, cudaStream_t stream) {
   static_assert(sizeof(Candidate) == sizeof(double));
   const std::uint32_t threads = threads_for(params.vocab_size, kMostOutputThreads);
-  launch(outputs, {params.num_rows, 1, threads, (threads + threads / kWarp) * sizeof(double)}, params,
+  launch(outputs, {params.num_rows, 1, threads, (threads + threads / kWarp) * sizeof(double), true}, params,
          stream);
 }
 

@@ -52,7 +52,9 @@ __global__ void __launch_bounds__(kMostOutputThreads) outputs(const OutputsParam
   TTT_DYNAMIC_SHARED(shared_bytes);
   auto* shared = reinterpret_cast<double*>(shared_bytes);
   auto* candidates = reinterpret_cast<Candidate*>(shared);
+  let_next_start();
   const OutputEntry row = p.rows[blockIdx.x];
+  wait_for_previous();
   const float* logits = p.logits + std::size_t{blockIdx.x} * p.vocab_size;
   Candidate best = next_best(logits, p.vocab_size, {0.0F, -1}, candidates);
   const double normaliser = log_sum_exp(logits, p.vocab_size, best.logit, shared);

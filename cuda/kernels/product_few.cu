@@ -19,7 +19,8 @@ void launch_few(void (*kernel)(ProductFewParams), const ProductFewParams& params
     blocks += (matrix.n + outputs - 1) / outputs;
     matrix.end_block = blocks;
   }
-  launch(kernel, {static_cast<unsigned>(blocks), 1, Kernel::kThreads, Kernel::kSharedBytes}, placed, stream);
+  launch(kernel, {static_cast<unsigned>(blocks), 1, Kernel::kThreads, Kernel::kSharedBytes, true}, placed,
+         stream);
 }
 
 template <bool kFp16>

@@ -22,34 +22,66 @@ struct FewRowsPlace {
   int first_output;  // of the block
 
   TTT_DEVICE int outputs() const { return matrix.up != nullptr ? kFewOutputs / 2 : kFewOutputs; }
+  // Rows behind the last are those of the last: they are multiplied, as they cannot disturb others, and not
+  // stored.
+  TTT_DEVICE int inside(int row) const { return row < matrix.n ? row : matrix.n - 1; }
+};
+
+struct LaneRow {
+  const std::uint16_t* begin;
+  int is_there;  // 0: zeros come, and `begin` is an address of which nothing is read
+};
+
+// One chunk of each of kCount rows, 8 rows apart in a stage, which a lane brings at every step: what it needs
+// for that is worked out once, because a step has few instructions to spare.
+template <int kCount>
+class LaneCopies {
+ public:
+  // Chunk lane % 4 of row lane / 4 of each eight. row_of(i): the lane's LaneRow of the i-th eight.
+  template <typename RowOf>
+  TTT_DEVICE LaneCopies(int k, int lane, RowOf row_of)
+      : columns_left_(kept(k - lane % 4 * 8)), offset_(kept(ProductRows::chunk_offset(lane / 4, lane % 4))) {
+    TTT_UNROLL for (int i = 0; i < kCount; ++i) {
+      rows_[i] = row_of(i);
+      rows_[i].begin += lane % 4 * 8;
+      rows_[i].is_there = kept(rows_[i].is_there);
+    }
+  }
+
+  TTT_DEVICE void begin(int step, unsigned char* tile) const {
+    const int first = step * ProductOrder::kDepth;
+    const bool inside = first < columns_left_;
+    TTT_UNROLL for (int i = 0; i < kCount; ++i) {
+      copy_async_16(tile + offset_ + i * 8 * ProductRows::kBytes, rows_[i].begin + first,
+                    inside && rows_[i].is_there != 0);
+    }
+  }
+
+ private:
+  LaneRow rows_[kCount];
+  const int columns_left_;  // from the lane's chunk of the first step on
+  const int offset_;
 };
 
 // Weights in 16 bits: copied as they are. kStages: of the ring.
 template <int kStages>
 class HalfRows {
  public:
-  TTT_DEVICE HalfRows(const FewRowsPlace& place, int k, int lane) : place_(place), k_(k), lane_(lane) {}
+  TTT_DEVICE HalfRows(const FewRowsPlace& place, int k, int lane)
+      : copies_(k, lane, [&](int i) {
+          const bool is_up = i == 1 && place.matrix.up != nullptr;
+          const int row = place.inside(place.first_output + lane / 4 + (is_up ? 0 : 8 * i));
+          return LaneRow{static_cast<const std::uint16_t*>(is_up ? place.matrix.up : place.matrix.W) +
+                             static_cast<std::size_t>(row) * k,
+                         1};
+        }) {}
 
   // Begins to bring a step's weights into a stage, whose number a ring in registers needs, and ends it.
-  TTT_DEVICE void fetch(int step, int, unsigned char* tile) {
-    if (place_.matrix.up == nullptr) {
-      copy<kFewOutputs>(place_.matrix.W, step, tile);
-    } else {
-      copy<kFewOutputs / 2>(place_.matrix.W, step, tile);
-      copy<kFewOutputs / 2>(place_.matrix.up, step, tile + kFewOutputs / 2 * ProductRows::kBytes);
-    }
-  }
+  TTT_DEVICE void fetch(int step, int, unsigned char* tile) { copies_.begin(step, tile); }
   TTT_DEVICE void store(int, unsigned char*) const {}
 
  private:
-  template <int kRows>
-  TTT_DEVICE void copy(const void* matrix, int step, unsigned char* tile) const {
-    ProductRows::copy<kRows, kWarp>(tile, static_cast<const std::uint16_t*>(matrix),
-                                    static_cast<std::size_t>(k_), place_.first_output, place_.matrix.n, k_,
-                                    step, lane_);
-  }
-  const FewRowsPlace place_;
-  const int k_, lane_;
+  const LaneCopies<2> copies_;
 };
 
 // Weights of a block type: they wait in registers as they are, and become fp16 in the stage. Each lane brings
@@ -62,9 +94,7 @@ class QuantisedRows {
                  static_cast<std::size_t>(place.matrix.n) * k),
         row_(lane / 2),
         chunk_(lane % 2) {
-    // Rows behind the last are multiplied, as they cannot disturb others, and not stored.
-    const int row = place.first_output + row_ % place.outputs();
-    begin_ = static_cast<std::size_t>(row < place.matrix.n ? row : place.matrix.n - 1) * k;
+    begin_ = static_cast<std::size_t>(place.inside(place.first_output + row_ % place.outputs())) * k;
   }
 
   TTT_DEVICE void fetch(int step, int stage, unsigned char*) {
@@ -113,9 +143,14 @@ class ProductFew {
         lane_(threadIdx.x % kWarp),
         warp_(threadIdx.x / kWarp),
         shared_(shared),
-        ring_(shared + warp_ * kRingBytes),
+        ring_(shared + kept(warp_ * kRingBytes)),
         place_(find_place(params)),
-        weights_(place_, params.k, lane_) {}
+        weights_(place_, params.k, lane_),
+        inputs_(params.k, lane_, [this](int i) {
+          const int row = lane_ / 4 + 8 * i;
+          const bool is_there = row < p_.rows;
+          return LaneRow{p_.x + static_cast<std::size_t>(is_there ? row : 0) * p_.k, is_there ? 1 : 0};
+        }) {}
 
   TTT_DEVICE void run() {
     TTT_UNROLL for (int r = 0; r < kRowTiles; ++r) {
@@ -124,7 +159,10 @@ class ProductFew {
     const int steps = ProductOrder::steps(p_.k), slice = ProductOrder::steps_of_slice(p_.k);
     const int begin = warp_ * slice < steps ? warp_ * slice : steps;
     const int end = begin + slice < steps ? begin + slice : steps;
-    TTT_UNROLL for (int i = 0; i < kStages - 1; ++i) load(begin + i, i, end);
+    TTT_UNROLL for (int i = 0; i < kStages - 1; ++i) load_weights(begin + i, i, end);
+    let_next_start();
+    wait_for_previous();  // for x, and for what is added to
+    TTT_UNROLL for (int i = 0; i < kStages - 1; ++i) load_inputs(begin + i, i, end);
     // The number of a stage must be known when compiled: weights may wait in registers.
     TTT_NO_UNROLL for (int first = begin; first < end; first += kStages) {
       TTT_UNROLL for (int stage = 0; stage < kStages; ++stage) {
@@ -133,7 +171,8 @@ class ProductFew {
           wait_copies<kStages - 2>();
           weights_.store(stage, stage_at(stage));
           sync_warp();  // the stage is there, and that of the step before is no longer read
-          load(step + kStages - 1, (stage + kStages - 1) % kStages, end);
+          load_weights(step + kStages - 1, (stage + kStages - 1) % kStages, end);
+          load_inputs(step + kStages - 1, (stage + kStages - 1) % kStages, end);
           multiply(stage_at(stage));
         }
       }
@@ -156,22 +195,19 @@ class ProductFew {
 
   TTT_DEVICE unsigned char* stage_at(int stage) const { return ring_ + stage * kStageBytes; }
 
-  TTT_DEVICE void load(int step, int stage, int end) {
-    if (step < end) {
-      weights_.fetch(step, stage, stage_at(stage));
-      ProductRows::copy<kRows, kWarp>(stage_at(stage) + kInputOffset, p_.x, static_cast<std::size_t>(p_.k), 0,
-                                      p_.rows, p_.k, step, lane_);
-    }
+  TTT_DEVICE void load_weights(int step, int stage, int end) {
+    if (step < end) weights_.fetch(step, stage, stage_at(stage));
+  }
+  TTT_DEVICE void load_inputs(int step, int stage, int end) {
+    if (step < end) inputs_.begin(step, stage_at(stage) + kInputOffset);
     commit_copies();
   }
 
   TTT_DEVICE void multiply(const unsigned char* stage) {
     std::uint32_t W[2][4], x[kRowTiles][4];  // x[r][2 half], x[r][2 half + 1]: both halves of a step
-    TTT_UNROLL for (int half = 0; half < 2; ++half) {
-      load_matrices(W[half], stage + ProductRows::chunk_offset(lane_ % 16, 2 * half + lane_ / 16));
-    }
+    TTT_UNROLL for (int half = 0; half < 2; ++half) load_matrices(W[half], stage + weight_offset_[half]);
     TTT_UNROLL for (int r = 0; r < kRowTiles; ++r) {
-      load_matrices(x[r], stage + kInputOffset + ProductRows::chunk_offset(8 * r + lane_ % 8, lane_ / 8));
+      load_matrices(x[r], stage + input_offset_ + 8 * r * ProductRows::kBytes);
     }
     TTT_UNROLL for (int half = 0; half < 2; ++half) {
       TTT_UNROLL for (int r = 0; r < kRowTiles; ++r) {
@@ -222,6 +258,11 @@ class ProductFew {
   unsigned char* const ring_;
   const FewRowsPlace place_;
   WeightRows weights_;
+  const LaneCopies<kRowTiles> inputs_;
+  // Where the lane reads its row of a matrix of load_matrices, in a stage
+  const int weight_offset_[2] = {kept(ProductRows::chunk_offset(lane_ % 16, lane_ / 16)),
+                                 kept(ProductRows::chunk_offset(lane_ % 16, 2 + lane_ / 16))};
+  const int input_offset_ = kept(kInputOffset + ProductRows::chunk_offset(lane_ % 8, lane_ / 8));
   float sums_[kRowTiles][4];
 };
 

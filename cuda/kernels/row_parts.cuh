@@ -15,10 +15,12 @@ namespace ttt::cuda {
 
 constexpr int kMostRowThreads = 1024;  // of a block that has a row
 
-// A block per row, in which a thread reads `count` elements at once; shared memory: scratch of block_sum.
+// A block per row, in which a thread reads `count` elements at once; shared memory: scratch of block_sum. It
+// starts early.
+// It starts early.
 inline LaunchShape by_rows(std::uint32_t num_rows, std::uint32_t width, std::uint32_t count) {
   const std::uint32_t threads = threads_for(width / count, kMostRowThreads);
-  return {num_rows, 1, threads, threads / kWarpLanes * sizeof(float)};
+  return {num_rows, 1, threads, threads / kWarpLanes * sizeof(float), true};
 }
 
 // Of RMSNorm, for every thread of the block that has the row. scratch: a float for each warp.

@@ -13,6 +13,7 @@ void launch_linear_prefill(const TttPrefillParams& params, cudaStream_t stream) 
   LaunchShape shape;
   shape.grid_x = static_cast<unsigned>(params.num_heads);
   shape.grid_y = static_cast<unsigned>(params.num_segments);
+  shape.starts_early = true;
   shape.threads = Kernel::kThreads;
   shape.shared_bytes = Kernel::kSharedBytes;
   launch(ttt_linear_prefill<f>, shape, params, stream);

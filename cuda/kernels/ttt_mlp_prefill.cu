@@ -14,6 +14,7 @@ void launch_ttt_mlp_prefill(const TttPrefillParams& params, cudaStream_t stream)
   LaunchShape shape;
   shape.grid_x = static_cast<unsigned>(params.num_heads);
   shape.grid_y = static_cast<unsigned>(params.num_segments);
+  shape.starts_early = true;
   shape.threads = MlpPrefill::kThreads;
   shape.shared_bytes = MlpPrefill::kSharedBytes;
   launch(ttt_mlp_prefill, shape, params, stream);

@@ -52,9 +52,11 @@ class MlpPrefill {
   }
 
   TTT_DEVICE void run() {
+    let_next_start();
+    read_weights();
+    wait_for_previous();
     load(0);
     load(1);
-    read_weights();
     if (threadIdx.x < kPrefillK) token_eta()[threadIdx.x] = p_.token_eta[threadIdx.x];
     if (threadIdx.x == 0) wants_losses() = p_.segments[blockIdx.y].wants_losses;
     wait_copies<1>();
