@@ -21,6 +21,7 @@
 #include "cuda/kernels/draw.h"
 #include "cuda/kernels/outputs.h"
 #include "cuda/library_products.h"
+#include "cuda/step_graphs.h"
 #include "cuda/step_plan.h"
 #include "engine/check_batch.h"
 #include "engine/mini_batch.h"
@@ -55,6 +56,7 @@ class CudaBackend final : public Backend {
   void synchronise() const;
   [[noreturn]] void lose_device(const std::string& what) const;
   void start();
+  void put_step();
   void upload_tables();
   void start_outputs();
   void copy_logits(std::size_t output, std::size_t row_of_chunk);
@@ -69,6 +71,8 @@ class CudaBackend final : public Backend {
   std::unique_ptr<LibraryProducts> library_;  // null: not used
   Forward forward_;
   StepPlan plan_;  // of the running batch
+  bool uses_graphs_;
+  StepGraphs graphs_;  // they point into all above
   BackendInfo info_;
   Sampler sampler_;
 
@@ -85,6 +89,8 @@ CudaBackend::CudaBackend(const Model& model, const CudaOptions& options)
       library_(make_library_products(library_for(options), parts_, options.max_batch_tokens)),
       forward_(parts_.weights, parts_.states, parts_.work, options.precision, library_.get(), stream_.get()),
       plan_(config_, options, parts_.states),
+      uses_graphs_(options.graphs),
+      graphs_(stream_.get()),
       sampler_(model.config.vocab_size),
       last_sampled_(options.num_slots) {
   cudaDeviceProp properties{};
@@ -206,8 +212,16 @@ std::span<const SegmentResult> CudaBackend::wait() {
   return results;
 }
 
-// Puts the whole step on the stream.
+// Puts the whole step on the stream; the first decode step of a shape also makes the graph for those to come.
 void CudaBackend::start() {
+  const std::optional<StepShape> shape = uses_graphs_ ? plan_.decode_shape() : std::nullopt;
+  if (shape && graphs_.launch(*shape)) return;
+  put_step();
+  if (shape) graphs_.make(*shape, [this] { put_step(); });
+}
+
+// Piece by piece. What it puts there for a decode step depends on the step's shape alone.
+void CudaBackend::put_step() {
   upload_tables();
   forward_.run(plan_.places().size(), plan_.num_rows());
   start_outputs();

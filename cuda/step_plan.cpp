@@ -173,6 +173,17 @@ void StepPlan::add_draw(std::size_t segment, std::size_t output) {
       .drawn = &host_.drawn[place.draw]};
 }
 
+std::optional<StepShape> StepPlan::decode_shape() const {
+  const bool decodes = std::ranges::all_of(
+      places_, [](const Place& place) { return place.num_rows == 1 && !place.wanted.inner_losses; });
+  const bool stays_on_device = std::ranges::all_of(output_rows_, [](const OutputRow& row) {
+    return row.has_small_results && !row.logits_index && row.drawer != Drawer::kHost;
+  });
+  if (!decodes || !stays_on_device || output_rows_.size() > kHeadRows) return std::nullopt;
+  return StepShape{
+      .num_segments = places_.size(), .num_outputs = output_rows_.size(), .num_draws = num_draws_};
+}
+
 std::span<SegmentResult> StepPlan::results() {
   for (std::size_t i = 0; i < places_.size(); ++i) {
     for (std::size_t t = 0; t < results_[i].top.size(); ++t) {

@@ -13,6 +13,7 @@
 #include "cuda/drawer.h"
 #include "cuda/host_tables.h"
 #include "cuda/state_pool.h"
+#include "cuda/step_shape.h"
 #include "engine/batch.h"
 #include "engine/config.h"
 
@@ -50,6 +51,10 @@ class StepPlan {
   std::span<const OutputRow> output_rows() const { return output_rows_; }
   std::size_t num_rows() const { return places_.back().first_row + places_.back().num_rows; }
   std::size_t num_draws() const { return num_draws_; }  // of the device
+  // Of a step that has one, and with it always the same work for the stream: each segment reads one token,
+  // and nothing is copied to the host. Of at most kHeadRows outputs: more sequences keep the device busy
+  // anyhow.
+  std::optional<StepShape> decode_shape() const;
   HostTables& host() { return host_; }
   std::size_t host_bytes() const { return host_.bytes(); }
 

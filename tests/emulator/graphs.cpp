@@ -86,6 +86,7 @@ cudaError_t cudaGraphLaunch(cudaGraphExec_t executable, cudaStream_t stream) {
   if (machine().sticky_error != cudaSuccess) return machine().sticky_error;
   if (!machine().graphs.contains(executable)) return report(cudaErrorInvalidValue);
   if (const cudaError_t refused = refuse_on_capturing(stream); refused != cudaSuccess) return report(refused);
+  ++machine().counters.launch_calls;
   if (takes_effect_now(machine().failing_launch)) return report(cudaErrorLaunchOutOfResources);
   ++machine().counters.graph_launches;
   for (const SharedWork& node : executable->nodes) {

@@ -123,6 +123,7 @@ cudaError_t put_kernel(const void* kernel, unsigned grid_x, unsigned grid_y, uns
   if (stream != nullptr && machine().streams.contains(stream) && stream->device != device) {
     return report(cudaErrorInvalidResourceHandle);
   }
+  ++machine().counters.launch_calls;
   if (takes_effect_now(machine().failing_launch)) {
     refuse_on_capturing(stream);
     return report(cudaErrorLaunchOutOfResources);

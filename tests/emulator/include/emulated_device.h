@@ -29,6 +29,7 @@ struct Counters {
   int copies = 0, fills = 0;
   // By the kernel's name with its template arguments; those of a graph whenever it is launched
   std::map<std::string, int> launches;
+  int launch_calls = 0;  // of kernels one by one, also into a capture, and of graphs
   int graphs_made = 0, graph_launches = 0;
   int num_launches() const;
 };
