@@ -45,6 +45,8 @@ struct CudaOptions {
   Precision precision = Precision::kFast;
   // No cuBLASLt: bits of a sequence do not depend on how many rows come with it.
   bool deterministic = false;
+  // Decode steps are launched as graphs; without, for tests, piece by piece, with the same results.
+  bool graphs = true;
 };
 
 // A device that is not there, or cannot be used for this model. The text says what to do.
@@ -77,8 +79,8 @@ MemoryPlan plan_memory(const Model& model, const CudaOptions& options);
 void check_memory(const Model& model, const CudaOptions& options);
 
 // `model` must outlive the backend. All memory is taken here; a step allocates nothing, unless it wants more
-// log-probabilities than any step before it. Throws DeviceError, DeviceMemoryError, std::bad_alloc (host
-// memory).
+// log-probabilities than any step before it, or is the first decode step of its shape: then CUDA takes memory
+// for a graph, where there is some. Throws DeviceError, DeviceMemoryError, std::bad_alloc (host memory).
 std::unique_ptr<Backend> make_cuda_backend(const Model& model, const CudaOptions& options);
 
 }  // namespace ttt::cuda

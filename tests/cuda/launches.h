@@ -17,6 +17,7 @@ class Launches {
  public:
 #ifdef TTT_ON_DEVICE
   void check(const std::map<std::string, int>&) const {}
+  void check_graphs(int, int) const {}
 #else
   Launches() { emulator::reset_counters(); }
 
@@ -30,6 +31,10 @@ class Launches {
       INFO(name);
       CHECK(found[name] == count);
     }
+  }
+  void check_graphs(int made, int launched) const {
+    CHECK(emulator::counters().graphs_made == made);
+    CHECK(emulator::counters().graph_launches == launched);
   }
 #endif
 };

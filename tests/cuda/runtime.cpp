@@ -6,8 +6,10 @@
 
 #include <catch2/catch.hpp>
 #include <cmath>
+#include <functional>
 #include <memory>
 #include <thread>
+#include <vector>
 
 #include "cuda/cuda_backend.h"
 #include "cuda/kernels/device.cuh"
@@ -231,4 +233,139 @@ TEST_CASE("a kernel's fault is thrown to who waits for it") {
       },
       {.threads = 32}, AddParams{}, device.stream);
   CHECK_THROWS_WITH(cudaStreamSynchronize(device.stream), Contains("deadlock"));
+}
+
+namespace {
+
+// Captures what `put` puts on the device's stream.
+template <typename Put>
+cudaGraphExec_t graph_of(Device& device, Put&& put) {
+  REQUIRE(cudaStreamBeginCapture(device.stream, cudaStreamCaptureModeThreadLocal) == cudaSuccess);
+  put();
+  cudaGraph_t graph = nullptr;
+  REQUIRE(cudaStreamEndCapture(device.stream, &graph) == cudaSuccess);
+  cudaGraphExec_t executable = nullptr;
+  REQUIRE(cudaGraphInstantiate(&executable, graph, 0) == cudaSuccess);
+  REQUIRE(cudaGraphDestroy(graph) == cudaSuccess);
+  return executable;
+}
+
+// Zeros, 2 `value`, and all of that to the host.
+void put_work(Device& device, float value) {
+  REQUIRE(cudaMemsetAsync(device.memory, 0, kBytes, device.stream) == cudaSuccess);
+  device.add(value);
+  REQUIRE(cudaMemcpyAsync(device.host, device.memory, kBytes, cudaMemcpyDeviceToHost, device.stream) ==
+          cudaSuccess);
+}
+
+}  // namespace
+
+TEST_CASE("what is captured is done and counted when its graph is launched, as often as it is") {
+  Device device;
+  device.host[7] = 1.0F;
+  const cudaGraphExec_t graph = graph_of(device, [&] { put_work(device, 3.0F); });
+  REQUIRE(cudaStreamSynchronize(device.stream) == cudaSuccess);
+  CHECK(device.host[7] == 1.0F);
+  CHECK(emulator::counters().num_launches() == 0);
+  CHECK(emulator::counters().copies == 0);
+  CHECK(emulator::counters().graphs_made == 1);
+  for (int times = 1; times <= 2; ++times) {
+    device.host[7] = 1.0F;
+    REQUIRE(cudaGraphLaunch(graph, device.stream) == cudaSuccess);
+    CHECK(device.host[7] == 1.0F);
+    REQUIRE(cudaStreamSynchronize(device.stream) == cudaSuccess);
+    CHECK(device.host[7] == 6.0F);
+    const emulator::Counters counted = emulator::counters();
+    CHECK(counted.launches.at("add_to_all<2>") == times);
+    CHECK(counted.copies == times);
+    CHECK(counted.fills == times);
+    CHECK(counted.graph_launches == times);
+  }
+  CHECK(emulator::num_graphs() == 1);
+  CHECK(cudaGraphExecDestroy(graph) == cudaSuccess);
+  CHECK(emulator::num_graphs() == 0);
+  CHECK(cudaGraphLaunch(graph, device.stream) == cudaErrorInvalidValue);
+}
+
+TEST_CASE("what a capture does not allow is refused and leaves no graph, and the stream works afterwards") {
+  Device device;
+  void* memory = nullptr;
+  float pageable = 0.0F;
+  const std::vector<std::function<cudaError_t()>> forbidden = {
+      [&] { return cudaStreamSynchronize(device.stream); },
+      [&] { return cudaStreamQuery(device.stream); },
+      [&] { return cudaDeviceSynchronize(); },
+      [&] { return cudaMalloc(&memory, 16); },
+      [&] { return cudaFree(device.memory); },
+      [&] { return cudaMallocHost(&memory, 16); },
+      [&] { return cudaFreeHost(device.host); },
+      [&] { return cudaMemcpy(device.host, device.memory, 4, cudaMemcpyDeviceToHost); },
+      [&] { return cudaMemcpyAsync(&pageable, device.memory, 4, cudaMemcpyDeviceToHost, device.stream); },
+      [&] { return cudaMemset(device.memory, 0, 4); },
+  };
+  for (const auto& call : forbidden) {
+    INFO(&call - forbidden.data());
+    REQUIRE(cudaStreamBeginCapture(device.stream, cudaStreamCaptureModeThreadLocal) == cudaSuccess);
+    device.add(1.0F);
+    const cudaError_t refused = call();
+    CHECK((refused == cudaErrorStreamCaptureUnsupported || refused == cudaErrorStreamCaptureImplicit));
+    CHECK_THROWS_WITH(device.add(1.0F), Contains("previous error during capture"));
+    cudaGraph_t graph = nullptr;
+    CHECK(cudaStreamEndCapture(device.stream, &graph) == cudaErrorStreamCaptureInvalidated);
+    CHECK(graph == nullptr);
+    cudaGetLastError();
+  }
+  put_work(device, 2.0F);
+  CHECK(cudaStreamSynchronize(device.stream) == cudaSuccess);
+  CHECK(device.host[0] == 4.0F);
+}
+
+TEST_CASE("a capture is its thread's") {
+  Device device;
+  REQUIRE(cudaStreamBeginCapture(device.stream, cudaStreamCaptureModeThreadLocal) == cudaSuccess);
+  CHECK(cudaStreamBeginCapture(device.stream, cudaStreamCaptureModeThreadLocal) == cudaErrorInvalidValue);
+  cudaGraph_t graph = nullptr;
+  std::thread([&] {
+    void* memory = nullptr;
+    CHECK(cudaMalloc(&memory, 16) == cudaSuccess);  // does not concern the other thread's capture
+    CHECK(cudaFree(memory) == cudaSuccess);
+    CHECK(cudaStreamEndCapture(device.stream, &graph) == cudaErrorStreamCaptureWrongThread);
+  }).join();
+  REQUIRE(cudaStreamEndCapture(device.stream, &graph) == cudaSuccess);
+  CHECK(cudaGraphDestroy(graph) == cudaSuccess);
+  CHECK(cudaStreamEndCapture(device.stream, &graph) == cudaErrorInvalidValue);
+}
+
+TEST_CASE("planted failures of captures and graphs") {
+  Device device;
+  // A launch in a capture.
+  REQUIRE(cudaStreamBeginCapture(device.stream, cudaStreamCaptureModeThreadLocal) == cudaSuccess);
+  emulator::fail_launch(1);
+  CHECK_THROWS_WITH(device.add(1.0F), Contains("too many resources"));
+  cudaGraph_t graph = nullptr;
+  CHECK(cudaStreamEndCapture(device.stream, &graph) == cudaErrorStreamCaptureInvalidated);
+  cudaGetLastError();
+  // The memory for a graph.
+  REQUIRE(cudaStreamBeginCapture(device.stream, cudaStreamCaptureModeThreadLocal) == cudaSuccess);
+  REQUIRE(cudaStreamEndCapture(device.stream, &graph) == cudaSuccess);
+  emulator::fail_allocation(1);
+  cudaGraphExec_t executable = nullptr;
+  CHECK(cudaGraphInstantiate(&executable, graph, 0) == cudaErrorMemoryAllocation);
+  CHECK(executable == nullptr);
+  REQUIRE(cudaGraphDestroy(graph) == cudaSuccess);
+  // The launch of a graph, and a kernel in it.
+  executable = graph_of(device, [&] {
+    device.add(1.0F);
+    device.add(1.0F);
+  });
+  emulator::fail_launch(1);
+  CHECK(cudaGraphLaunch(executable, device.stream) == cudaErrorLaunchOutOfResources);
+  emulator::fail_kernel(4);
+  CHECK(cudaGraphLaunch(executable, device.stream) == cudaSuccess);
+  CHECK(cudaStreamSynchronize(device.stream) == cudaSuccess);
+  CHECK(cudaGraphLaunch(executable, device.stream) == cudaSuccess);
+  CHECK(cudaStreamSynchronize(device.stream) == cudaErrorLaunchFailure);
+  CHECK(cudaGraphLaunch(executable, device.stream) == cudaErrorLaunchFailure);
+  emulator::reset_errors();
+  CHECK(cudaGraphExecDestroy(executable) == cudaSuccess);
 }

@@ -27,18 +27,23 @@ struct Counters {
   int synchronisations =
       0;  // times that the host waited: copies of pageable memory and cudaFree are among them
   int copies = 0, fills = 0;
-  std::map<std::string, int> launches;  // by the kernel's name with its template arguments
+  // By the kernel's name with its template arguments; those of a graph whenever it is launched
+  std::map<std::string, int> launches;
+  int launch_calls = 0;  // of kernels one by one, also into a capture, and of graphs
+  int graphs_made = 0, graph_launches = 0;
   int num_launches() const;
 };
 Counters counters();
 void reset_counters();
 std::size_t allocated_bytes();
+std::size_t num_graphs();  // executable ones that exist
 
-// The n-th allocation (launch) from now fails, once; 0: none.
+// The n-th allocation (launch) from now fails, once; 0: none. To make a graph executable is an allocation
+// too; a launch in a capture is one, and so is that of a graph.
 void fail_allocation(int n);
 void fail_launch(int n);
-// The n-th launch from now is accepted and fails when it runs: the error stays with the device, as in CUDA,
-// until reset_errors().
+// The n-th kernel from now, also of a graph, is accepted and fails when it runs: the error stays with the
+// device, as in CUDA, until reset_errors().
 void fail_kernel(int n);
 void reset_errors();
 

@@ -1,0 +1,110 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "cuda/device_parts.h"
+
+#include <fmt/format.h>
+
+#include <cstdint>
+#include <string>
+
+#include "cuda/inner_kernel.h"
+
+namespace ttt::cuda {
+namespace {
+
+// Slots, fewer than those of the options, with which the model would fit into `free` bytes.
+std::size_t slots_that_fit(const Model& model, CudaOptions options, std::uint64_t free) {
+  std::size_t fits = 0, too_many = options.num_slots;
+  while (too_many - fits > 1) {
+    options.num_slots = fits + (too_many - fits) / 2;
+    (plan_memory(model, options).total() <= free ? fits : too_many) = options.num_slots;
+  }
+  return fits;
+}
+
+std::string readable(std::uint64_t bytes) {
+  return fmt::format("{:.2f} GiB", static_cast<double>(bytes) / static_cast<double>(1U << 30));
+}
+
+[[noreturn]] void refuse_memory(const Model& model, const CudaOptions& options) {
+  std::size_t free = 0, all = 0;
+  check(cudaMemGetInfo(&free, &all), "asking for free memory");
+  const MemoryPlan plan = plan_memory(model, options);
+  const std::size_t slots = slots_that_fit(model, options, free);
+  throw DeviceMemoryError(fmt::format(
+      "cuda:{} has {} free of {}, and {} are needed (weights {}, states of {} sequences {}, workspace {}): "
+      "{}",
+      options.device, readable(free), readable(all), readable(plan.total()), readable(plan.weights),
+      options.num_slots, readable(plan.states), readable(plan.workspace),
+      slots > 0
+          ? fmt::format("{} sequences would fit", slots)
+          : "not even one sequence would fit; convert the model with --type bf16, or use --device cpu"));
+}
+
+}  // namespace
+
+int use_device(int device) {
+  if (const std::string fault = why_unusable(device); !fault.empty()) throw DeviceError(fault);
+  check(cudaSetDevice(device), "choosing a device");
+  return device;
+}
+
+const CublasLt* library_for(const CudaOptions& options) {
+  return options.precision == Precision::kFast && !options.deterministic ? cublas_lt() : nullptr;
+}
+
+DeviceParts::DeviceParts(const Model& model, const CudaOptions& options, DeviceArena& arena,
+                         cudaStream_t stream)
+    : weights(model, options.precision, arena, stream),
+      weights_end(arena.used()),
+      states(model.config, options.num_slots, arena),
+      states_end(arena.used()),
+      work(model.config, options, arena),
+      library_workspace(library_for(options) != nullptr ? arena.take<std::byte>(kLibraryWorkspaceBytes)
+                                                        : nullptr),
+      end(arena.used()) {}
+
+DeviceArena arena_for(const Model& model, const CudaOptions& options) {
+  DeviceArena arena;
+  const DeviceParts measured(model, options, arena, nullptr);
+  if (!arena.allocate()) refuse_memory(model, options);
+  return arena;
+}
+
+std::unique_ptr<LibraryProducts> make_library_products(const CublasLt* library, const DeviceParts& parts,
+                                                       std::size_t max_batch_tokens) {
+  if (library == nullptr) return nullptr;
+  auto products = std::make_unique<LibraryProducts>(*library, parts.library_workspace);
+  const auto max_rows = static_cast<std::uint32_t>(max_batch_tokens);
+  for (const DeviceLayerWeights& layer : parts.weights.layers) {
+    for (const Matrix* matrix : {&layer.attn_q, &layer.attn_k, &layer.attn_v, &layer.gate, &layer.attn_output,
+                                 &layer.lr_weight, &layer.ffn_gate, &layer.ffn_up, &layer.ffn_down}) {
+      products->prepare(*matrix, max_rows);
+    }
+  }
+  products->prepare(parts.weights.output, max_rows);
+  return products;
+}
+
+MemoryPlan plan_memory(const Model& model, const CudaOptions& options) {
+  DeviceArena arena;
+  return DeviceParts(model, options, arena, nullptr).plan();
+}
+
+void check_memory(const Model& model, const CudaOptions& options) {
+  use_device(options.device);
+  if (inner_kernel(model.config, options.precision) == InnerKernel::kNone) {
+    throw DeviceError(
+        fmt::format("heads of {} elements are too large for the kernels of a GPU; use --device cpu",
+                    model.config.head_size()));
+  }
+  std::size_t free = 0, all = 0;
+  const cudaError_t asked = cudaMemGetInfo(&free, &all);
+  if (asked != cudaSuccess) {
+    cudaGetLastError();
+    throw DeviceError(fmt::format("cuda:{} cannot be used, perhaps another program has it for itself: {}",
+                                  options.device, cudaGetErrorString(asked)));
+  }
+  if (plan_memory(model, options).total() > free) refuse_memory(model, options);
+}
+
+}  // namespace ttt::cuda

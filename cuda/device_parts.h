@@ -1,0 +1,53 @@
+// SPDX-License-Identifier: Apache-2.0
+// All device memory of a backend: what it is for, how much of it a model needs, and what is said where there
+// is not enough. plan_memory() and check_memory() of cuda_backend.h are here.
+#pragma once
+
+#include <cuda_runtime_api.h>
+
+#include <cstddef>
+#include <memory>
+
+#include "cuda/cublas_lt.h"
+#include "cuda/cuda_backend.h"
+#include "cuda/device_memory.h"
+#include "cuda/device_weights.h"
+#include "cuda/forward.h"
+#include "cuda/library_products.h"
+#include "cuda/state_pool.h"
+#include "engine/model.h"
+
+namespace ttt::cuda {
+
+// Makes the device current for this thread. Throws DeviceError.
+int use_device(int device);
+
+// Null: the own kernels do all products.
+const CublasLt* library_for(const CudaOptions& options);
+
+// In the order in which it lies in the arena.
+struct DeviceParts {
+  // Takes every part's place from the arena; where it does not measure, loads the weights by the stream.
+  DeviceParts(const Model& model, const CudaOptions& options, DeviceArena& arena, cudaStream_t stream);
+
+  MemoryPlan plan() const {
+    return {.weights = weights_end, .states = states_end - weights_end, .workspace = end - states_end};
+  }
+
+  DeviceWeights weights;
+  std::size_t weights_end;
+  StatePool states;
+  std::size_t states_end;
+  Workspace work;
+  std::byte* library_workspace;  // null: not used
+  std::size_t end;
+};
+
+// An arena of exactly the size that the parts take. Throws DeviceMemoryError.
+DeviceArena arena_for(const Model& model, const CudaOptions& options);
+
+// Ready for every matrix of the model; null without a library.
+std::unique_ptr<LibraryProducts> make_library_products(const CublasLt* library, const DeviceParts& parts,
+                                                       std::size_t max_batch_tokens);
+
+}  // namespace ttt::cuda
