@@ -18,22 +18,26 @@ struct LaunchShape {
   bool starts_early = false;
 };
 
-#ifdef __CUDACC__
+struct DeviceTraits {
+  int device = -1;
+  int major = 0;  // of the compute capability
+  int multiprocessors = 0;
+};
+
 // Of the thread's current device.
-inline bool can_start_early() {
-  thread_local int known_device = -1;
-  thread_local bool can = false;
+inline const DeviceTraits& device_traits() {
+  thread_local DeviceTraits traits;
   int device = 0;
   check(cudaGetDevice(&device), "launch of a kernel");
-  if (device != known_device) {
-    int major = 0;
-    check(cudaDeviceGetAttribute(&major, cudaDevAttrComputeCapabilityMajor, device), "launch of a kernel");
-    can = major >= 9;
-    known_device = device;
+  if (device != traits.device) {
+    check(cudaDeviceGetAttribute(&traits.major, cudaDevAttrComputeCapabilityMajor, device),
+          "launch of a kernel");
+    check(cudaDeviceGetAttribute(&traits.multiprocessors, cudaDevAttrMultiProcessorCount, device),
+          "launch of a kernel");
+    traits.device = device;
   }
-  return can;
+  return traits;
 }
-#endif
 
 // Every kernel takes one struct of parameters by value. An empty grid is no launch.
 template <typename Params>
@@ -58,7 +62,7 @@ void launch(void (*kernel)(Params), const LaunchShape& shape, const Params& para
   early.id = cudaLaunchAttributeProgrammaticStreamSerialization;
   early.val.programmaticStreamSerializationAllowed = 1;
   config.attrs = &early;
-  config.numAttrs = shape.starts_early && can_start_early() ? 1 : 0;
+  config.numAttrs = shape.starts_early && device_traits().major >= 9 ? 1 : 0;
   check(cudaLaunchKernelExC(&config, reinterpret_cast<const void*>(kernel), arguments), "launch of a kernel");
 #else
   check(emulator::launch_kernel(

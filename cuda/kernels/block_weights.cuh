@@ -8,6 +8,8 @@
 
 namespace ttt::cuda {
 
+constexpr std::size_t kLine = 128;  // bytes of the L2 cache that come together
+
 // byte - offset, for an integer byte from 0 to 255: exact, and quicker than a conversion.
 TTT_DEVICE float byte_to_float(std::uint32_t byte, float offset) {
   constexpr float kOneIsLastBit = 0x1p23F;
@@ -20,21 +22,33 @@ TTT_DEVICE std::uint32_t byte_of(const uint2& bytes, int i) {
   return (i < 4 ? bytes.x : bytes.y) >> (i % 4 * 8) & 0xFFU;
 }
 
-// Two neighbouring bytes, those of an even place and the next, as fp16: byte - offset, exact. Flipping a bit
-// of signed bytes makes them bytes from 0 on.
-TTT_DEVICE std::uint32_t bytes_to_halves(const uint2& bytes, int i, float offset) {
+// Sixteen bytes that lie at a multiple of sixteen.
+TTT_DEVICE uint4 sixteen_bytes(const std::uint8_t* at) { return *reinterpret_cast<const uint4*>(at); }
+TTT_DEVICE std::uint32_t word_of(const uint4& bytes, int i) {
+  return i < 2 ? (i == 0 ? bytes.x : bytes.y) : (i == 2 ? bytes.z : bytes.w);
+}
+
+// Bytes i and i + 1 of four, i even, as fp16: byte - offset, exact.
+TTT_DEVICE std::uint32_t bytes_to_halves(std::uint32_t bytes, int i, float offset) {
   constexpr std::uint32_t kOneIsLastBit = 0x64006400U;  // 1024 in both halves
-  const std::uint32_t spread = spread_bytes(i < 4 ? bytes.x : bytes.y, i % 4);
-  return subtract_halves(kOneIsLastBit | spread, pack_half(1024.0F + offset, 1024.0F + offset));
+  return subtract_halves(kOneIsLastBit | spread_bytes(bytes, i),
+                         pack_half(1024.0F + offset, 1024.0F + offset));
 }
 TTT_DEVICE std::uint32_t same_halves(std::uint16_t half) {
   return half | static_cast<std::uint32_t>(half) << 16;
 }
 
-// Each type has eight(i): the blocks' bytes of weights i to i + 7, i a multiple of 8, as they are read. Their
-// values can be asked for when they are there: value(i), and halves(i), two of them rounded to fp16. A number
-// of 8 bits times a scale in fp16 has at most 19 bits: rounded from fp32, which holds it, or at once is the
-// same.
+// Each type has
+//   eight(i)       the blocks' bytes of weights i to i + 7 as they are read, i a multiple of 8; value(j) is
+//   one sixteen(i, c)  those of two of the four eights from weight i on, i a multiple of 32, c 0 or 1: which
+//   ones is
+//                  what one long read brings. halves(j) are two of them, rounded to fp16, j of the first
+//                  eight from 0 to 3; eight_of(c, 0) is the place of the first, eight_of(c, 1) of the second
+//   prefetch(i, first)  brings the bytes of the 32 weights from i on into the cache, of a line that several
+//   32
+//                  share only once; scales are asked for with the first 32 of a run
+// A number of 8 bits times a scale in fp16 has at most 19 bits: rounded from fp32, which holds it, or at once
+// is the same.
 
 struct Q8_0Weights {
   const std::uint8_t* quants;   // [N]
@@ -51,12 +65,27 @@ struct Q8_0Weights {
     TTT_DEVICE float value(int i) const {
       return load_half(scale) * byte_to_float(byte_of(quants, i) ^ 0x80U, 128.0F);
     }
-    TTT_DEVICE std::uint32_t halves(int i) const {
-      const uint2 from_zero = {quants.x ^ 0x80808080U, quants.y ^ 0x80808080U};
-      return multiply_halves(bytes_to_halves(from_zero, i, 128.0F), same_halves(scale));
-    }
   };
   TTT_DEVICE Eight eight(std::size_t i) const { return {eight_bytes(quants + i), scales[i / 32]}; }
+
+  struct Sixteen {
+    uint4 quants;
+    std::uint16_t scale;
+
+    TTT_DEVICE std::uint32_t halves(int j) const {
+      const std::uint32_t from_zero = word_of(quants, j / 2) ^ 0x80808080U;
+      return multiply_halves(bytes_to_halves(from_zero, j % 2 * 2, 128.0F), same_halves(scale));
+    }
+  };
+  TTT_DEVICE Sixteen sixteen(std::size_t i, int c) const {
+    return {sixteen_bytes(quants + i + 16 * c), scales[i / 32]};
+  }
+  static TTT_DEVICE int eight_of(int c, int second) { return 2 * c + second; }
+
+  TTT_DEVICE void prefetch(std::size_t i, bool first) const {
+    if (first || i % kLine == 0) cuda::prefetch(quants + i);
+    if (first) cuda::prefetch(scales + i / 32);
+  }
 };
 
 struct Q4_0Weights {
@@ -75,13 +104,28 @@ struct Q4_0Weights {
     TTT_DEVICE float value(int i) const {
       return load_half(scale) * byte_to_float(byte_of(bytes, i) >> shift & 0xFU, 8.0F);
     }
-    TTT_DEVICE std::uint32_t halves(int i) const {
-      const uint2 low = {bytes.x >> shift & 0x0F0F0F0FU, bytes.y >> shift & 0x0F0F0F0FU};
-      return multiply_halves(bytes_to_halves(low, i, 8.0F), same_halves(scale));
-    }
   };
   TTT_DEVICE Eight eight(std::size_t i) const {
     return {eight_bytes(nibbles + i / 32 * 16 + i % 16), i % 32 < 16 ? 0U : 4U, scales[i / 32]};
+  }
+
+  struct Sixteen {
+    uint2 bytes;
+    std::uint16_t scale;
+
+    TTT_DEVICE std::uint32_t halves(int j) const {
+      const std::uint32_t word = (j % 4 < 2 ? bytes.x : bytes.y) >> (j < 4 ? 0 : 4);
+      return multiply_halves(bytes_to_halves(word & 0x0F0F0F0FU, j % 2 * 2, 8.0F), same_halves(scale));
+    }
+  };
+  TTT_DEVICE Sixteen sixteen(std::size_t i, int c) const {
+    return {eight_bytes(nibbles + i / 2 + 8 * c), scales[i / 32]};
+  }
+  static TTT_DEVICE int eight_of(int c, int second) { return c + 2 * second; }
+
+  TTT_DEVICE void prefetch(std::size_t i, bool first) const {
+    if (first || i / 2 % kLine == 0) cuda::prefetch(nibbles + i / 2);
+    if (first) cuda::prefetch(scales + i / 32);
   }
 };
 
@@ -92,28 +136,55 @@ struct Q4_KWeights {
   TTT_DEVICE Q4_KWeights(const void* planes, std::size_t count)
       : nibbles(static_cast<const std::uint8_t*>(planes)), headers(nibbles + count / 2) {}
 
-  struct Eight {
-    uint2 bytes;
-    unsigned shift;
+  // Of 32 weights: scale * number - minimum.
+  struct Part {
     float scale, minimum;
 
-    TTT_DEVICE float value(int i) const {
-      return scale * byte_to_float(byte_of(bytes, i) >> shift & 0xFU, 0.0F) - minimum;
+    TTT_DEVICE float value(std::uint32_t number) const {
+      return scale * byte_to_float(number, 0.0F) - minimum;
     }
-    TTT_DEVICE std::uint32_t halves(int i) const { return pack_half(value(i), value(i + 1)); }
   };
-  TTT_DEVICE Eight eight(std::size_t i) const {
-    const std::uint8_t* const header = headers + i / 256 * 16;
-    const auto* const halves = reinterpret_cast<const std::uint16_t*>(header);
-    const std::uint8_t* const parts = header + 4;
+  TTT_DEVICE Part part_of(std::size_t i) const {
+    const uint4 header = sixteen_bytes(headers + i / 256 * 16);
+    const auto byte = [&](unsigned at) { return word_of(header, 1 + at / 4) >> (at % 4 * 8) & 0xFFU; };
     const unsigned part = i % 256 / 32;
     // The first four parts have their 6 bits in a byte, whose upper two belong to the part four further on.
     const bool whole = part < 4;
-    const unsigned scale = whole ? parts[part] & 0x3FU : (parts[part + 4] & 0xFU) | parts[part - 4] >> 6 << 4;
-    const unsigned minimum = whole ? parts[part + 4] & 0x3FU : parts[part + 4] >> 4 | parts[part] >> 6 << 4;
-    return {eight_bytes(nibbles + i / 64 * 32 + i % 32), i % 64 < 32 ? 0U : 4U,
-            load_half(halves[0]) * byte_to_float(scale, 0.0F),
-            load_half(halves[1]) * byte_to_float(minimum, 0.0F)};
+    const unsigned scale = whole ? byte(part) & 0x3FU : (byte(part + 4) & 0xFU) | byte(part - 4) >> 6 << 4;
+    const unsigned minimum = whole ? byte(part + 4) & 0x3FU : byte(part + 4) >> 4 | byte(part) >> 6 << 4;
+    return {load_half(static_cast<std::uint16_t>(header.x)) * byte_to_float(scale, 0.0F),
+            load_half(static_cast<std::uint16_t>(header.x >> 16)) * byte_to_float(minimum, 0.0F)};
+  }
+
+  struct Eight {
+    uint2 bytes;
+    unsigned shift;
+    Part part;
+
+    TTT_DEVICE float value(int i) const { return part.value(byte_of(bytes, i) >> shift & 0xFU); }
+  };
+  TTT_DEVICE Eight eight(std::size_t i) const {
+    return {eight_bytes(nibbles + i / 64 * 32 + i % 32), i % 64 < 32 ? 0U : 4U, part_of(i)};
+  }
+
+  struct Sixteen {
+    uint4 bytes;
+    unsigned shift;
+    Part part;
+
+    TTT_DEVICE std::uint32_t halves(int j) const {
+      const std::uint32_t two = word_of(bytes, j / 2) >> (j % 2 * 16 + shift);
+      return pack_half(part.value(two & 0xFU), part.value(two >> 8 & 0xFU));
+    }
+  };
+  TTT_DEVICE Sixteen sixteen(std::size_t i, int c) const {
+    return {sixteen_bytes(nibbles + i / 64 * 32 + 16 * c), i % 64 < 32 ? 0U : 4U, part_of(i)};
+  }
+  static TTT_DEVICE int eight_of(int c, int second) { return 2 * c + second; }
+
+  TTT_DEVICE void prefetch(std::size_t i, bool first) const {
+    if (first || i / 2 % kLine == 0) cuda::prefetch(nibbles + i / 64 * 32);
+    if (first || i / 16 % kLine == 0) cuda::prefetch(headers + i / 256 * 16);
   }
 };
 
@@ -129,22 +200,53 @@ struct Q6_KWeights {
         part_scales(crumbs + count / 4),
         scales(reinterpret_cast<const std::uint16_t*>(part_scales + count / 16)) {}
 
+  static TTT_DEVICE float value_of(std::uint32_t lower, std::uint32_t upper, float scale) {
+    return scale * byte_to_float((lower & 0xFU) | (upper & 3U) << 4, 32.0F);
+  }
+  // Of 16 weights.
+  TTT_DEVICE float scale_of(std::size_t i) const {
+    return load_half(scales[i / 256]) * byte_to_float(part_scales[i / 16] ^ 0x80U, 128.0F);
+  }
+  static TTT_DEVICE unsigned nibble_shift_of(std::size_t i) { return i % 128 < 64 ? 0U : 4U; }
+  static TTT_DEVICE unsigned crumb_shift_of(std::size_t i) { return static_cast<unsigned>(i % 128 / 32 * 2); }
+
   struct Eight {
     uint2 nibbles, crumbs;
     unsigned nibble_shift, crumb_shift;
     float scale;
 
     TTT_DEVICE float value(int i) const {
-      const std::uint32_t lower = byte_of(nibbles, i) >> nibble_shift & 0xFU;
-      const std::uint32_t upper = byte_of(crumbs, i) >> crumb_shift & 3U;
-      return scale * byte_to_float(lower | upper << 4, 32.0F);
+      return value_of(byte_of(nibbles, i) >> nibble_shift, byte_of(crumbs, i) >> crumb_shift, scale);
     }
-    TTT_DEVICE std::uint32_t halves(int i) const { return pack_half(value(i), value(i + 1)); }
   };
   TTT_DEVICE Eight eight(std::size_t i) const {
     return {eight_bytes(nibbles + i / 128 * 64 + i % 64), eight_bytes(crumbs + i / 128 * 32 + i % 32),
-            i % 128 < 64 ? 0U : 4U, static_cast<unsigned>(i % 128 / 32 * 2),
-            load_half(scales[i / 256]) * byte_to_float(part_scales[i / 16] ^ 0x80U, 128.0F)};
+            nibble_shift_of(i), crumb_shift_of(i), scale_of(i)};
+  }
+
+  struct Sixteen {
+    uint4 nibbles, crumbs;
+    unsigned nibble_shift, crumb_shift;
+    float scale;
+
+    TTT_DEVICE std::uint32_t halves(int j) const {
+      const std::uint32_t lower = word_of(nibbles, j / 2) >> (j % 2 * 16 + nibble_shift);
+      const std::uint32_t upper = word_of(crumbs, j / 2) >> (j % 2 * 16 + crumb_shift);
+      return pack_half(value_of(lower, upper, scale), value_of(lower >> 8, upper >> 8, scale));
+    }
+  };
+  TTT_DEVICE Sixteen sixteen(std::size_t i, int c) const {
+    return {sixteen_bytes(nibbles + i / 128 * 64 + i % 64 + 16 * c),
+            sixteen_bytes(crumbs + i / 128 * 32 + 16 * c), nibble_shift_of(i), crumb_shift_of(i),
+            scale_of(i + 16 * c)};
+  }
+  static TTT_DEVICE int eight_of(int c, int second) { return 2 * c + second; }
+
+  TTT_DEVICE void prefetch(std::size_t i, bool first) const {
+    if (first || i % 128 == 0) cuda::prefetch(nibbles + i / 128 * 64);
+    if (first || i / 4 % kLine == 0) cuda::prefetch(crumbs + i / 128 * 32);
+    if (first) cuda::prefetch(part_scales + i / 16);
+    if (first) cuda::prefetch(scales + i / 256);
   }
 };
 

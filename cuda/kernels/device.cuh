@@ -178,7 +178,7 @@ TTT_DEVICE void arrive_named(int barrier, int count) {
 // cp.async: from global to shared memory, 16 (4) bytes, aligned to as many; zeros where not `valid`, and then
 // `from` is not read, but must be an address. Groups of copies are committed and waited for in order.
 TTT_DEVICE void copy_async_16(void* to, const void* from, bool valid = true) {
-  asm volatile("cp.async.cg.shared.global [%0], [%1], 16, %2;" ::"r"(shared_address(to)), "l"(from),
+  asm volatile("cp.async.cg.shared.global.L2::128B [%0], [%1], 16, %2;" ::"r"(shared_address(to)), "l"(from),
                "r"(valid ? 16 : 0)
                : "memory");
 }
@@ -188,6 +188,8 @@ TTT_DEVICE void copy_async_4(void* to, const void* from, bool valid = true) {
                : "memory");
 }
 TTT_DEVICE void commit_copies() { asm volatile("cp.async.commit_group;" ::: "memory"); }
+// Begins to bring what lies at this address of global memory into the L2 cache.
+TTT_DEVICE void prefetch(const void* at) { asm volatile("prefetch.global.L2 [%0];" ::"l"(at)); }
 // Waits for the calling thread's groups but the last N; others see what was copied after a barrier.
 template <int N>
 TTT_DEVICE void wait_copies() {
@@ -326,6 +328,7 @@ TTT_DEVICE void copy_async_4(void* to, const void* from, bool valid = true,
   emulated_copy(to, from, 4, valid, site);
 }
 TTT_DEVICE void commit_copies() { emulator::commit_copies(); }
+TTT_DEVICE void prefetch(const void*) {}
 template <int N>
 TTT_DEVICE void wait_copies() {
   emulator::AsyncCopy copy;

@@ -9,16 +9,20 @@
 namespace ttt::cuda {
 namespace {
 
+constexpr std::int32_t kBlocksTogether = 2;  // on a multiprocessor
+
 template <typename Kernel>
 void launch_few(void (*kernel)(ProductFewParams), const ProductFewParams& params, cudaStream_t stream) {
   ProductFewParams placed = params;
-  std::int32_t blocks = 0;
+  std::int32_t tiles = 0;
   for (std::int32_t i = 0; i < params.num_matrices; ++i) {
     FewRowsMatrix& matrix = placed.matrices[i];
     const std::int32_t outputs = matrix.up != nullptr ? kFewOutputs / 2 : kFewOutputs;
-    blocks += (matrix.n + outputs - 1) / outputs;
-    matrix.end_block = blocks;
+    tiles += (matrix.n + outputs - 1) / outputs;
+    matrix.end_tile = tiles;
   }
+  const std::int32_t most_blocks = kBlocksTogether * device_traits().multiprocessors;
+  const std::int32_t blocks = tiles < most_blocks ? tiles : most_blocks;
   launch(kernel, {static_cast<unsigned>(blocks), 1, Kernel::kThreads, Kernel::kSharedBytes, true}, placed,
          stream);
 }

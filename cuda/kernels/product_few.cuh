@@ -14,12 +14,19 @@
 
 namespace ttt::cuda {
 
-constexpr int kFewOutputs = 16;  // rows of weights of a block
+constexpr int kFewOutputs = 16;  // rows of weights of a tile
 
-// Which rows a block multiplies: with `up`, half of them are of the other matrix.
-struct FewRowsPlace {
+// A tile: which rows of weights a block multiplies. With `up`, half of them are of the other matrix.
+struct FewRowsTile {
   FewRowsMatrix matrix;
-  int first_output;  // of the block
+  int first_output;
+
+  TTT_DEVICE FewRowsTile(const ProductFewParams& p, int tile) {
+    int i = 0;
+    while (tile >= p.matrices[i].end_tile) ++i;
+    matrix = p.matrices[i];
+    first_output = (tile - (i > 0 ? p.matrices[i - 1].end_tile : 0)) * outputs();
+  }
 
   TTT_DEVICE int outputs() const { return matrix.up != nullptr ? kFewOutputs / 2 : kFewOutputs; }
   // Rows behind the last are those of the last: they are multiplied, as they cannot disturb others, and not
@@ -59,148 +66,179 @@ class LaneCopies {
 
  private:
   LaneRow rows_[kCount];
-  const int columns_left_;  // from the lane's chunk of the first step on
-  const int offset_;
+  int columns_left_;  // from the lane's chunk of the first step on
+  int offset_;
 };
 
-// Weights in 16 bits: copied as they are. kStages: of the ring.
-template <int kStages>
+// Weights in 16 bits: copied as they are.
 class HalfRows {
  public:
-  TTT_DEVICE HalfRows(const FewRowsPlace& place, int k, int lane)
+  TTT_DEVICE HalfRows(const FewRowsTile& tile, int k, int lane)
       : copies_(k, lane, [&](int i) {
-          const bool is_up = i == 1 && place.matrix.up != nullptr;
-          const int row = place.inside(place.first_output + lane / 4 + (is_up ? 0 : 8 * i));
-          return LaneRow{static_cast<const std::uint16_t*>(is_up ? place.matrix.up : place.matrix.W) +
+          const bool is_up = i == 1 && tile.matrix.up != nullptr;
+          const int row = tile.inside(tile.first_output + lane / 4 + (is_up ? 0 : 8 * i));
+          return LaneRow{static_cast<const std::uint16_t*>(is_up ? tile.matrix.up : tile.matrix.W) +
                              static_cast<std::size_t>(row) * k,
                          1};
         }) {}
 
-  // Begins to bring a step's weights into a stage, whose number a ring in registers needs, and ends it.
-  TTT_DEVICE void fetch(int step, int, unsigned char* tile) { copies_.begin(step, tile); }
-  TTT_DEVICE void store(int, unsigned char*) const {}
+  // Begins to bring a step's weights into a stage (`first`: of the slice), and ends it when they are
+  // multiplied.
+  TTT_DEVICE void begin(int step, bool, unsigned char* stage) const { copies_.begin(step, stage); }
+  TTT_DEVICE void finish(int, unsigned char*) const {}
 
  private:
-  const LaneCopies<2> copies_;
+  LaneCopies<2> copies_;
 };
 
-// Weights of a block type: they wait in registers as they are, and become fp16 in the stage. Each lane brings
-// half of a row: its chunks 0 and 2, or 1 and 3.
-template <typename Weights, int kStages>
+// Weights of a block type: brought into the L2 cache ahead of time, and become fp16 in the stage when they
+// are multiplied. (In registers they would wait for the latest of all reads under way: there are six
+// scoreboards.) Each lane has half of a row, which one read brings: reads of many rows at once are what costs
+// most.
+template <typename Weights>
 class QuantisedRows {
  public:
-  TTT_DEVICE QuantisedRows(const FewRowsPlace& place, int k, int lane)
-      : weights_(is_up(place, lane) ? place.matrix.up : place.matrix.W,
-                 static_cast<std::size_t>(place.matrix.n) * k),
+  TTT_DEVICE QuantisedRows(const FewRowsTile& tile, int k, int lane)
+      : weights_(is_up(tile, lane) ? tile.matrix.up : tile.matrix.W,
+                 static_cast<std::size_t>(tile.matrix.n) * k),
         row_(lane / 2),
-        chunk_(lane % 2) {
-    begin_ = static_cast<std::size_t>(place.inside(place.first_output + row_ % place.outputs())) * k;
+        half_(lane % 2) {
+    begin_ = static_cast<std::size_t>(tile.inside(tile.first_output + row_ % tile.outputs())) * k;
   }
 
-  TTT_DEVICE void fetch(int step, int stage, unsigned char*) {
-    TTT_UNROLL for (int i = 0; i < 2; ++i) {
-      eights_[stage][i] = weights_.eight(begin_ + step * ProductOrder::kDepth + (chunk_ + 2 * i) * 8);
-    }
+  TTT_DEVICE void begin(int step, bool first, unsigned char*) const {
+    if (half_ == 0) weights_.prefetch(begin_ + step * ProductOrder::kDepth, first);
   }
 
-  TTT_DEVICE void store(int stage, unsigned char* tile) const {
-    TTT_UNROLL for (int i = 0; i < 2; ++i) {
-      const typename Weights::Eight& eight = eights_[stage][i];
-      *reinterpret_cast<uint4*>(tile + ProductRows::chunk_offset(row_, chunk_ + 2 * i)) = {
-          eight.halves(0), eight.halves(2), eight.halves(4), eight.halves(6)};
-    }
+  TTT_DEVICE void finish(int step, unsigned char* stage) const {
+    store_half_row<Weights>(stage, row_, half_,
+                            weights_.sixteen(begin_ + step * ProductOrder::kDepth, half_));
   }
 
  private:
-  static TTT_DEVICE bool is_up(const FewRowsPlace& place, int lane) {
-    return place.matrix.up != nullptr && lane / 2 >= kFewOutputs / 2;
+  static TTT_DEVICE bool is_up(const FewRowsTile& tile, int lane) {
+    return tile.matrix.up != nullptr && lane / 2 >= kFewOutputs / 2;
   }
-  const Weights weights_;
-  const int row_, chunk_;
+  Weights weights_;
+  int row_, half_;
   std::size_t begin_;  // of the row's weights
-  typename Weights::Eight eights_[kStages][2];
 };
-
-// As many as leave room for two or three blocks, which keeps 64 to 96 KiB of 16-bit weights under way on a
-// multiprocessor.
-template <int kRowTiles>
-constexpr int kFewStages = kRowTiles == 1 ? 6 : 4;
 
 // kRowTiles: of 8 rows of x.
 template <bool kFp16, int kRowTiles, typename WeightRows>
 class ProductFew {
  public:
   static constexpr int kWarps = ProductOrder::kSlices, kThreads = kWarps * kWarp;
-  static constexpr int kOutputs = kFewOutputs, kRows = 8 * kRowTiles, kStages = kFewStages<kRowTiles>;
+  static constexpr int kOutputs = kFewOutputs, kRows = 8 * kRowTiles;
+  // Two blocks of a multiprocessor then have 64 to 112 KiB under way, and one fits where there are 99 KiB.
+  static constexpr int kStages = kRowTiles == 1 ? 7 : (kRowTiles == 2 ? 5 : 3);
   // A stage: 16 rows of weights, then kRows rows of x.
   static constexpr int kInputOffset = kOutputs * ProductRows::kBytes;
   static constexpr int kStageBytes = (kOutputs + kRows) * ProductRows::kBytes;
-  static constexpr int kRingBytes = kStages * kStageBytes, kSharedBytes = kWarps * kRingBytes;
-  static_assert(kRows * kOutputs * 4 <= kRingBytes, "the sums of a warp take the place of its ring");
+  static constexpr int kRingBytes = kStages * kStageBytes;
+  static constexpr int kSumsOffset = kWarps * kRingBytes, kSumsBytes = kRows * kOutputs * 4;  // of a warp
+  static constexpr int kSharedBytes = kSumsOffset + kWarps * kSumsBytes;
 
   TTT_DEVICE ProductFew(const ProductFewParams& params, unsigned char* shared)
       : p_(params),
         lane_(threadIdx.x % kWarp),
         warp_(threadIdx.x / kWarp),
-        shared_(shared),
         ring_(shared + kept(warp_ * kRingBytes)),
-        place_(find_place(params)),
-        weights_(place_, params.k, lane_),
+        sums_of_warps_(reinterpret_cast<float*>(shared + kSumsOffset)),
+        num_tiles_(params.matrices[params.num_matrices - 1].end_tile),
         inputs_(params.k, lane_, [this](int i) {
           const int row = lane_ / 4 + 8 * i;
           const bool is_there = row < p_.rows;
           return LaneRow{p_.x + static_cast<std::size_t>(is_there ? row : 0) * p_.k, is_there ? 1 : 0};
-        }) {}
-
-  TTT_DEVICE void run() {
-    TTT_UNROLL for (int r = 0; r < kRowTiles; ++r) {
-      TTT_UNROLL for (int e = 0; e < 4; ++e) sums_[r][e] = 0.0F;
-    }
+        }) {
     const int steps = ProductOrder::steps(p_.k), slice = ProductOrder::steps_of_slice(p_.k);
-    const int begin = warp_ * slice < steps ? warp_ * slice : steps;
-    const int end = begin + slice < steps ? begin + slice : steps;
-    TTT_UNROLL for (int i = 0; i < kStages - 1; ++i) load_weights(begin + i, i, end);
+    begin_ = warp_ * slice < steps ? warp_ * slice : steps;
+    end_ = begin_ + slice < steps ? begin_ + slice : steps;
+  }
+
+  // The ring goes on over the end of a tile: while its sums are added up, the next one's weights come.
+  TTT_DEVICE void run() {
+    Loader loader(*this);
+    TTT_UNROLL for (int i = 0; i < kStages - 1; ++i) loader.begin_weights(stage_at(i));
     let_next_start();
     wait_for_previous();  // for x, and for what is added to
-    TTT_UNROLL for (int i = 0; i < kStages - 1; ++i) load_inputs(begin + i, i, end);
-    // The number of a stage must be known when compiled: weights may wait in registers.
-    TTT_NO_UNROLL for (int first = begin; first < end; first += kStages) {
-      TTT_UNROLL for (int stage = 0; stage < kStages; ++stage) {
-        const int step = first + stage;
-        if (step < end) {
-          wait_copies<kStages - 2>();
-          weights_.store(stage, stage_at(stage));
-          sync_warp();  // the stage is there, and that of the step before is no longer read
-          load_weights(step + kStages - 1, (stage + kStages - 1) % kStages, end);
-          load_inputs(step + kStages - 1, (stage + kStages - 1) % kStages, end);
-          multiply(stage_at(stage));
-        }
+    Loader(*this).begin_inputs();
+    int stage = 0;
+    TTT_NO_UNROLL for (int i = blockIdx.x; i < num_tiles_; i += gridDim.x) {
+      const FewRowsTile tile(p_, i);
+      const WeightRows weights(tile, p_.k, lane_);
+      clear();
+      TTT_NO_UNROLL for (int step = begin_; step < end_; ++step) {
+        wait_copies<kStages - 2>();
+        weights.finish(step, stage_at(stage));
+        sync_warp();  // the stage is there, and that of the step before is no longer read
+        loader.begin(stage_at(stage == 0 ? kStages - 1 : stage - 1));
+        multiply(stage_at(stage));
+        stage = stage + 1 < kStages ? stage + 1 : 0;
       }
+      store_sums();
+      sync_block();
+      store(tile);
+      sync_block();  // the sums have been read
     }
-    sync_warp();
-    store_sums();
-    sync_block();
-    store();
   }
 
  private:
-  static TTT_DEVICE FewRowsPlace find_place(const ProductFewParams& p) {
-    const int block = blockIdx.x;
-    int i = 0;
-    while (block >= p.matrices[i].end_block) ++i;
-    FewRowsPlace place = {p.matrices[i], block - (i > 0 ? p.matrices[i - 1].end_block : 0)};
-    place.first_output *= place.outputs();
-    return place;
-  }
+  // Brings one step after the other, of all tiles of the block.
+  class Loader {
+   public:
+    TTT_DEVICE explicit Loader(const ProductFew& product)
+        : product_(product),
+          tile_(blockIdx.x),
+          step_(product.begin_),
+          weights_(FewRowsTile(product.p_, tile_), product.p_.k, product.lane_) {
+      if (product.begin_ == product.end_) tile_ = product.num_tiles_;
+    }
+
+    TTT_DEVICE void begin_weights(unsigned char* stage) {
+      if (tile_ >= product_.num_tiles_) return;
+      weights_.begin(step_, step_ == product_.begin_, stage);
+      advance();
+    }
+    // The inputs of as many steps as a ring holds but one, each a group of copies.
+    TTT_DEVICE void begin_inputs() {
+      TTT_UNROLL for (int i = 0; i < kStages - 1; ++i) {
+        if (tile_ < product_.num_tiles_) {
+          product_.inputs_.begin(step_, product_.stage_at(i) + kInputOffset);
+          advance();
+        }
+        commit_copies();
+      }
+    }
+    TTT_DEVICE void begin(unsigned char* stage) {
+      if (tile_ < product_.num_tiles_) {
+        weights_.begin(step_, step_ == product_.begin_, stage);
+        product_.inputs_.begin(step_, stage + kInputOffset);
+        advance();
+      }
+      commit_copies();
+    }
+
+   private:
+    TTT_DEVICE void advance() {
+      if (++step_ < product_.end_) return;
+      step_ = product_.begin_;
+      tile_ += gridDim.x;
+      if (tile_ < product_.num_tiles_) {
+        weights_ = WeightRows(FewRowsTile(product_.p_, tile_), product_.p_.k, product_.lane_);
+      }
+    }
+    const ProductFew& product_;
+    int tile_, step_;
+    WeightRows weights_;
+  };
 
   TTT_DEVICE unsigned char* stage_at(int stage) const { return ring_ + stage * kStageBytes; }
 
-  TTT_DEVICE void load_weights(int step, int stage, int end) {
-    if (step < end) weights_.fetch(step, stage, stage_at(stage));
-  }
-  TTT_DEVICE void load_inputs(int step, int stage, int end) {
-    if (step < end) inputs_.begin(step, stage_at(stage) + kInputOffset);
-    commit_copies();
+  TTT_DEVICE void clear() {
+    TTT_UNROLL for (int r = 0; r < kRowTiles; ++r) {
+      TTT_UNROLL for (int e = 0; e < 4; ++e) sums_[r][e] = 0.0F;
+    }
   }
 
   TTT_DEVICE void multiply(const unsigned char* stage) {
@@ -217,7 +255,7 @@ class ProductFew {
   }
 
   // The sums of a warp: [kRows][16 rows of weights].
-  TTT_DEVICE float* sums_of(int warp) const { return reinterpret_cast<float*>(shared_ + warp * kRingBytes); }
+  TTT_DEVICE float* sums_of(int warp) const { return sums_of_warps_ + warp * kRows * kOutputs; }
 
   TTT_DEVICE void store_sums() {
     float* const sums = sums_of(warp_);
@@ -235,13 +273,13 @@ class ProductFew {
     return sum;
   }
 
-  TTT_DEVICE void store() {
-    const FewRowsMatrix& matrix = place_.matrix;
-    const int outputs = place_.outputs();
+  TTT_DEVICE void store(const FewRowsTile& tile) const {
+    const FewRowsMatrix& matrix = tile.matrix;
+    const int outputs = tile.outputs();
     for (int i = threadIdx.x; i < p_.rows * outputs; i += kThreads) {
       const int row = i / outputs, output = i % outputs;
-      if (place_.first_output + output >= matrix.n) continue;
-      const std::size_t at = static_cast<std::size_t>(row) * matrix.n + place_.first_output + output;
+      if (tile.first_output + output >= matrix.n) continue;
+      const std::size_t at = static_cast<std::size_t>(row) * matrix.n + tile.first_output + output;
       const float sum = total(row, output);
       if (matrix.up != nullptr) {
         store_operand(matrix.out, at, silu(sum) * total(row, kOutputs / 2 + output));
@@ -254,10 +292,10 @@ class ProductFew {
 
   const ProductFewParams& p_;
   const int lane_, warp_;
-  unsigned char* const shared_;
   unsigned char* const ring_;
-  const FewRowsPlace place_;
-  WeightRows weights_;
+  float* const sums_of_warps_;
+  const int num_tiles_;
+  int begin_, end_;  // steps of the warp's slice
   const LaneCopies<kRowTiles> inputs_;
   // Where the lane reads its row of a matrix of load_matrices, in a stage
   const int weight_offset_[2] = {kept(ProductRows::chunk_offset(lane_ % 16, lane_ / 16)),
@@ -267,7 +305,7 @@ class ProductFew {
 };
 
 template <bool kFp16, int kRowTiles>
-using ProductFewHalf = ProductFew<kFp16, kRowTiles, HalfRows<kFewStages<kRowTiles>>>;
+using ProductFewHalf = ProductFew<kFp16, kRowTiles, HalfRows>;
 
 template <bool kFp16, int kRowTiles>
 __global__ void __launch_bounds__(ProductFewHalf<kFp16, kRowTiles>::kThreads)
@@ -277,7 +315,7 @@ __global__ void __launch_bounds__(ProductFewHalf<kFp16, kRowTiles>::kThreads)
 }
 
 template <typename Weights, int kRowTiles>
-using ProductFewQuantised = ProductFew<true, kRowTiles, QuantisedRows<Weights, kFewStages<kRowTiles>>>;
+using ProductFewQuantised = ProductFew<true, kRowTiles, QuantisedRows<Weights>>;
 
 template <typename Weights, int kRowTiles>
 __global__ void __launch_bounds__(ProductFewQuantised<Weights, kRowTiles>::kThreads)

@@ -24,7 +24,7 @@ struct FewRowsMatrix {
   const void* up = nullptr;  // [n, k], or null
   OperandRows out;           // [rows, n], fp32 where `up` is null
   std::int32_t n = 0;
-  std::int32_t end_block = 0;  // of the launch, which sets it: blocks of this matrix and those before it
+  std::int32_t end_tile = 0;  // set by the launch: tiles of this matrix and those before it
   bool adds = false;
 };
 

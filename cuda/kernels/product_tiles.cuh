@@ -40,6 +40,17 @@ struct ProductRows {
   }
 };
 
+// Half of a row of block weights, as fp16.
+template <typename Weights>
+TTT_DEVICE void store_half_row(unsigned char* rows, int row, int half,
+                               const typename Weights::Sixteen& sixteen) {
+  TTT_UNROLL for (int second = 0; second < 2; ++second) {
+    const int j = 4 * second;
+    *reinterpret_cast<uint4*>(rows + ProductRows::chunk_offset(row, Weights::eight_of(half, second))) = {
+        sixteen.halves(j), sixteen.halves(j + 1), sixteen.halves(j + 2), sixteen.halves(j + 3)};
+  }
+}
+
 // d += a b in the type of the operands.
 template <bool kFp16>
 TTT_DEVICE void multiply_accumulate(float (&d)[4], const std::uint32_t (&a)[4], std::uint32_t b0,
