@@ -167,23 +167,28 @@ std::string short_count(std::size_t count) {
   return count >= 1024 && count % 1024 == 0 ? fmt::format("{}k", count / 1024) : fmt::format("{}", count);
 }
 
-// A measured series, its limit, and the earlier one where there is one. `value(row)` is what is drawn,
-// `best(row)` what the limit allows.
+// A measured series, its limit and the earlier one, where there are such. `value(row)` is what is drawn,
+// `best(row, share)` what the limit allows where the row reaches that share of it.
 template <typename Value, typename Best>
 void add_series(Chart& chart, const std::string& name, std::size_t color,
-                const std::vector<const BenchRow*>& rows, const BenchReport* before, Value value, Best best) {
+                const std::vector<const BenchRow*>& rows, const BenchReport& report,
+                const BenchReport* before, Value value, Best best) {
   Series measured{.name = name, .color = color, .style = Series::Style::kMeasured, .values = {}};
   Series limit{.name = name + ", limit", .color = color, .style = Series::Style::kLimit, .values = {}};
   Series earlier{.name = name + ", before", .color = color, .style = Series::Style::kBefore, .values = {}};
   for (const BenchRow* const row : rows) {
     measured.values.emplace_back(value(*row));
-    limit.values.emplace_back(best(*row));
+    if (const auto share = report.share_of_limit(*row)) limit.values.emplace_back(best(*row, *share));
     const auto change = before == nullptr ? std::nullopt : change_since(*before, *row);
     earlier.values.push_back(change ? std::optional(value(*change->before)) : std::nullopt);
   }
   if (before != nullptr) chart.series.push_back(std::move(earlier));
-  chart.series.push_back(std::move(limit));
+  if (report.has_limits()) chart.series.push_back(std::move(limit));
   chart.series.push_back(std::move(measured));
+}
+
+const char* legend_of_limit(const BenchReport& report) {
+  return report.has_limits() ? "; dashed: what the machine could do at best" : "";
 }
 
 std::string decode_chart(const BenchReport& report, const BenchReport* before) {
@@ -205,12 +210,11 @@ std::string decode_chart(const BenchReport& report, const BenchReport* before) {
       if (row.kind == BenchRow::Kind::kDecode && row.batch == batch) rows.push_back(&row);
     }
     const std::string name = batch == 1 ? "1 sequence" : fmt::format("{} sequences at once", batch);
-    add_series(chart, name, color++, rows, before, milliseconds,
-               [&](const BenchRow& row) { return milliseconds(row) * report.share_of_limit(row); });
+    add_series(chart, name, color++, rows, report, before, milliseconds,
+               [&](const BenchRow& row, double share) { return milliseconds(row) * share; });
   }
-  return fmt::format(
-      "<h2>{}</h2><p class=\"soft\">ms a step; dashed: what the machine could do at best</p>\n{}",
-      chart.title, Drawing(chart).svg());
+  return fmt::format("<h2>{}</h2><p class=\"soft\">ms a step{}</p>\n{}", chart.title, legend_of_limit(report),
+                     Drawing(chart).svg());
 }
 
 std::string prefill_chart(const BenchReport& report, const BenchReport* before) {
@@ -224,11 +228,10 @@ std::string prefill_chart(const BenchReport& report, const BenchReport* before) 
   }
   if (rows.empty()) return {};
   const auto rate = [](const BenchRow& row) { return row.rate(); };
-  add_series(chart, "prompt tokens a second", 0, rows, before, rate,
-             [&](const BenchRow& row) { return row.rate() / report.share_of_limit(row); });
-  return fmt::format(
-      "<h2>{}</h2><p class=\"soft\">tokens a second; dashed: what the machine could do at best</p>\n{}",
-      chart.title, Drawing(chart).svg());
+  add_series(chart, "prompt tokens a second", 0, rows, report, before, rate,
+             [&](const BenchRow& row, double share) { return row.rate() / share; });
+  return fmt::format("<h2>{}</h2><p class=\"soft\">tokens a second{}</p>\n{}", chart.title,
+                     legend_of_limit(report), Drawing(chart).svg());
 }
 
 std::string table(const BenchReport& report, const BenchReport* before) {
@@ -254,14 +257,17 @@ std::string to_html(const BenchReport& report, const BenchReport* before) {
   std::string page(kHead);
   page += fmt::format(
       "<title>{0}: ttt bench</title>\n<h1>{0}</h1>\n<p>{1}, {2} parameters, {3}</p>\n"
-      "<p>{4}, {5} threads on {6} processors, kernels for {7}; {8}</p>\n"
-      "<p class=\"soft\">The machine at best: {9:.1f} GB/s read, {10:.1f} GFLOP/s fp32, {11:.1f} GOP/s int8. "
-      "Memory: weights {12}, state {13} for each sequence, whole process {14}.</p>\n",
+      "<p>{4}; {5}</p>\n<p class=\"soft\">",
       html(report.model), report.family, readable_count(report.parameters), report.precision,
-      html(backend.device_name), backend.num_threads, report.processors, backend.dispatch_target, report.time,
-      report.read_bytes_per_second * 1e-9, report.flops_per_second * 1e-9, report.int8_ops_per_second * 1e-9,
-      readable_bytes(backend.weights_bytes), readable_bytes(backend.slot_bytes),
-      readable_bytes(report.peak_memory_bytes));
+      html(describe_machine(report)), report.time);
+  if (report.has_limits()) {
+    page += fmt::format("The machine at best: {:.1f} GB/s read, {:.1f} GFLOP/s fp32, {:.1f} GOP/s int8. ",
+                        report.read_bytes_per_second * 1e-9, report.flops_per_second * 1e-9,
+                        report.int8_ops_per_second * 1e-9);
+  }
+  page += fmt::format("Memory: weights {}, state {} for each sequence, whole process {}.</p>\n",
+                      readable_bytes(backend.weights_bytes), readable_bytes(backend.slot_bytes),
+                      readable_bytes(report.peak_memory_bytes));
   if (before != nullptr) {
     page += fmt::format("<p>Pale: the report of {}. {}</p>\n", html(before->time),
                         html(difference_of_setting(*before, report)));

@@ -5,7 +5,6 @@
 
 #include <algorithm>
 #include <cmath>
-#include <limits>
 #include <numeric>
 #include <set>
 #include <span>
@@ -39,6 +38,26 @@ double change_of_line(std::span<const double> x, std::span<const double> y) {
   return slope * (x.back() - x.front()) / (mean_y + slope * (x.front() - mean_x));
 }
 
+// The lines above the table.
+std::string markdown_head(const BenchReport& report) {
+  const BackendInfo& backend = report.backend;
+  std::string text =
+      fmt::format("model    {}: {}, {} parameters, {}; ready after {}\nmachine  {}\n", report.model,
+                  report.family, readable_count(report.parameters), report.precision,
+                  readable_seconds(report.load_seconds), describe_machine(report));
+  if (report.has_limits()) {
+    text += fmt::format(
+        "limits   read {:.1f} GB/s, {:.1f} GFLOP/s fp32, {:.1f} GOP/s int8, by the same threads between the "
+        "rows (best)\n",
+        report.read_bytes_per_second * 1e-9, report.flops_per_second * 1e-9,
+        report.int8_ops_per_second * 1e-9);
+  }
+  return text +
+         fmt::format("memory   weights {}, state {} per sequence, workspace {}, whole process {} at most\n\n",
+                     readable_bytes(backend.weights_bytes), readable_bytes(backend.slot_bytes),
+                     readable_bytes(backend.workspace_bytes), readable_bytes(report.peak_memory_bytes));
+}
+
 }  // namespace
 
 std::vector<Flatness> flatness(const BenchReport& report) {
@@ -67,8 +86,8 @@ std::vector<Flatness> flatness(const BenchReport& report) {
   return all;
 }
 
-double BenchReport::share_of_limit(const BenchRow& row) const {
-  if (read_bytes_per_second == 0.0) return std::numeric_limits<double>::quiet_NaN();
+std::optional<double> BenchReport::share_of_limit(const BenchRow& row) const {
+  if (!has_limits()) return std::nullopt;
   const double product_rate = quantised ? int8_ops_per_second : flops_per_second;
   const double compute_seconds =
       (row.flops - row.product_ops) / flops_per_second + row.product_ops / product_rate;
@@ -86,6 +105,7 @@ std::vector<std::string> cells_of(const BenchReport& report, const BenchRow& row
     return decodes ? fmt::format("{:.2f}", seconds * 1e3) : std::string();
   };
   const auto step = [&](double share) { return milliseconds(decodes ? row.percentile_step(share) : 0.0); };
+  const std::optional<double> share_of_limit = report.share_of_limit(row);
   return {fmt::format("{} {}", decodes ? "decode" : "prefill", row.tokens),
           fmt::format("{}", row.depth),
           fmt::format("{}", row.batch),
@@ -96,26 +116,21 @@ std::vector<std::string> cells_of(const BenchReport& report, const BenchRow& row
           step(0.9),
           step(0.99),
           decodes ? std::string() : readable_seconds(row.mean_seconds()),
-          std::isnan(report.share_of_limit(row))
-              ? ""
-              : fmt::format("{:.0f} %", report.share_of_limit(row) * 100.0),
+          share_of_limit ? fmt::format("{:.0f} %", *share_of_limit * 100.0) : std::string(),
           fmt::format("{:.0f} %{}", row.others * 100.0, row.disturbed() ? " !" : "")};
 }
 
-std::string to_markdown(const BenchReport& report) {
+std::string describe_machine(const BenchReport& report) {
   const BackendInfo& backend = report.backend;
-  std::string text = fmt::format(
-      "model    {}: {}, {} parameters, {}; ready after {}\n"
-      "machine  {}, {} threads on {} processors, kernels for {}\n"
-      "limits   read {:.1f} GB/s, {:.1f} GFLOP/s fp32, {:.1f} GOP/s int8, by the same threads between the "
-      "rows (best)\n"
-      "memory   weights {}, state {} per sequence, workspace {}, whole process {} at most\n\n",
-      report.model, report.family, readable_count(report.parameters), report.precision,
-      readable_seconds(report.load_seconds), backend.device_name, backend.num_threads, report.processors,
-      backend.dispatch_target, report.read_bytes_per_second * 1e-9, report.flops_per_second * 1e-9,
-      report.int8_ops_per_second * 1e-9, readable_bytes(backend.weights_bytes),
-      readable_bytes(backend.slot_bytes), readable_bytes(backend.workspace_bytes),
-      readable_bytes(report.peak_memory_bytes));
+  const std::string where =
+      report.computes_on_processors()
+          ? fmt::format(", {} threads on {} processors", backend.num_threads, report.processors)
+          : fmt::format(" ({})", backend.device);
+  return fmt::format("{}{}, kernels for {}", backend.device_name, where, backend.dispatch_target);
+}
+
+std::string to_markdown(const BenchReport& report) {
+  std::string text = markdown_head(report);
   const std::vector<std::string> names = column_names();
   text += fmt::format("| {} |\n|---|", fmt::join(names, " | "));
   for (std::size_t i = 1; i < names.size(); ++i) text += "---:|";
@@ -165,17 +180,20 @@ std::string to_csv(const BenchReport& report) {
   std::string text =
       "time,model,family,precision,threads,test,tokens,depth,batch,tokens_per_second,tokens_per_second_sd,"
       "mean_ms,p50_ms,p90_ms,p99_ms,share_of_limit,processors_taken_by_others\n";
+  const std::string threads =
+      report.computes_on_processors() ? fmt::format("{}", report.backend.num_threads) : std::string();
   for (const BenchRow& row : report.rows) {
     const bool decodes = row.kind == BenchRow::Kind::kDecode;
     const auto step = [&](double share) {
       return decodes ? fmt::format("{:.4f}", row.percentile_step(share) * 1e3) : std::string();
     };
     const double mean = decodes ? row.time_per_token() : row.mean_seconds();
-    text += fmt::format("{},{},{},{},{},{},{},{},{},{:.4f},{:.4f},{:.4f},{},{},{},{:.4f},{:.4f}\n",
-                        report.time, field(report.model), report.family, report.precision,
-                        report.backend.num_threads, decodes ? "decode" : "prefill", row.tokens, row.depth,
-                        row.batch, row.rate(), row.deviation(), mean * 1e3, step(0.5), step(0.9), step(0.99),
-                        report.share_of_limit(row), row.others);
+    const std::optional<double> share = report.share_of_limit(row);
+    text += fmt::format("{},{},{},{},{},{},{},{},{},{:.4f},{:.4f},{:.4f},{},{},{},{},{:.4f}\n", report.time,
+                        field(report.model), report.family, report.precision, threads,
+                        decodes ? "decode" : "prefill", row.tokens, row.depth, row.batch, row.rate(),
+                        row.deviation(), mean * 1e3, step(0.5), step(0.9), step(0.99),
+                        share ? fmt::format("{:.4f}", *share) : std::string(), row.others);
   }
   return text;
 }

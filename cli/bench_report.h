@@ -4,6 +4,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -41,11 +42,12 @@ struct BenchReport {
   std::string precision;
   std::uint64_t parameters = 0;
   BackendInfo backend;
-  std::size_t processors = 0;          // of the machine
-  double read_bytes_per_second = 0.0;  // the best of many readings between the repetitions
-  double flops_per_second = 0.0;       // likewise
-  double int8_ops_per_second = 0.0;    // likewise
-  bool quantised = false;              // products are of 8-bit integers
+  std::size_t processors = 0;  // of the machine
+  // What its processors can do, the best of many readings between the repetitions; 0: not measured, on a GPU.
+  double read_bytes_per_second = 0.0;
+  double flops_per_second = 0.0;
+  double int8_ops_per_second = 0.0;
+  bool quantised = false;  // products are of 8-bit integers
   std::uint64_t matrix_bytes = 0;
   double state_traffic_bytes = 0.0;
   TokenFlops token_flops;
@@ -54,9 +56,10 @@ struct BenchReport {
   std::uint64_t peak_memory_bytes = 0;  // of the whole process
   std::vector<BenchRow> rows;
 
-  // Of what the machine could do at best: the time to read the row's bytes or to do its operations. NaN where
-  // that was not measured, on a GPU.
-  double share_of_limit(const BenchRow& row) const;
+  bool computes_on_processors() const { return backend.num_threads > 0; }
+  bool has_limits() const { return read_bytes_per_second > 0.0; }
+  // Of what the machine could do at best: the time to read the row's bytes or to do its operations.
+  std::optional<double> share_of_limit(const BenchRow& row) const;
 };
 
 // How the time of a token changes from the shallowest depth above 0 to the deepest, as a share of the former:
@@ -73,6 +76,9 @@ std::vector<Flatness> flatness(const BenchReport& report);
 // The table for people: names of its columns, and the cells of a row.
 std::vector<std::string> column_names();
 std::vector<std::string> cells_of(const BenchReport& report, const BenchRow& row);
+
+// What computed, and by which kernels: "AMD EPYC 7B13, 8 threads on 8 processors, kernels for AVX2".
+std::string describe_machine(const BenchReport& report);
 
 // For people: a Markdown table under a few lines about model and machine.
 std::string to_markdown(const BenchReport& report);

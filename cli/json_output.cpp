@@ -174,6 +174,10 @@ Json model_report_json(const ModelReport& model) {
   return object;
 }
 
+Json threads_json(const BenchReport& report) {
+  return report.computes_on_processors() ? Json(report.backend.num_threads) : Json(nullptr);
+}
+
 Json row_json(const BenchReport& report, const BenchRow& row) {
   const bool decodes = row.kind == BenchRow::Kind::kDecode;
   Json object = {{"test", decodes ? "decode" : "prefill"},
@@ -182,7 +186,7 @@ Json row_json(const BenchReport& report, const BenchRow& row) {
                  {"batch", row.batch},
                  {"tokens_per_second", row.rate()},
                  {"tokens_per_second_sd", row.deviation()},
-                 {"share_of_limit", report.share_of_limit(row)},
+                 {"share_of_limit", or_null(report.share_of_limit(row))},
                  {"processors_taken_by_others", row.others},
                  {"bytes", row.bytes},
                  {"flops", row.flops},
@@ -239,6 +243,7 @@ std::string to_json(const BenchReport& report) {
                     {"high", line.change.high}});
   }
   const BackendInfo& backend = report.backend;
+  const auto limit = [&](double value) { return report.has_limits() ? Json(value) : Json(nullptr); };
   return finish({{"schema", kSchemaVersion},
                  {"program", version_json(describe_version())},
                  {"time", report.time},
@@ -257,11 +262,11 @@ std::string to_json(const BenchReport& report) {
                   {{"device", backend.device},
                    {"name", backend.device_name},
                    {"dispatch_target", backend.dispatch_target},
-                   {"threads", backend.num_threads},
+                   {"threads", threads_json(report)},
                    {"processors", report.processors},
-                   {"read_bytes_per_second", report.read_bytes_per_second},
-                   {"flops_per_second", report.flops_per_second},
-                   {"int8_ops_per_second", report.int8_ops_per_second}}},
+                   {"read_bytes_per_second", limit(report.read_bytes_per_second)},
+                   {"flops_per_second", limit(report.flops_per_second)},
+                   {"int8_ops_per_second", limit(report.int8_ops_per_second)}}},
                  {"memory",
                   {{"weights_bytes", backend.weights_bytes},
                    {"slot_bytes", backend.slot_bytes},
@@ -282,7 +287,7 @@ std::string to_json_lines(const BenchReport& report) {
                  {"precision", report.precision},
                  {"device", report.backend.device_name},
                  {"dispatch_target", report.backend.dispatch_target},
-                 {"threads", report.backend.num_threads}};
+                 {"threads", threads_json(report)}};
     line.update(row_json(report, row));
     lines += finish_line(line);
   }

@@ -248,8 +248,9 @@ std::unique_ptr<Backend> make_backend(const Model& model, const ModelOptions& op
   if (options.device == "auto") tell_choice(choice);
   auto backend = make_chosen(model, options, limits, choice);
   const BackendInfo& info = backend->info();
-  log_info(fmt::format("device {} ({}), {} threads, kernels for {}", info.device, info.device_name,
-                       info.num_threads, info.dispatch_target));
+  const std::string threads = info.num_threads > 0 ? fmt::format("{} threads, ", info.num_threads) : "";
+  log_info(fmt::format("device {} ({}), {}kernels for {}", info.device, info.device_name, threads,
+                       info.dispatch_target));
   log_info(fmt::format("state {} bytes, weights {} bytes beyond the mapped file, workspace {} bytes",
                        info.slot_bytes, info.weights_bytes, info.workspace_bytes));
   return backend;

@@ -2,11 +2,19 @@
 #include "cli/bench_report.h"
 
 #include <catch2/catch.hpp>
+#include <nlohmann/json.hpp>
 #include <string>
+#include <string_view>
 #include <vector>
+
+#include "cli/bench_page.h"
+#include "cli/json_output.h"
+#include "tests/weights/fixtures.h"
 
 namespace ttt::cli {
 namespace {
+
+using weights::contains;
 
 BenchRow decode_row(std::size_t depth, std::vector<double> seconds) {
   BenchRow row;
@@ -80,6 +88,87 @@ TEST_CASE("a name with commas and quotes is one field of a CSV line") {
   const std::string text = to_csv(report);
   CHECK(text.find("\n2026-01-01T00:00:00Z,\"my \"\"best\"\", v2.gguf\",TTT-MLP,") != std::string::npos);
   CHECK(text.find(",decode,10,5,1,5.0000,") != std::string::npos);
+}
+
+// As a GPU's: no threads compute, and nothing says what it could do at best.
+BenchReport device_report() {
+  BenchReport report;
+  report.model = "a model";
+  report.family = "TTT-Linear";
+  report.precision = "BF16";
+  report.backend.device = "cuda:0";
+  report.backend.device_name = "NVIDIA H200";
+  report.backend.dispatch_target = "sm_90-fast";
+  report.processors = 16;
+  report.rows = {decode_row(0, {0.1, 0.2}), decode_row(1000, {0.1, 0.2}), decode_row(2000, {0.1, 0.2})};
+  report.rows.push_back({.kind = BenchRow::Kind::kPrefill, .tokens = 512, .seconds = {0.5, 0.6}});
+  return report;
+}
+
+bool shows_no_number(std::string_view text) {
+  return text.find("nan") != std::string_view::npos || text.find("inf") != std::string_view::npos;
+}
+
+TEST_CASE("a bench of a device names it, and says nothing of processors and limits") {
+  const BenchReport report = device_report();
+  const std::string text = to_markdown(report);
+  CHECK(contains(text, "\nmachine  NVIDIA H200 (cuda:0), kernels for sm_90-fast\nmemory   "));
+  CHECK_FALSE(contains(text, "threads"));
+  CHECK_FALSE(contains(text, "limits "));
+  CHECK(contains(text, "| 0.55 s |  | 0 % |"));  // first token, of limit, others
+  const std::string page = to_html(report, &report);
+  CHECK(contains(page, "<p>NVIDIA H200 (cuda:0), kernels for sm_90-fast; "));
+  CHECK(contains(page, "\"soft\">Memory: "));
+  CHECK(contains(page, "1 sequence, 1000: 15 ms"));
+  for (const char* part : {"threads", "at best", "class=\"line limit\"", "points=\"\""}) {
+    INFO(part);
+    CHECK_FALSE(contains(page, part));
+  }
+  CHECK_FALSE(shows_no_number(text));
+  CHECK_FALSE(shows_no_number(page));
+}
+
+TEST_CASE("what a device has not is empty in a CSV line and null in JSON") {
+  const BenchReport report = device_report();
+  const std::string csv = to_csv(report);
+  CHECK(contains(csv, ",BF16,,decode,10,0,1,"));
+  CHECK(contains(csv, ",200.0000,,0.0000\n"));  // the slowest step, no share, nothing taken by others
+  CHECK(contains(csv, ",,,,,0.0000\n"));        // a prompt has no steps
+  CHECK_FALSE(shows_no_number(csv));
+  const auto parsed = nlohmann::json::parse(to_json(report));
+  for (const char* key : {"threads", "read_bytes_per_second", "flops_per_second", "int8_ops_per_second"}) {
+    INFO(key);
+    CHECK(parsed.at("device").at(key).is_null());
+  }
+  CHECK(parsed.at("device").at("name") == "NVIDIA H200");
+  CHECK(parsed.at("rows").at(0).at("share_of_limit").is_null());
+  const std::string lines = to_json_lines(report);
+  const auto line = nlohmann::json::parse(lines.substr(0, lines.find('\n')));
+  CHECK(line.at("threads").is_null());
+  CHECK(line.at("share_of_limit").is_null());
+  CHECK(line.at("device") == "NVIDIA H200");
+}
+
+TEST_CASE("a bench of processors has their threads, limits and shares everywhere") {
+  BenchReport report = device_report();
+  report.backend.device_name = "a processor";
+  report.backend.num_threads = 4;
+  report.read_bytes_per_second = report.flops_per_second = report.int8_ops_per_second = 1e9;
+  for (BenchRow& row : report.rows) row.bytes = 0.75e8;  // half of 0.15 s
+  const std::string text = to_markdown(report);
+  CHECK(contains(
+      text,
+      "machine  a processor, 4 threads on 16 processors, kernels for sm_90-fast\nlimits   read 1.0 GB/s"));
+  CHECK(contains(text, "| 50 % |"));
+  const std::string page = to_html(report, nullptr);
+  CHECK(contains(page, "The machine at best: 1.0 GB/s read"));
+  CHECK(contains(page, "class=\"line limit\""));
+  CHECK(contains(to_csv(report), ",BF16,4,decode,"));
+  CHECK(contains(to_csv(report), ",0.5000,0.0000\n"));
+  const auto parsed = nlohmann::json::parse(to_json(report));
+  CHECK(parsed.at("device").at("threads") == 4);
+  CHECK(parsed.at("device").at("flops_per_second") == 1e9);
+  CHECK(parsed.at("rows").at(0).at("share_of_limit").get<double>() == Approx(0.5));
 }
 
 }  // namespace

@@ -57,6 +57,7 @@ std::vector<std::string> clean_environment(const ChildOptions& options) {
   // The user's configuration file is none of theirs.
   std::map<std::string, std::string> variables = {{"TTT_THREADS", "1"}, {"XDG_CONFIG_HOME", "/nonexistent"}};
   for (const auto& [name, value] : options.environment) variables[name] = value;
+  if (options.failing_kernel > 0) variables["FAILING_KERNEL"] = std::to_string(options.failing_kernel);
   for (char** entry = environ; *entry != nullptr; ++entry) {
     const std::string_view text = *entry;
     const std::size_t equals = std::min(text.find('='), text.size());
@@ -86,7 +87,7 @@ bool has_terminals() {
 
 Child::Child(const std::vector<std::string>& arguments, const ChildOptions& options) {
   ::signal(SIGPIPE, SIG_IGN);  // a child that does not read its input
-  std::vector<std::string> words = {TTT_PROGRAM};
+  std::vector<std::string> words = {options.failing_kernel < 0 ? TTT_PROGRAM : TTT_PROGRAM_WITH_GPU};
   words.insert(words.end(), arguments.begin(), arguments.end());
   std::vector<std::string> variables = clean_environment(options);
   const std::vector<char*> argv = pointers(words);
@@ -109,7 +110,7 @@ Child::Child(const std::vector<std::string>& arguments, const ChildOptions& opti
     ::dup2(child_input, STDIN_FILENO);
     ::dup2(child_output, STDOUT_FILENO);
     ::dup2(err.write_end, STDERR_FILENO);
-    ::execve(TTT_PROGRAM, argv.data(), envp.data());
+    ::execve(argv[0], argv.data(), envp.data());
     ::_exit(127);
   }
   ::close(child_input);

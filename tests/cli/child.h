@@ -17,6 +17,9 @@ struct ChildOptions {
   std::string stdout_path = {};                                       // a file instead of a pipe
   bool stdin_terminal = false;
   bool full_stdout = false;  // the first write to stdout blocks until the test reads
+  // The program that finds a GPU, of the block emulator: with_gpu.cpp. 0: as it should be; n: its n-th kernel
+  // fails. -1: the program of the user.
+  int failing_kernel = -1;
 };
 
 // Some sandboxes have no pseudo-terminals; what a terminal changes cannot be tested there.
