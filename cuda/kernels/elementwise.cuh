@@ -26,6 +26,7 @@ template <int kCount>
 __global__ void __launch_bounds__(kMostRowThreads) rms_norm(const RmsNormParams p) {
   TTT_DYNAMIC_SHARED(shared_bytes);
   let_next_start();
+  for (unsigned i = kCount * threadIdx.x; i < p.width; i += kCount * blockDim.x) prefetch(p.weight + i);
   wait_for_previous();
   const std::size_t row = p.gather != nullptr ? p.gather[blockIdx.x].row : blockIdx.x;
   const float* const x = p.x + row * p.width;
@@ -41,6 +42,10 @@ template <int kCount>
 __global__ void __launch_bounds__(kMostRowThreads) gated_norm(const GatedNormParams p) {
   TTT_DYNAMIC_SHARED(shared_bytes);
   let_next_start();
+  for (unsigned i = kCount * threadIdx.x; i < p.width; i += kCount * blockDim.x) {
+    prefetch(p.weight + i);
+    prefetch(p.bias + i);
+  }
   wait_for_previous();
   auto* scratch = reinterpret_cast<float*>(shared_bytes);
   const std::size_t at = std::size_t{blockIdx.x} * p.width;
