@@ -112,12 +112,10 @@ void Forward::norm_tokens(const DeviceLayerWeights& w, const StateOffsets& state
 // x += o_proj(gate * post_norm(inner_loop(q, k, v))), from h = RMS(x)
 void Forward::ttt_layer(const DeviceLayerWeights& w, const StateOffsets& state, std::size_t layer) {
   project(w);
-  if (decodes_ && config_.share_qk) {
-    prepare_tokens(w, state);
-  } else {
+  if (!makes_tokens()) {
     if (config_.share_qk) convolve_qk(w, state);
     rotate();
-    launch_rates(rates_params(w), stream_);
+    learning_rates(w);
   }
   inner_loop(w, state, layer);
   gate_and_project(w);
@@ -138,20 +136,6 @@ void Forward::project(const DeviceLayerWeights& w) {
   products_.run_together(std::span(products).first(count));
 }
 
-// convolve_qk, rotate and the rates, of one token of each segment.
-void Forward::prepare_tokens(const DeviceLayerWeights& w, const StateOffsets& state) {
-  launch_decode_operands({.operands = rope_operands_params(),
-                          .xq = work_.xq,
-                          .history = state.qk_conv,
-                          .weight_q = w.conv_q_weight,
-                          .bias_q = w.conv_q_bias,
-                          .weight_k = w.conv_k_weight,
-                          .bias_k = w.conv_k_bias,
-                          .taps = taps_,
-                          .rates = rates_params(w)},
-                         stream_);
-}
-
 // q and k from the projection that they share.
 void Forward::convolve_qk(const DeviceLayerWeights& w, const StateOffsets& state) {
   convolve(state.qk_conv, work_.xq, w.conv_q_weight, w.conv_q_bias, work_.q);
@@ -161,37 +145,29 @@ void Forward::convolve_qk(const DeviceLayerWeights& w, const StateOffsets& state
 
 // RoPE by the position within the mini-batch; for tensor cores also the operands of the inner loop.
 void Forward::rotate() {
-  inner_kernel_ == InnerKernel::kExact ? launch_rope(rope_params(), stream_)
-                                       : launch_rope_operands(rope_operands_params(), stream_);
-}
-
-RopeParams Forward::rope_params() const {
-  return {.rows = work_.rows,
-          .segments = work_.segments,
-          .table = weights_.rope_table,
-          .q = work_.q,
-          .k = work_.k,
-          .num_rows = num_rows_,
-          .width = width_,
-          .head_size = head_size_,
-          .mini_batch_size = mini_batch_size_};
-}
-
-RopeOperandsParams Forward::rope_operands_params() const {
-  return {.rope = rope_params(),
-          .v = work_.v,
-          .q = work_.inner_q,
-          .k = work_.inner_k,
-          .target = work_.inner_target};
+  const RopeParams rope{.rows = work_.rows,
+                        .segments = work_.segments,
+                        .table = weights_.rope_table,
+                        .q = work_.q,
+                        .k = work_.k,
+                        .num_rows = num_rows_,
+                        .width = width_,
+                        .head_size = head_size_,
+                        .mini_batch_size = mini_batch_size_};
+  if (inner_kernel_ == InnerKernel::kExact) return launch_rope(rope, stream_);
+  launch_rope_operands(
+      {.rope = rope, .v = work_.v, .q = work_.inner_q, .k = work_.inner_k, .target = work_.inner_target},
+      stream_);
 }
 
 // alpha = base_lr / f * sigmoid(h . lr_weight + lr_bias)
-RatesParams Forward::rates_params(const DeviceLayerWeights& w) const {
-  return {.alpha = work_.alpha,
-          .bias = w.lr_bias,
-          .num_rows = num_rows_,
-          .heads = heads_,
-          .scale = config_.ttt_base_lr / static_cast<float>(head_size_)};
+void Forward::learning_rates(const DeviceLayerWeights& w) {
+  launch_rates({.alpha = work_.alpha,
+                .bias = w.lr_bias,
+                .num_rows = num_rows_,
+                .heads = heads_,
+                .scale = rate_scale()},
+               stream_);
 }
 
 // Each (segment, head) is one block: its tokens one after another, from its own fast weights.
@@ -216,9 +192,26 @@ void Forward::inner_loop_prefill(const DeviceLayerWeights& w, const StateOffsets
                                 .fast_weights = state.fast_weights,
                                 .open_rows = state.open_rows,
                                 .num_segments = static_cast<std::int32_t>(num_segments_),
-                                .num_heads = static_cast<std::int32_t>(heads_)};
+                                .num_heads = static_cast<std::int32_t>(heads_),
+                                .token = makes_tokens() ? token_operands(w, state) : TokenOperands{}};
   config_.is_mlp() ? launch_ttt_mlp_prefill(params, stream_)
                    : launch_ttt_linear_prefill(static_cast<int>(head_size_), params, stream_);
+}
+
+// What convolve_qk, rotate and learning_rates do for prompts.
+TokenOperands Forward::token_operands(const DeviceLayerWeights& w, const StateOffsets& state) const {
+  return {.xq = work_.xq,
+          .v = work_.v,
+          .q = work_.inner_q,
+          .history = state.qk_conv,
+          .weight_q = w.conv_q_weight,
+          .bias_q = w.conv_q_bias,
+          .weight_k = w.conv_k_weight,
+          .bias_k = w.conv_k_bias,
+          .taps = taps_,
+          .rope_table = weights_.rope_table,
+          .rate_bias = w.lr_bias,
+          .rate_scale = rate_scale()};
 }
 
 void Forward::inner_loop_exact(const DeviceLayerWeights& w, const StateOffsets& state, std::size_t layer) {

@@ -13,9 +13,9 @@
 #include "cuda/device_weights.h"
 #include "cuda/inner_kernel.h"
 #include "cuda/kernels/draw.h"
-#include "cuda/kernels/elementwise.h"
 #include "cuda/kernels/operand_rows.h"
 #include "cuda/kernels/step_tables.h"
+#include "cuda/kernels/ttt_prefill.h"
 #include "cuda/products.h"
 #include "cuda/state_pool.h"
 
@@ -72,9 +72,9 @@ class Forward {
   void norm_tokens(const DeviceLayerWeights& w, const StateOffsets& state);
   void ttt_layer(const DeviceLayerWeights& w, const StateOffsets& state, std::size_t layer);
   void project(const DeviceLayerWeights& w);
-  void prepare_tokens(const DeviceLayerWeights& w, const StateOffsets& state);
   void convolve_qk(const DeviceLayerWeights& w, const StateOffsets& state);
   void rotate();
+  void learning_rates(const DeviceLayerWeights& w);
   void inner_loop(const DeviceLayerWeights& w, const StateOffsets& state, std::size_t layer);
   void inner_loop_exact(const DeviceLayerWeights& w, const StateOffsets& state, std::size_t layer);
   void inner_loop_prefill(const DeviceLayerWeights& w, const StateOffsets& state, std::size_t layer);
@@ -92,9 +92,11 @@ class Forward {
   void convolve(std::size_t history, const float* x, const float* weight, const float* bias, float* y);
   void advance_history(std::size_t history, const float* x);
   void add_branch();  // x += branch
-  RopeParams rope_params() const;
-  RopeOperandsParams rope_operands_params() const;
-  RatesParams rates_params(const DeviceLayerWeights& w) const;
+
+  float rate_scale() const { return config_.ttt_base_lr / static_cast<float>(head_size_); }
+  // Whether the inner loop makes its operands itself.
+  bool makes_tokens() const { return decodes_ && config_.share_qk; }
+  TokenOperands token_operands(const DeviceLayerWeights& w, const StateOffsets& state) const;
 
   const DeviceWeights& weights_;
   const ModelConfig& config_;

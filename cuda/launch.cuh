@@ -5,6 +5,7 @@
 #include <cuda_runtime.h>
 
 #include <cstddef>
+#include <map>
 
 #include "cuda/cuda_check.h"
 
@@ -18,26 +19,33 @@ struct LaunchShape {
   bool starts_early = false;
 };
 
-struct DeviceTraits {
-  int device = -1;
-  int major = 0;  // of the compute capability
-  int multiprocessors = 0;
-};
-
-// Of the thread's current device.
-inline const DeviceTraits& device_traits() {
-  thread_local DeviceTraits traits;
+// Multiprocessors of the thread's current device.
+inline int num_multiprocessors() {
+  thread_local int known_device = -1, multiprocessors = 0;
   int device = 0;
   check(cudaGetDevice(&device), "launch of a kernel");
-  if (device != traits.device) {
-    check(cudaDeviceGetAttribute(&traits.major, cudaDevAttrComputeCapabilityMajor, device),
+  if (device != known_device) {
+    check(cudaDeviceGetAttribute(&multiprocessors, cudaDevAttrMultiProcessorCount, device),
           "launch of a kernel");
-    check(cudaDeviceGetAttribute(&traits.multiprocessors, cudaDevAttrMultiProcessorCount, device),
-          "launch of a kernel");
-    traits.device = device;
+    known_device = device;
   }
-  return traits;
+  return multiprocessors;
 }
+
+#ifdef __CUDACC__
+// Whether the kernel was compiled for compute capability 9.0 or above: only then does it wait.
+inline bool can_wait(const void* kernel) {
+  constexpr int kFirstVersion = 90;
+  thread_local std::map<const void*, bool> known;
+  const auto [entry, is_new] = known.try_emplace(kernel, false);
+  if (is_new) {
+    cudaFuncAttributes attributes = {};
+    check(cudaFuncGetAttributes(&attributes, kernel), "launch of a kernel");
+    entry->second = attributes.ptxVersion >= kFirstVersion;
+  }
+  return entry->second;
+}
+#endif
 
 // Every kernel takes one struct of parameters by value. An empty grid is no launch.
 template <typename Params>
@@ -62,12 +70,17 @@ void launch(void (*kernel)(Params), const LaunchShape& shape, const Params& para
   early.id = cudaLaunchAttributeProgrammaticStreamSerialization;
   early.val.programmaticStreamSerializationAllowed = 1;
   config.attrs = &early;
-  config.numAttrs = shape.starts_early && device_traits().major >= 9 ? 1 : 0;
+  config.numAttrs = shape.starts_early && can_wait(reinterpret_cast<const void*>(kernel)) ? 1 : 0;
   check(cudaLaunchKernelExC(&config, reinterpret_cast<const void*>(kernel), arguments), "launch of a kernel");
 #else
   check(emulator::launch_kernel(
             reinterpret_cast<const void*>(kernel), shape.grid_x, shape.grid_y, shape.threads,
-            shape.shared_bytes, [kernel, params] { kernel(params); }, stream),
+            shape.shared_bytes,
+            [kernel, params, starts_early = shape.starts_early] {
+              kernel(params);
+              if (starts_early) emulator::check_waited();
+            },
+            stream),
         "launch of a kernel");
 #endif
 }

@@ -5,8 +5,6 @@
 #include <exception>
 #include <utility>
 
-#include "cuda/cuda_check.h"
-
 namespace ttt::cuda {
 
 StepGraphs::Entry* StepGraphs::find(const StepShape& shape) {
@@ -24,10 +22,12 @@ StepGraphs::Entry& StepGraphs::add(const StepShape& shape) {
 }
 
 bool StepGraphs::launch(const StepShape& shape) {
-  const Entry* const entry = find(shape);
+  Entry* const entry = find(shape);
   if (entry == nullptr || entry->graph == nullptr) return false;
-  check(cudaGraphLaunch(entry->graph.get(), stream_), "launch of a step's graph");
-  return true;
+  if (cudaGraphLaunch(entry->graph.get(), stream_) == cudaSuccess) return true;
+  cudaGetLastError();  // piece by piece it may go, or say why not
+  entry->graph.reset();
+  return false;
 }
 
 void StepGraphs::make(const StepShape& shape, const std::function<void()>& put) {

@@ -24,8 +24,8 @@ class StepGraphs {
   // REQUIRES: the stream outlives this and has nothing left to do when this ends.
   explicit StepGraphs(cudaStream_t stream) : stream_(stream) { entries_.reserve(kMostShapes); }
 
-  // Puts a step of this shape on the stream. False: there is no graph, and nothing was put. Throws
-  // std::runtime_error where the launch is refused.
+  // Puts a step of this shape on the stream. False: there is no graph, or its launch was refused, and then
+  // there is none from here on; nothing was put.
   bool launch(const StepShape& shape);
 
   // Makes the graph of a shape unless it is known. `put` puts such a step on the stream, and has done so

@@ -60,6 +60,16 @@ sanitizer() {
   part "compute-sanitizer $tool" 90 compute-sanitizer --tool "$tool" --error-exitcode 9 "$tests" "[short]"
 }
 
+# bench NAME OPTION...: everything that it measured, in JSON
+bench() {
+  local name="bench $1"
+  shift
+  part "$name" 60 "$ttt" bench --device cuda -r 3 -o json "$@"
+  mv "$results/${name// /-}.txt" "$results/${name// /-}.json"
+  rows[-1]="${rows[-1]%|*}|tokens/s: $(grep -o '"tokens_per_second": [0-9]*' "$results/${name// /-}.json" |
+    grep -o '[0-9]*$' | paste -sd ' ')"
+}
+
 gpu=$(nvidia-smi --query-gpu=name,driver_version,clocks.max.sm,memory.total --format=csv,noheader 2>/dev/null |
   head -n 1)
 export ttt
@@ -69,14 +79,14 @@ if part "probe" 60 "$tests" "[probe]"; then
   part "tests" 240 "$tests"
   part "same text" 60 bash -c same_text
   for tool in memcheck racecheck initcheck synccheck; do sanitizer $tool; done
+  part "figures" 60 "$tests" "[.report]"
   for size in 125m 125m-mlp 1.3b 1.3b-mlp; do
-    part "bench $size" 60 "$ttt" bench --random "$size" --type bf16 --device cuda -p 512,2k -d 0,2k -b 1,16 -n 32 -r 3 \
-      -o json
-    mv "$results/bench-$size.txt" "$results/bench-$size.json"
+    bench "$size" --random "$size" --type bf16 -p 512,2k -d 0,2k -b 1,16 -n 64
+    bench "$size long" --random "$size" --type bf16 -p 32k -d 32k -n 64
   done
-  part "bench 125m exact" 60 "$ttt" bench --random 125m --type bf16 --device cuda --precision exact -p 512 -d 0 -b 1 -n 32 \
-    -r 3 -o json
-  mv "$results/bench-125m-exact.txt" "$results/bench-125m-exact.json"
+  for type in q8_0 q4_0; do bench "1.3b $type" --random 1.3b --type $type -p 512 -d 0 -b 1,16 -n 64; done
+  bench "125m deterministic" --random 125m --type bf16 --deterministic -p 512 -d 0 -n 64
+  bench "125m exact" --random 125m --type bf16 --precision exact -p 512 -d 0 -n 32
 else
   record "everything else" "not run" 0 "the simplest step does not run here: probe.txt"
 fi

@@ -39,14 +39,17 @@ TTT_DEVICE std::uint32_t same_halves(std::uint16_t half) {
 }
 
 // Each type has
-//   eight(i)       the blocks' bytes of weights i to i + 7 as they are read, i a multiple of 8; value(j) is
-//   one sixteen(i, c)  those of two of the four eights from weight i on, i a multiple of 32, c 0 or 1: which
-//   ones is
-//                  what one long read brings. halves(j) are two of them, rounded to fp16, j of the first
-//                  eight from 0 to 3; eight_of(c, 0) is the place of the first, eight_of(c, 1) of the second
-//   prefetch(i, first)  brings the bytes of the 32 weights from i on into the cache, of a line that several
-//   32
-//                  share only once; scales are asked for with the first 32 of a run
+//
+// eight(i): the blocks' bytes of weights i to i + 7 as they are read, i a multiple of 8; value(j) is one of
+// them.
+//
+// sixteen(i, c): those of two of the four eights from weight i on, i a multiple of 32, c 0 or 1. Which two is
+// what one long read brings: eight_of(c, 0) and eight_of(c, 1). halves(j) are two neighbours rounded to fp16,
+// of the first eight for j from 0 to 3.
+//
+// prefetch(i, first): brings what belongs to the 32 weights from i on into the cache, each line once where
+// one 32 is asked for after the other; `first` of them.
+//
 // A number of 8 bits times a scale in fp16 has at most 19 bits: rounded from fp32, which holds it, or at once
 // is the same.
 
@@ -84,7 +87,7 @@ struct Q8_0Weights {
 
   TTT_DEVICE void prefetch(std::size_t i, bool first) const {
     if (first || i % kLine == 0) cuda::prefetch(quants + i);
-    if (first) cuda::prefetch(scales + i / 32);
+    if (first || i / 16 % kLine == 0) cuda::prefetch(scales + i / 32);
   }
 };
 
@@ -125,7 +128,7 @@ struct Q4_0Weights {
 
   TTT_DEVICE void prefetch(std::size_t i, bool first) const {
     if (first || i / 2 % kLine == 0) cuda::prefetch(nibbles + i / 2);
-    if (first) cuda::prefetch(scales + i / 32);
+    if (first || i / 16 % kLine == 0) cuda::prefetch(scales + i / 32);
   }
 };
 
@@ -243,10 +246,10 @@ struct Q6_KWeights {
   static TTT_DEVICE int eight_of(int c, int second) { return 2 * c + second; }
 
   TTT_DEVICE void prefetch(std::size_t i, bool first) const {
-    if (first || i % 128 == 0) cuda::prefetch(nibbles + i / 128 * 64);
+    if (first || i / 2 % kLine == 0) cuda::prefetch(nibbles + i / 128 * 64);
     if (first || i / 4 % kLine == 0) cuda::prefetch(crumbs + i / 128 * 32);
-    if (first) cuda::prefetch(part_scales + i / 16);
-    if (first) cuda::prefetch(scales + i / 256);
+    if (first || i / 16 % kLine == 0) cuda::prefetch(part_scales + i / 16);
+    if (first || i / 128 % kLine == 0) cuda::prefetch(scales + i / 256);
   }
 };
 

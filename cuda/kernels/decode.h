@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// Steps in which every segment is one token: kernels that each do what several do for prompts, with the same
-// bits. A kernel takes longer to start than to do so little. REQUIRES: row i is the only one of segment i.
+// For steps in which every segment is one token: a kernel that does what five do for prompts, with the same
+// bits. Each would take longer to start than to do so little. REQUIRES: row i is the only one of segment i; 4
+// divides d.
 #pragma once
 
 #include <cuda_runtime_api.h>
@@ -25,17 +26,5 @@ struct DecodePreConvParams {
   float epsilon;
 };
 void launch_decode_pre_conv(const DecodePreConvParams& params, cudaStream_t stream);
-
-// From the projections to the inner loop: q and k convolved, their history moved on, both rotated, the inner
-// loop's operands and rates.
-struct DecodeOperandsParams {
-  RopeOperandsParams operands;                         // its rope.q and rope.k are not used
-  const float* xq;                                     // [num_rows, d] shared projection of q and k
-  std::size_t history;                                 // offset in a state, as in conv.h
-  const float *weight_q, *bias_q, *weight_k, *bias_k;  // [c, d], [d]
-  std::uint32_t taps;
-  RatesParams rates;
-};
-void launch_decode_operands(const DecodeOperandsParams& params, cudaStream_t stream);
 
 }  // namespace ttt::cuda

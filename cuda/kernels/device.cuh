@@ -253,8 +253,8 @@ TTT_DEVICE float tanh_approx(float x) {
 }
 TTT_DEVICE float exp_approx(float x) { return std::exp(x); }
 
-// One kernel at a time is run.
-TTT_DEVICE void wait_for_previous() {}
+// One kernel at a time is run, but who starts early and does not wait is found out.
+TTT_DEVICE void wait_for_previous() { emulator::current_thread->has_waited = true; }
 TTT_DEVICE void let_next_start() {}
 
 TTT_DEVICE void sync_warp(const Site& site = Site::current()) { emulator::sync_warp(site); }

@@ -94,7 +94,7 @@ __global__ void silu_multiply(const SiluMultiplyParams p) {
 
 __global__ void rates(const RatesParams p) {
   const std::size_t i = std::size_t{blockIdx.x} * blockDim.x + threadIdx.x;
-  if (i < std::size_t{p.num_rows} * p.heads) p.alpha[i] = rate(p, p.alpha[i], i % p.heads);
+  if (i < std::size_t{p.num_rows} * p.heads) p.alpha[i] = rate(p.alpha[i], p.bias[i % p.heads], p.scale);
 }
 
 // The rotations of this block's row, by its place in the mini-batch: head_size / 2 pairs.

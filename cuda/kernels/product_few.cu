@@ -21,7 +21,7 @@ void launch_few(void (*kernel)(ProductFewParams), const ProductFewParams& params
     tiles += (matrix.n + outputs - 1) / outputs;
     matrix.end_tile = tiles;
   }
-  const std::int32_t most_blocks = kBlocksTogether * device_traits().multiprocessors;
+  const std::int32_t most_blocks = kBlocksTogether * num_multiprocessors();
   const std::int32_t blocks = tiles < most_blocks ? tiles : most_blocks;
   launch(kernel, {static_cast<unsigned>(blocks), 1, Kernel::kThreads, Kernel::kSharedBytes, true}, placed,
          stream);

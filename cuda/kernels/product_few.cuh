@@ -130,7 +130,8 @@ class ProductFew {
  public:
   static constexpr int kWarps = ProductOrder::kSlices, kThreads = kWarps * kWarp;
   static constexpr int kOutputs = kFewOutputs, kRows = 8 * kRowTiles;
-  // Two blocks of a multiprocessor then have 64 to 112 KiB under way, and one fits where there are 99 KiB.
+  // Two blocks of a multiprocessor have up to 96 KiB of weights under way, and one fits where there are 99
+  // KiB.
   static constexpr int kStages = kRowTiles == 1 ? 7 : (kRowTiles == 2 ? 5 : 3);
   // A stage: 16 rows of weights, then kRows rows of x.
   static constexpr int kInputOffset = kOutputs * ProductRows::kBytes;

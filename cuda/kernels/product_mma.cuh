@@ -9,7 +9,7 @@
 
 namespace ttt::cuda {
 
-// The columns of W that a block multiplies, in a stage of the ring.
+// The shape of a block: its columns of out, the stages of its ring, its warps.
 struct ProductTile {
   static constexpr int kColumnTile = 128, kStages = 3, kWarps = 8, kThreads = kWarps * kWarp;
 };
@@ -40,7 +40,7 @@ class ProductMma : private ProductTile {
   static constexpr int kStageBytes = (kRowTile + kColumnTile) * ProductRows::kBytes;
   static constexpr int kSharedBytes = kStages * kStageBytes;
   // Warps lie in a grid over the tile; a warp has kRowFragments x kColumnFragments fragments of 16 x 8.
-  static constexpr int kRowWarps = kRowTile == 16 ? 1 : 2, kColumnWarps = kWarps / kRowWarps;
+  static constexpr int kRowWarps = 2, kColumnWarps = kWarps / kRowWarps;
   static constexpr int kRowFragments = kRowTile / 16 / kRowWarps;
   static constexpr int kColumnFragments = kColumnTile / 8 / kColumnWarps;
 
@@ -152,13 +152,7 @@ class ProductMma : private ProductTile {
   }
 
   TTT_DEVICE void store_one(std::size_t at, float sum) {
-    if (p_.output == ProductOutput::kHalf) {
-      const std::uint32_t pair = kFp16 ? pack_half(sum, 0.0F) : pack_bf16(sum, 0.0F);
-      static_cast<std::uint16_t*>(p_.out)[at] = static_cast<std::uint16_t>(pair);
-    } else {
-      float* const out = static_cast<float*>(p_.out) + at;
-      *out = p_.output == ProductOutput::kAddToFloat ? *out + sum : sum;
-    }
+    p_.out[at] = p_.output == ProductOutput::kAddToFloat ? p_.out[at] + sum : sum;
   }
 
   const ProductMmaParams& p_;

@@ -15,9 +15,8 @@ namespace ttt::cuda {
 
 constexpr int kMostRowThreads = 1024;  // of a block that has a row
 
-// A block per row, in which a thread reads `count` elements at once; shared memory: scratch of block_sum. It
-// starts early.
-// It starts early.
+// A block per row, in which a thread reads `count` elements at once, and which starts early; shared memory:
+// scratch of block_sum.
 inline LaunchShape by_rows(std::uint32_t num_rows, std::uint32_t width, std::uint32_t count) {
   const std::uint32_t threads = threads_for(width / count, kMostRowThreads);
   return {num_rows, 1, threads, threads / kWarpLanes * sizeof(float), true};
@@ -43,9 +42,7 @@ TTT_DEVICE Elements<kCount> rms_normed(const float* x, const float* weight, unsi
   return values;
 }
 
-TTT_DEVICE float rate(const RatesParams& p, float alpha, std::size_t head) {
-  return p.scale * sigmoid(alpha + p.bias[head]);
-}
+TTT_DEVICE float rate(float alpha, float bias, float scale) { return scale * sigmoid(alpha + bias); }
 
 // Two neighbouring elements of a head.
 struct Pair {

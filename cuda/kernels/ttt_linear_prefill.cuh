@@ -10,6 +10,7 @@
 //   i} (q_i . k_j + 1) g_j;  W -= tau_15 k^T g out = q + N(zbar) of mini-batch c - 1
 #pragma once
 
+#include "cuda/kernels/token_operands.cuh"
 #include "cuda/kernels/ttt_linear_prefill.h"
 #include "cuda/kernels/ttt_prefill_tiles.cuh"
 
@@ -39,6 +40,8 @@ class LinearPrefill {
   TTT_DEVICE void run() {
     let_next_start();
     read_weights();
+    const bool makes_token = p_.token.taps > 0;
+    if (makes_token) TokenMaker<f>(p_, p_.segments[blockIdx.y], head_).prefetch_inputs();
     wait_for_previous();
     load(0);
     load(1);
@@ -46,6 +49,10 @@ class LinearPrefill {
     if (threadIdx.x == 0) wants_losses() = p_.segments[blockIdx.y].wants_losses;
     wait_copies<1>();
     sync_block();
+    if (makes_token) {
+      TokenMaker<f>(p_, p_.segments[blockIdx.y], head_).template make<Ring>(Ring::stage(shared_, 0));
+      sync_block();
+    }
     // The guards of the first and the last mini-batch would cost each step in between a third of its time.
     const int mini_batches = range_.mini_batches();
     const int complete = range_.end() / kPrefillK;

@@ -12,6 +12,7 @@
 // them with g2 and adds that to its part of zbar.
 #pragma once
 
+#include "cuda/kernels/token_operands.cuh"
 #include "cuda/kernels/ttt_mlp_prefill.h"
 #include "cuda/kernels/ttt_prefill_tiles.cuh"
 
@@ -54,6 +55,8 @@ class MlpPrefill {
   TTT_DEVICE void run() {
     let_next_start();
     read_weights();
+    const bool makes_token = p_.token.taps > 0;
+    if (makes_token) TokenMaker<f>(p_, p_.segments[blockIdx.y], head_).prefetch_inputs();
     wait_for_previous();
     load(0);
     load(1);
@@ -61,6 +64,10 @@ class MlpPrefill {
     if (threadIdx.x == 0) wants_losses() = p_.segments[blockIdx.y].wants_losses;
     wait_copies<1>();
     sync_block();
+    if (makes_token) {
+      TokenMaker<f>(p_, p_.segments[blockIdx.y], head_).template make<Ring>(Ring::stage(shared_, 0));
+      sync_block();
+    }
     const int mini_batches = range_.mini_batches();
     const int complete = range_.end() / kPrefillK;
     // See LinearPrefill::run.

@@ -9,6 +9,21 @@
 
 namespace ttt::cuda {
 
+// Where every segment is one token: what its operands are made of, which the kernel then does itself, with
+// the bits of conv.h, launch_rope_operands and launch_rates.
+struct TokenOperands {
+  const float* xq = nullptr;   // [rows, H f] shared projection of q and k
+  const float* v = nullptr;    // [rows, H f]
+  std::uint16_t* q = nullptr;  // [rows, H f] params.q, where the made row is put too: kernels read it again
+  std::size_t history = 0;     // offset in a state, of the inputs of the convolutions
+  const float *weight_q = nullptr, *bias_q = nullptr, *weight_k = nullptr,
+              *bias_k = nullptr;      // [taps, H f], [H f]
+  std::uint32_t taps = 0;             // 0: the operands are there
+  const float* rope_table = nullptr;  // [16, f]: pairs (cos, sin)
+  const float* rate_bias = nullptr;   // [H]; params.alpha is before bias, sigmoid and scale
+  float rate_scale = 0.0F;
+};
+
 // Rows of q, k, target and out lie `row_stride` elements apart, head h from column h f on. Addresses, those
 // of states and what lies at the offsets in them too, are multiples of 16 bytes, and so is row_stride in
 // bytes.
@@ -31,6 +46,7 @@ struct TttPrefillParams {
   std::size_t fast_weights = 0, open_rows = 0;
   std::int32_t num_segments = 0;
   std::int32_t num_heads = 0;  // H
+  TokenOperands token = {};
 };
 
 }  // namespace ttt::cuda

@@ -64,15 +64,16 @@ struct OperandRing {
   }
 
   // Starts to load mini-batch c, where there is one. Keys of open rows, which only the first has, come from
-  // the state, rounded as they were.
+  // the state, rounded as they were. A token whose operands are yet to be made has zeros.
   static TTT_DEVICE void load(unsigned char* ring, int c, const TttPrefillParams& rows,
                               const PrefillRange& range, int head, const float* open_keys,
                               int open_row_stride) {
     if (c < range.mini_batches()) {
       unsigned char* const to = stage(ring, c);
+      const bool is_there = rows.token.taps == 0;
       for (int i = threadIdx.x; i < kPrefillK * Tile::kRowChunks; i += kThreads) {
         const int r = i / Tile::kRowChunks, chunk = i % Tile::kRowChunks, row = range.row_of(c, r);
-        const bool valid = range.holds(row);
+        const bool valid = is_there && range.holds(row);
         const std::size_t from =
             static_cast<std::size_t>(range.first_row + (valid ? row : 0)) * rows.row_stride + head * f +
             chunk * 8;
@@ -91,7 +92,7 @@ struct OperandRing {
       }
       if (threadIdx.x < kPrefillK) {
         const int row = range.row_of(c, threadIdx.x);
-        const bool valid = range.holds(row);
+        const bool valid = is_there && range.holds(row);
         const std::size_t token = static_cast<std::size_t>(range.first_row + (valid ? row : 0));
         copy_async_4(to + kAlpha + threadIdx.x * 4, rows.alpha + token * rows.num_heads + head, valid);
       }

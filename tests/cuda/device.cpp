@@ -222,4 +222,20 @@ TEST_CASE("barriers: a block, part of a block, a producer that does not wait") {
   }
 }
 
+TEST_CASE("two fp16 numbers are subtracted and multiplied at once, each rounded by itself") {
+  test::Random random(7);
+  for (int i = 0; i < 1000; ++i) {
+    const float a = load_half(low(pack_half(static_cast<float>(8.0 * random.symmetric()), 0.0F)));
+    const float b = load_half(low(pack_half(static_cast<float>(random.symmetric()), 0.0F)));
+    const std::uint32_t ab = pack_half(a, b), ba = pack_half(b, a);
+    CHECK(subtract_halves(ab, ba) == pack_half(a - b, b - a));
+    CHECK(multiply_halves(ab, ab) == pack_half(a * a, b * b));
+  }
+}
+
+TEST_CASE("two of four bytes are spread over the halves of a register") {
+  CHECK(spread_bytes(0x44332211U, 0) == 0x00220011U);
+  CHECK(spread_bytes(0x44332211U, 2) == 0x00440033U);
+}
+
 }  // namespace ttt::cuda

@@ -114,4 +114,16 @@ TEST_CASE("a grid runs every block, and a seed changes the order of threads") {
   CHECK(random == in_turn);
 }
 
+TEST_CASE("a thread of a kernel that starts early and does not wait is reported") {
+  const auto early = [](unsigned waiting) {
+    test::run_block(64, 0, [waiting] {
+      if (threadIdx.x < waiting) wait_for_previous();
+      emulator::check_waited();
+    });
+  };
+  CHECK_NOTHROW(early(64));
+  CHECK_THROWS_WITH(early(63), Contains("starts early and does not wait"));
+  CHECK_THROWS_WITH(early(0), Contains("starts early and does not wait"));
+}
+
 }  // namespace ttt::cuda

@@ -110,6 +110,25 @@ TEST_CASE("a product of few rows has the bits of a product of many") {
   }
 }
 
+// A GPU has some hundred blocks: only then does one go on to another tile, with slices longer than its ring.
+TEST_CASE("a block that multiplies one tile after another keeps them apart", "[slow]") {
+  test::Random random(5);
+#ifdef TTT_ON_DEVICE
+  constexpr std::size_t n = 9'000;
+#else
+  constexpr std::size_t n = 300;
+#endif
+  for (const std::size_t k : {std::size_t{4'096}, std::size_t{2'056}}) {
+    for (const std::size_t rows : {std::size_t{1}, std::size_t{9}, std::size_t{32}}) {
+      INFO(rows << " rows, " << n << " x " << k);
+      const Halves x = random_halves(random, ProductType::kBf16, rows * k);
+      const Halves W = random_halves(random, ProductType::kBf16, n * k);
+      REQUIRE(few_rows(ProductType::kBf16, x, {W}, rows, k)[0] ==
+              many_rows(ProductType::kBf16, x, W, rows, k));
+    }
+  }
+}
+
 TEST_CASE("a row's product has the same bits whatever the number of rows, few or many") {
   constexpr std::size_t kInputs = 1024, kOutputs = 20, kRows = 70;
   test::Random random(2);

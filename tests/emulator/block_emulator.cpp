@@ -174,6 +174,7 @@ void Team::run(const std::string& kernel, Index block, const std::function<void(
     fiber.copies.clear();
     fiber.committed_groups = 0;
     fiber.thread_index = {i, 0, 0};
+    fiber.has_waited = false;
     fiber.block_index = block;
     fiber.block_size = {grid_.threads, 1, 1};
     fiber.grid_size = {grid_.x, grid_.y, 1};
@@ -354,6 +355,10 @@ void arrive_barrier(unsigned id, unsigned count, const Site& site) {
 LaneWords& enter_collective(const char* collective, const std::uint32_t* words, unsigned count,
                             const Site& site, bool orders_memory) {
   return running_team->enter(collective, words, count, site, orders_memory);
+}
+
+void check_waited() {
+  if (!current_thread->has_waited) running_team->fault("starts early and does not wait");
 }
 
 void misaligned(const char* what, const Site& site) {

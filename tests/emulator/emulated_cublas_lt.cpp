@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // cuBLASLt on the CPU, as strict as the manual: descriptors, types, strides, alignment and sizes are looked
 // at, and an algorithm multiplies nothing but what it was found for. What it computes is computed by value,
-// each sum in two halves, of even and odd terms: right, and not bit by bit what any kernel of the project gives.
+// each sum in two halves, of even and odd terms: right, and not bit by bit what any kernel of the project
+// gives.
 #include <cuda_runtime.h>
 #include <emulated_cublas_lt.h>
 

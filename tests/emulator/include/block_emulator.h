@@ -28,6 +28,7 @@ struct Index {
 struct Thread {
   Index thread_index, block_index, block_size, grid_size;
   unsigned char* shared = nullptr;
+  bool has_waited = false;  // for the kernels before
 };
 extern thread_local Thread* current_thread;  // the one that is running; null outside a kernel
 
@@ -67,6 +68,10 @@ enum class HalfType { kBf16, kFp16 };
 // d += a b, a [16, 16], b [16, 8]; products exact, sums in fp32 in the order of k.
 void multiply_accumulate(HalfType type, float (&d)[4], const std::uint32_t (&a)[4], std::uint32_t b0,
                          std::uint32_t b1, const Site& site);
+
+// At the end of a thread of a kernel that may start before the ones before it have ended: it must have
+// waited.
+void check_waited();
 
 // An address that the hardware would refuse.
 [[noreturn]] void misaligned(const char* what, const Site& site);
