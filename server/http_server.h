@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// HTTP/1.1 over TCP or a Unix socket, with limits on everything a client decides. The only file that knows
-// Boost (docs/decisions/0011-http.md).
+// HTTP/1.1 over TCP or a Unix socket, with limits on everything a client decides. Boost is known
+// to http_server.cpp and http_connection.* alone (docs/decisions/0011-http.md).
 #pragma once
 
 #include <chrono>
@@ -27,9 +27,9 @@ struct HttpServerOptions {
   // What may wait for a client that reads slowly before its stream is given up.
   std::size_t max_unsent_bytes = std::size_t{1} << 20;
   std::chrono::milliseconds header_timeout{10'000};
-  std::chrono::milliseconds body_timeout{30'000};  // for each 64 KiB or less that come
+  std::chrono::milliseconds body_timeout{30'000};   // for each 64 KiB or less that come
   std::chrono::milliseconds write_timeout{30'000};  // without any progress
-  std::chrono::milliseconds idle_timeout{60'000};  // between two requests
+  std::chrono::milliseconds idle_timeout{60'000};   // between two requests
   std::size_t io_threads = 2;
   std::size_t worker_threads = 2;
 };
