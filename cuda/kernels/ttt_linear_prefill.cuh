@@ -10,8 +10,8 @@
 //   i} (q_i . k_j + 1) g_j;  W -= tau_15 k^T g out = q + N(zbar) of mini-batch c - 1
 #pragma once
 
-#include "cuda/kernels/token_operands.cuh"
 #include "cuda/kernels/ttt_linear_prefill.h"
+#include "cuda/kernels/ttt_prefill_loop.cuh"
 #include "cuda/kernels/ttt_prefill_tiles.cuh"
 
 namespace ttt::cuda {
@@ -21,7 +21,7 @@ namespace ttt::cuda {
 template <int f, int kStages = 3>
 class LinearPrefill {
  public:
-  static constexpr int kWarps = f / 16, kThreads = kWarps * kWarp;
+  static constexpr int kHeadSize = f, kWarps = f / 16, kThreads = kWarps * kWarp;
   using Tile = OperandTile<f>;
   using Ring = OperandRing<f, kThreads, kStages>;
   // RowSums of [2 steps][warps][16 rows], then tau [16], then whether losses are wanted
@@ -37,37 +37,12 @@ class LinearPrefill {
     range_ = prefill_range(p_.segments[blockIdx.y]);
   }
 
-  TTT_DEVICE void run() {
-    let_next_start();
-    read_weights();
-    const bool makes_token = p_.token.taps > 0;
-    if (makes_token) TokenMaker<f>(p_, p_.segments[blockIdx.y], head_).prefetch_inputs();
-    wait_for_previous();
-    load(0);
-    load(1);
-    if (threadIdx.x < kPrefillK) token_eta()[threadIdx.x] = p_.token_eta[threadIdx.x];
-    if (threadIdx.x == 0) wants_losses() = p_.segments[blockIdx.y].wants_losses;
-    wait_copies<1>();
-    sync_block();
-    if (makes_token) {
-      TokenMaker<f>(p_, p_.segments[blockIdx.y], head_).template make<Ring>(Ring::stage(shared_, 0));
-      sync_block();
-    }
-    // The guards of the first and the last mini-batch would cost each step in between a third of its time.
-    const int mini_batches = range_.mini_batches();
-    const int complete = range_.end() / kPrefillK;
-    const int steady_from = range_.phase == 0 ? 1 : 2;
-    TTT_NO_UNROLL for (int c = 0; c <= mini_batches; ++c) {
-      if (c >= steady_from && c < complete) {
-        step<true>(c);
-      } else {
-        step<false>(c);
-      }
-    }
-    if (complete > 0) write_weights();
-  }
+  TTT_DEVICE void run() { read_segment(*this); }
 
  private:
+  template <typename Kernel>
+  friend TTT_DEVICE void read_segment(Kernel& kernel);
+
   // In all that follows h and i in {0, 1}: accumulator h covers columns [8 h, 8 h + 8) of the warp's 16,
   // elements 2 i and 2 i + 1 of it row group() + 8 i, columns column(h) and the next.
   TTT_DEVICE int group() const { return lane_ / 4; }

@@ -12,8 +12,8 @@
 // them with g2 and adds that to its part of zbar.
 #pragma once
 
-#include "cuda/kernels/token_operands.cuh"
 #include "cuda/kernels/ttt_mlp_prefill.h"
+#include "cuda/kernels/ttt_prefill_loop.cuh"
 #include "cuda/kernels/ttt_prefill_tiles.cuh"
 
 namespace ttt::cuda {
@@ -31,7 +31,7 @@ TTT_DEVICE void gelu_both(float x, float& value, float& derivative) {
 
 class MlpPrefill {
  public:
-  static constexpr int f = 64, kHidden = 4 * f, kWarps = 8, kThreads = kWarps * kWarp;
+  static constexpr int f = 64, kHeadSize = f, kHidden = 4 * f, kWarps = 8, kThreads = kWarps * kWarp;
   static constexpr int kWarpHidden = kHidden / kWarps;  // 32: two mma tiles
   using Tile = OperandTile<f>;
   using Ring = OperandRing<f, kThreads, 3>;
@@ -52,37 +52,12 @@ class MlpPrefill {
     range_ = prefill_range(p_.segments[blockIdx.y]);
   }
 
-  TTT_DEVICE void run() {
-    let_next_start();
-    read_weights();
-    const bool makes_token = p_.token.taps > 0;
-    if (makes_token) TokenMaker<f>(p_, p_.segments[blockIdx.y], head_).prefetch_inputs();
-    wait_for_previous();
-    load(0);
-    load(1);
-    if (threadIdx.x < kPrefillK) token_eta()[threadIdx.x] = p_.token_eta[threadIdx.x];
-    if (threadIdx.x == 0) wants_losses() = p_.segments[blockIdx.y].wants_losses;
-    wait_copies<1>();
-    sync_block();
-    if (makes_token) {
-      TokenMaker<f>(p_, p_.segments[blockIdx.y], head_).template make<Ring>(Ring::stage(shared_, 0));
-      sync_block();
-    }
-    const int mini_batches = range_.mini_batches();
-    const int complete = range_.end() / kPrefillK;
-    // See LinearPrefill::run.
-    const int steady_from = range_.phase == 0 ? 1 : 2;
-    TTT_NO_UNROLL for (int c = 0; c <= mini_batches; ++c) {
-      if (c >= steady_from && c < complete) {
-        step<true>(c);
-      } else {
-        step<false>(c);
-      }
-    }
-    if (complete > 0) write_weights();
-  }
+  TTT_DEVICE void run() { read_segment(*this); }
 
  private:
+  template <typename Kernel>
+  friend TTT_DEVICE void read_segment(Kernel& kernel);
+
   TTT_DEVICE int group() const { return lane_ / 4; }
   TTT_DEVICE int member() const { return lane_ % 4; }
   // Column of the first of two elements of tile n of this warp's hidden units.

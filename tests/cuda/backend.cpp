@@ -19,6 +19,7 @@
 #include "cpu/cpu_backend.h"
 #include "engine/engine.h"
 #include "engine/state_layout.h"
+#include "tests/cuda/device_config.h"
 #include "tests/error_metric.h"
 #include "tests/oracle_errors.h"
 #include "tests/random.h"
@@ -30,19 +31,6 @@ namespace {
 using Bytes = std::vector<std::byte>;
 
 constexpr double kExactTolerance = 5e-5;  // maximum over rms
-
-ModelConfig device_test_config(LayerType type, std::size_t num_heads, std::size_t head_size) {
-  ModelConfig config;
-  config.vocab_size = 50;
-  config.hidden_size = num_heads * head_size;
-  config.intermediate_size = 24;
-  config.num_hidden_layers = 1;
-  config.num_attention_heads = num_heads;
-  config.ttt_layer_type = type;
-  config.ttt_base_lr = type == LayerType::kTttMlp ? 0.1F : 1.0F;
-  config.pre_conv = config.share_qk = config.use_gate = true;
-  return config;
-}
 
 // While it lives, the machine has these devices; afterwards the one that it starts with, and no fault is
 // planted.
@@ -114,7 +102,7 @@ TEST_CASE("exact kernels agree with the float64 oracle under every switch") {
   for (const LayerType type : {LayerType::kTttLinear, LayerType::kTttMlp}) {
     const std::string kernel = type == LayerType::kTttMlp ? "ttt_mlp_exact" : "ttt_linear_exact";
     for (unsigned switches = 0; switches < 8; ++switches) {
-      ModelConfig config = device_test_config(type, 2, 6);
+      ModelConfig config = test::device_config(type, 2, 6);
       config.num_hidden_layers = 2;
       config.mini_batch_size = switches % 2 == 0 ? 5 : 8;
       config.pre_conv = (switches & 1U) != 0;
@@ -128,26 +116,26 @@ TEST_CASE("exact kernels agree with the float64 oracle under every switch") {
 
 TEST_CASE("exact kernels agree with the float64 oracle at head sizes 64, 96 and 128") {
   for (const std::size_t f : {64U, 96U, 128U}) {
-    check_against_oracle(device_test_config(LayerType::kTttLinear, 1, f), 35, "ttt_linear_exact");
-    check_against_oracle(device_test_config(LayerType::kTttMlp, 1, f), 21, "ttt_mlp_exact");
+    check_against_oracle(test::device_config(LayerType::kTttLinear, 1, f), 35, "ttt_linear_exact");
+    check_against_oracle(test::device_config(LayerType::kTttMlp, 1, f), 21, "ttt_mlp_exact");
   }
 }
 
 TEST_CASE(
     "exact kernels agree with the float64 oracle over mini-batches larger than a run, and over 600 tokens",
     "[slow]") {
-  ModelConfig config = device_test_config(LayerType::kTttLinear, 1, 8);
+  ModelConfig config = test::device_config(LayerType::kTttLinear, 1, 8);
   config.mini_batch_size = 40;
   check_against_oracle(config, 90, "ttt_linear_exact");
-  config = device_test_config(LayerType::kTttMlp, 1, 8);
+  config = test::device_config(LayerType::kTttMlp, 1, 8);
   config.mini_batch_size = 24;
   check_against_oracle(config, 60, "ttt_mlp_exact");
-  check_against_oracle(device_test_config(LayerType::kTttLinear, 2, 16), 600, "ttt_linear_exact");
+  check_against_oracle(test::device_config(LayerType::kTttLinear, 2, 16), 600, "ttt_linear_exact");
 }
 
 TEST_CASE("weights of 16 bits are read exactly by the device") {
   for (const weights::DType dtype : {weights::DType::kBF16, weights::DType::kF16}) {
-    check_against_oracle(device_test_config(LayerType::kTttLinear, 2, 8), 19, "ttt_linear_exact", dtype);
+    check_against_oracle(test::device_config(LayerType::kTttLinear, 2, 8), 19, "ttt_linear_exact", dtype);
   }
 }
 
@@ -160,7 +148,7 @@ std::size_t tensor_bytes(const weights::Checkpoint& checkpoint) {
 
 TEST_CASE(
     "quantised weights give on a device what their values give, in the memory that they take in a file") {
-  ModelConfig config = device_test_config(LayerType::kTttLinear, 4, 64);
+  ModelConfig config = test::device_config(LayerType::kTttLinear, 4, 64);
   config.intermediate_size = 256;
   const test::RandomModel original(config, 5);
   const std::vector<TokenId> tokens = test::Random(6).tokens(20, config.vocab_size);
@@ -185,7 +173,7 @@ TEST_CASE(
 TEST_CASE("the CPU and the device agree, and continue each other's snapshots") {
   for (const LayerType type : {LayerType::kTttLinear, LayerType::kTttMlp}) {
     INFO(to_string(type));
-    ModelConfig config = device_test_config(type, 2, 8);
+    ModelConfig config = test::device_config(type, 2, 8);
     config.num_hidden_layers = 2;
     config.mini_batch_size = 8;
     const test::RandomModel model(config, 3);
@@ -216,7 +204,7 @@ TEST_CASE("the CPU and the device agree, and continue each other's snapshots") {
 }
 
 TEST_CASE("what freed slots hold reaches nobody") {
-  ModelConfig config = device_test_config(LayerType::kTttMlp, 2, 6);
+  ModelConfig config = test::device_config(LayerType::kTttMlp, 2, 6);
   config.mini_batch_size = 5;
   const test::RandomModel model(config, 7);
   const auto backend = on_device(model.model);
@@ -236,7 +224,7 @@ TEST_CASE("what freed slots hold reaches nobody") {
 
 TEST_CASE("a step on a device allocates nothing and waits once") {
   const auto precision = GENERATE(cuda::Precision::kExact, cuda::Precision::kFast);
-  const test::RandomModel model(device_test_config(LayerType::kTttLinear, 1, 64), 9);
+  const test::RandomModel model(test::device_config(LayerType::kTttLinear, 1, 64), 9);
   const auto backend = on_device(model.model, 4, 64, precision);
   const std::vector<TokenId> tokens = test::Random(10).tokens(20, model.model.config.vocab_size);
   SamplingParams params;
@@ -267,7 +255,7 @@ TEST_CASE("a step on a device allocates nothing and waits once") {
 }
 
 TEST_CASE("submit() returns before the device has worked") {
-  const test::RandomModel model(device_test_config(LayerType::kTttLinear, 2, 6), 9);
+  const test::RandomModel model(test::device_config(LayerType::kTttLinear, 2, 6), 9);
   const auto backend = on_device(model.model);
   const std::vector<TokenId> tokens = test::Random(10).tokens(20, model.model.config.vocab_size);
   const Segment segment = read_all(0, 0, tokens);
@@ -280,7 +268,7 @@ TEST_CASE("submit() returns before the device has worked") {
 }
 
 TEST_CASE("memory is what was planned, and a model that does not fit is refused with the sum") {
-  const test::RandomModel model(device_test_config(LayerType::kTttMlp, 2, 8), 11);
+  const test::RandomModel model(test::device_config(LayerType::kTttMlp, 2, 8), 11);
   const auto precision = GENERATE(cuda::Precision::kExact, cuda::Precision::kFast);
   cuda::CudaOptions options{.num_slots = 3, .max_batch_tokens = 16, .precision = precision};
   const cuda::MemoryPlan plan = cuda::plan_memory(model.model, options);
@@ -300,7 +288,7 @@ TEST_CASE("memory is what was planned, and a model that does not fit is refused 
 }
 
 TEST_CASE("in fast mode fp32 weights take half the memory, states the same") {
-  const test::RandomModel model(device_test_config(LayerType::kTttLinear, 1, 64), 11);
+  const test::RandomModel model(test::device_config(LayerType::kTttLinear, 1, 64), 11);
   const cuda::MemoryPlan exact = cuda::plan_memory(model.model, {.precision = cuda::Precision::kExact});
   const cuda::MemoryPlan fast = cuda::plan_memory(model.model, {.precision = cuda::Precision::kFast});
   const std::uint64_t values = 64 * (4 * 64 + 1 + 3 * 24 + 50);  // of the matrices
@@ -313,7 +301,7 @@ TEST_CASE("in fast mode fp32 weights take half the memory, states the same") {
 
 TEST_CASE("heads that are too large for the kernels are refused before memory is taken") {
   Model model;
-  model.config = device_test_config(LayerType::kTttMlp, 1, 2000);
+  model.config = test::device_config(LayerType::kTttMlp, 1, 2000);
   emulator::reset_counters();
   for (const cuda::Precision precision : {cuda::Precision::kExact, cuda::Precision::kFast}) {
     CHECK_THROWS_AS(cuda::make_cuda_backend(model, {.precision = precision}), cuda::DeviceError);
@@ -325,7 +313,7 @@ TEST_CASE("heads that are too large for the kernels are refused before memory is
 
 TEST_CASE("an allocation that fails leaves nothing allocated") {
   const EmulatedMachine machine;
-  const test::RandomModel model(device_test_config(LayerType::kTttLinear, 2, 6), 12);
+  const test::RandomModel model(test::device_config(LayerType::kTttLinear, 2, 6), 12);
   emulator::fail_allocation(1);
   CHECK_THROWS_AS(on_device(model.model), cuda::DeviceMemoryError);
   for (int n = 2; n < 8; ++n) {
@@ -339,7 +327,7 @@ TEST_CASE("an allocation that fails leaves nothing allocated") {
 
 TEST_CASE("where room for log-probabilities cannot be had, the step is refused and no slot changes") {
   const EmulatedMachine machine;
-  const test::RandomModel model(device_test_config(LayerType::kTttLinear, 2, 6), 13);
+  const test::RandomModel model(test::device_config(LayerType::kTttLinear, 2, 6), 13);
   const ModelConfig& config = model.model.config;
   const auto backend = on_device(model.model);
   const std::vector<TokenId> tokens = test::Random(14).tokens(9, config.vocab_size);
@@ -356,7 +344,7 @@ TEST_CASE("where room for log-probabilities cannot be had, the step is refused a
 
 TEST_CASE("a launch that is refused fails its step alone") {
   const EmulatedMachine machine;
-  const test::RandomModel model(device_test_config(LayerType::kTttLinear, 2, 6), 15);
+  const test::RandomModel model(test::device_config(LayerType::kTttLinear, 2, 6), 15);
   const ModelConfig& config = model.model.config;
   const auto backend = on_device(model.model);
   const std::vector<TokenId> tokens = test::Random(16).tokens(9, config.vocab_size);
@@ -377,7 +365,7 @@ TEST_CASE("a launch that is refused fails its step alone") {
 
 TEST_CASE("a kernel that fails ends its step, and the backend says that it cannot be used again") {
   const EmulatedMachine machine;
-  const test::RandomModel model(device_test_config(LayerType::kTttLinear, 2, 6), 17);
+  const test::RandomModel model(test::device_config(LayerType::kTttLinear, 2, 6), 17);
   const auto backend = on_device(model.model);
   const std::vector<TokenId> tokens = test::Random(18).tokens(9, model.model.config.vocab_size);
   backend->reset(0);
@@ -395,7 +383,7 @@ TEST_CASE("a kernel that fails ends its step, and the backend says that it canno
 
 TEST_CASE("an engine whose device fails in a step ends what runs and what waits, and takes nothing more") {
   const EmulatedMachine machine;
-  const test::RandomModel model(device_test_config(LayerType::kTttLinear, 2, 6), 17);
+  const test::RandomModel model(test::device_config(LayerType::kTttLinear, 2, 6), 17);
   const auto backend = on_device(model.model);
   Engine engine(*backend, model.model.config, nullptr);
   GenerationRequest request;
@@ -427,7 +415,7 @@ TEST_CASE("an engine whose device fails in a step ends what runs and what waits,
 
 TEST_CASE("a backend on the second device works when any thread calls it") {
   const EmulatedMachine machine({.name = "the first", .memory_bytes = 1000}, {.name = "the second"});
-  const test::RandomModel model(device_test_config(LayerType::kTttLinear, 2, 6), 21);
+  const test::RandomModel model(test::device_config(LayerType::kTttLinear, 2, 6), 21);
   const ModelConfig& config = model.model.config;
   const std::vector<TokenId> tokens = test::Random(22).tokens(20, config.vocab_size);
   const Segment segment = read_all(0, 0, tokens);
@@ -462,7 +450,7 @@ TEST_CASE("a backend on the second device works when any thread calls it") {
 }
 
 TEST_CASE("a device that cannot be used is refused with the reason") {
-  const test::RandomModel model(device_test_config(LayerType::kTttLinear, 2, 6), 19);
+  const test::RandomModel model(test::device_config(LayerType::kTttLinear, 2, 6), 19);
   {
     const EmulatedMachine machine;
     emulator::set_devices({});

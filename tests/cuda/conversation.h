@@ -11,6 +11,7 @@
 
 #include "cuda/cuda_backend.h"
 #include "engine/state_layout.h"
+#include "tests/cuda/device_config.h"
 #include "tests/random.h"
 
 namespace ttt::test {
@@ -18,14 +19,9 @@ namespace ttt::test {
 using Bytes = std::vector<std::byte>;
 
 inline ModelConfig conversation_config() {
-  ModelConfig config;
+  ModelConfig config = device_config(LayerType::kTttLinear, 1, 64);
   config.vocab_size = 40;
-  config.hidden_size = 64;
-  config.intermediate_size = 24;
   config.num_hidden_layers = 2;
-  config.num_attention_heads = 1;
-  config.ttt_base_lr = 1.0F;
-  config.pre_conv = config.share_qk = config.use_gate = true;
   return config;
 }
 

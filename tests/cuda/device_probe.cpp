@@ -7,6 +7,7 @@
 
 #include "cpu/cpu_backend.h"
 #include "cuda/cuda_backend.h"
+#include "tests/cuda/device_config.h"
 #include "tests/error_metric.h"
 #include "tests/random_model.h"
 
@@ -34,15 +35,8 @@ std::vector<double> logits_of(Backend& backend, std::span<const TokenId> tokens)
 }
 
 ModelConfig probe_config(LayerType type, std::size_t num_heads, std::size_t head_size) {
-  ModelConfig config;
-  config.vocab_size = 50;
-  config.hidden_size = num_heads * head_size;
-  config.intermediate_size = 24;
+  ModelConfig config = test::device_config(type, num_heads, head_size);
   config.num_hidden_layers = 2;
-  config.num_attention_heads = num_heads;
-  config.ttt_layer_type = type;
-  config.ttt_base_lr = type == LayerType::kTttMlp ? 0.1F : 1.0F;
-  config.pre_conv = config.share_qk = config.use_gate = true;
   return config;
 }
 

@@ -15,6 +15,7 @@
 #include "cuda/forward.h"
 #include "engine/state_layout.h"
 #include "engine/tokenizer_metadata.h"
+#include "tests/cuda/device_config.h"
 #include "tests/cuda/launches.h"
 #include "tests/error_metric.h"
 #include "tests/golden.h"
@@ -29,19 +30,6 @@ namespace {
 // Nats, the mean over tokens. What 16-bit operands may cost: gpu-kernels 4.3 on trained weights, ten times as
 // much on random ones, whose layers amplify.
 constexpr double kDemoDivergence = 1e-4, kRandomDivergence = 1e-3;
-
-ModelConfig fast_test_config(LayerType type, std::size_t head_size, std::size_t num_heads = 1) {
-  ModelConfig config;
-  config.vocab_size = 50;
-  config.hidden_size = num_heads * head_size;
-  config.intermediate_size = 40;
-  config.num_hidden_layers = 1;
-  config.num_attention_heads = num_heads;
-  config.ttt_layer_type = type;
-  config.ttt_base_lr = type == LayerType::kTttMlp ? 0.1F : 1.0F;
-  config.pre_conv = config.share_qk = config.use_gate = true;
-  return config;
-}
 
 std::unique_ptr<Backend> fast_backend(const Model& model, std::size_t slots = 4, std::size_t tokens = 64) {
   return cuda::make_cuda_backend(model,
@@ -188,11 +176,11 @@ double demo_divergence(const std::string& name, std::size_t num_tokens) {
 
 TEST_CASE("fast mode agrees with the float64 oracle at the head sizes of its kernels") {
   for (const std::size_t f : {64U, 96U, 128U}) {
-    check_against_oracle(fast_test_config(LayerType::kTttLinear, f), weights::DType::kF32);
+    check_against_oracle(test::device_config(LayerType::kTttLinear, 1, f), weights::DType::kF32);
   }
-  check_against_oracle(fast_test_config(LayerType::kTttMlp, 64), weights::DType::kF32);
-  check_against_oracle(fast_test_config(LayerType::kTttLinear, 64, 2), weights::DType::kF16);
-  check_against_oracle(fast_test_config(LayerType::kTttMlp, 64, 2), weights::DType::kBF16);
+  check_against_oracle(test::device_config(LayerType::kTttMlp, 1, 64), weights::DType::kF32);
+  check_against_oracle(test::device_config(LayerType::kTttLinear, 2, 64), weights::DType::kF16);
+  check_against_oracle(test::device_config(LayerType::kTttMlp, 2, 64), weights::DType::kBF16);
 }
 
 TEST_CASE("fast mode computes the inner loop exactly where it has no kernel for its size") {
@@ -202,7 +190,7 @@ TEST_CASE("fast mode computes the inner loop exactly where it has no kernel for 
   };
   for (const Size& size : {Size{LayerType::kTttLinear, 64, 8}, Size{LayerType::kTttLinear, 40, 16},
                            Size{LayerType::kTttMlp, 64, 8}, Size{LayerType::kTttMlp, 96, 16}}) {
-    ModelConfig config = fast_test_config(size.type, size.head_size);
+    ModelConfig config = test::device_config(size.type, 1, size.head_size);
     config.mini_batch_size = size.mini_batch_size;
     INFO(to_string(size.type) << " f " << size.head_size << " K " << size.mini_batch_size);
     const test::RandomModel model(config, 3);
@@ -223,7 +211,7 @@ TEST_CASE("fast mode computes the inner loop exactly where it has no kernel for 
 }
 
 TEST_CASE("fast mode multiplies rows exactly that tensor cores cannot read") {
-  ModelConfig config = fast_test_config(LayerType::kTttLinear, 10, 2);  // 20 elements a row, 40 in the MLP
+  ModelConfig config = test::device_config(LayerType::kTttLinear, 2, 10);  // 20 elements a row, 24 in the MLP
   const test::RandomModel model(config, 5);
   const auto backend = fast_backend(model.model);
   const std::vector<TokenId> tokens = test::Random(6).tokens(5, config.vocab_size);
@@ -236,7 +224,7 @@ TEST_CASE("fast mode multiplies rows exactly that tensor cores cannot read") {
 }
 
 TEST_CASE("matrices whose values fp16 cannot hold, or loses, are rounded to bf16") {
-  const ModelConfig config = fast_test_config(LayerType::kTttLinear, 64);
+  const ModelConfig config = test::device_config(LayerType::kTttLinear, 1, 64);
   const auto divergence = [&](double factor) {
     // The projection up times `factor`, and down as much smaller: the same function.
     const auto edit = [factor](naive::Tensors& tensors) {
@@ -258,7 +246,7 @@ TEST_CASE("matrices whose values fp16 cannot hold, or loses, are rounded to bf16
 TEST_CASE("fast mode and the CPU continue each other's snapshots") {
   for (const LayerType type : {LayerType::kTttLinear, LayerType::kTttMlp}) {
     INFO(to_string(type));
-    const ModelConfig config = fast_test_config(type, 64);
+    const ModelConfig config = test::device_config(type, 1, 64);
     const test::RandomModel model(config, 9);
     const std::vector<TokenId> tokens = test::Random(10).tokens(50, config.vocab_size);
     const auto device = fast_backend(model.model);

@@ -8,6 +8,7 @@
 
 #include "cuda/cuda_backend.h"
 #include "engine/state_layout.h"
+#include "tests/cuda/device_config.h"
 #include "tests/random.h"
 #include "tests/random_model.h"
 #include "tests/sanitized.h"
@@ -102,15 +103,9 @@ class Trial {
 };
 
 ModelConfig isolation_config(LayerType type, std::size_t head_size, std::size_t mini_batch_size) {
-  ModelConfig config;
+  ModelConfig config = test::device_config(type, 2, head_size);
   config.vocab_size = 30;
-  config.hidden_size = 2 * head_size;
-  config.intermediate_size = 16;
-  config.num_hidden_layers = 1;
-  config.num_attention_heads = 2;
-  config.ttt_layer_type = type;
   config.mini_batch_size = mini_batch_size;
-  config.pre_conv = config.share_qk = config.use_gate = true;
   return config;
 }
 

@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "cuda/cuda_backend.h"
+#include "tests/cuda/device_config.h"
 #include "tests/cuda/run_kernel.h"
 #include "tests/random.h"
 #include "tests/random_model.h"
@@ -63,15 +64,9 @@ std::vector<StepNumbers> run_scheduled(const Model& model, cuda::Precision preci
 
 ModelConfig scheduled_config(LayerType type, std::size_t num_heads, std::size_t head_size,
                              std::size_t mini_batch_size) {
-  ModelConfig config;
-  config.vocab_size = 40;
-  config.hidden_size = num_heads * head_size;
+  ModelConfig config = test::device_config(type, num_heads, head_size);
   config.intermediate_size = 8;
-  config.num_hidden_layers = 1;
-  config.num_attention_heads = num_heads;
-  config.ttt_layer_type = type;
   config.mini_batch_size = mini_batch_size;
-  config.pre_conv = config.share_qk = config.use_gate = true;
   return config;
 }
 

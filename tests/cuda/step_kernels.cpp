@@ -9,6 +9,7 @@
 #include "cuda/cuda_backend.h"
 #include "cuda/forward.h"
 #include "engine/sampler.h"
+#include "tests/cuda/device_config.h"
 #include "tests/cuda/installed_library.h"
 #include "tests/cuda/launches.h"
 #include "tests/error_metric.h"
@@ -19,14 +20,10 @@ namespace ttt {
 namespace {
 
 ModelConfig step_config() {
-  ModelConfig config;
+  ModelConfig config = test::device_config(LayerType::kTttLinear, 1, 64);
   config.vocab_size = 48;
-  config.hidden_size = 64;
   config.intermediate_size = 96;
   config.num_hidden_layers = 2;
-  config.num_attention_heads = 1;
-  config.ttt_base_lr = 1.0F;
-  config.pre_conv = config.share_qk = config.use_gate = true;
   return config;
 }
 
