@@ -3,10 +3,10 @@
 #include "cuda/kernels/product_few.h"
 
 #include <catch2/catch.hpp>
-#include <cmath>
 #include <deque>
 #include <vector>
 
+#include "cuda/kernels/elementwise.h"
 #include "cuda/kernels/product_mma.h"
 #include "tests/cuda/device_array.h"
 #include "tests/random.h"
@@ -86,8 +86,6 @@ std::vector<std::vector<float>> few_rows(ProductType type, const Halves& x,
   return found;
 }
 
-float silu(float x) { return x * (1.0F / (1.0F + std::exp(-x))); }
-
 }  // namespace
 
 TEST_CASE("a product of few rows has the bits of a product of many") {
@@ -160,7 +158,7 @@ TEST_CASE("matrices in one launch are multiplied as each alone") {
   }
 }
 
-TEST_CASE("a gated product is silu of one product times the other") {
+TEST_CASE("a gated product has the bits of two products and SwiGLU between them") {
   test::Random random(4);
   constexpr std::size_t kInputs = 136, kOutputs = 21;
   for (const std::size_t rows : {1U, 11U, 32U}) {
@@ -168,20 +166,25 @@ TEST_CASE("a gated product is silu of one product times the other") {
     const Halves gate = random_halves(random, ProductType::kBf16, kOutputs * kInputs);
     const Halves up = random_halves(random, ProductType::kBf16, kOutputs * kInputs);
     const test::DeviceArray<std::uint16_t> device_x(x), device_gate(gate), device_up(up);
-    const test::DeviceArray<float> out(std::vector<float>(rows * kOutputs, kBefore));
-    cuda::ProductFewParams params = params_of(device_x, rows, kInputs);
-    params.num_matrices = 1;
-    params.matrices[0] = {.W = device_gate.get(),
-                          .up = device_up.get(),
-                          .out = {.data = out.get(), .type = OperandType::kF32},
-                          .n = kOutputs};
-    cuda::launch_product_few(MatrixType::kBF16, params, nullptr);
-    const std::vector<float> found = out.read();
-    const std::vector<float> gates = many_rows(ProductType::kBf16, x, gate, rows, kInputs);
-    const std::vector<float> ups = many_rows(ProductType::kBf16, x, up, rows, kInputs);
-    for (std::size_t i = 0; i < found.size(); ++i) {
-      // exp of the host and of the device may differ in their last bits
-      REQUIRE(found[i] == Approx(silu(gates[i]) * ups[i]).epsilon(1e-5).margin(1e-6));
+    const test::DeviceArray<float> gates(many_rows(ProductType::kBf16, x, gate, rows, kInputs));
+    const test::DeviceArray<float> ups(many_rows(ProductType::kBf16, x, up, rows, kInputs));
+    for (const OperandType type : {OperandType::kF32, OperandType::kF16, OperandType::kBF16}) {
+      const test::DeviceArray<float> found(std::vector<float>(rows * kOutputs, kBefore));
+      const test::DeviceArray<float> wanted(std::vector<float>(rows * kOutputs, kBefore));
+      cuda::ProductFewParams params = params_of(device_x, rows, kInputs);
+      params.num_matrices = 1;
+      params.matrices[0] = {.W = device_gate.get(),
+                            .up = device_up.get(),
+                            .out = {.data = found.get(), .type = type},
+                            .n = kOutputs};
+      cuda::launch_product_few(MatrixType::kBF16, params, nullptr);
+      cuda::launch_silu_multiply({.gate = gates.get(),
+                                  .up = ups.get(),
+                                  .out = {.data = wanted.get(), .type = type},
+                                  .size = rows * kOutputs},
+                                 nullptr);
+      REQUIRE(found.read() ==
+              wanted.read());  // of two bytes each: the first half is compared, and what follows
     }
   }
 }
