@@ -9,6 +9,8 @@ if (($# < 2)); then
   exit 2
 fi
 ttt=$1 model=$2 depths=${3:-2048 32768}
+[[ -x $ttt && -f $ttt ]] || { echo "instructions: $ttt is no program; build it first, or name it with its folder" >&2; exit 2; }
+[[ -r $model ]] || { echo "instructions: cannot read the model $model" >&2; exit 2; }
 command -v valgrind >/dev/null || { echo "instructions: no valgrind here; it is in the Debian package valgrind" >&2; exit 77; }
 scratch=$(mktemp -d)
 trap 'rm -rf "$scratch"' EXIT
