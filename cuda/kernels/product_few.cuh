@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
-// See product_few.h. A block computes 16 outputs of all rows: each of its eight warps streams a slice of
-// their weights through a ring of its own, and waits for no other warp before the sums are added up. Weights
-// are the A operand (16 outputs), rows of x the B operand (8 rows): a tensor core then multiplies nothing in
-// vain for 8 rows. How weights come into a stage of the ring is up to WeightRows.
+// See product_few.h. A block multiplies one tile after another, 16 outputs of all rows: each of its eight
+// warps streams a slice of their weights through a ring of its own, and waits for no other warp before the
+// sums are added up. Weights are the A operand (16 outputs), rows of x the B operand (8 rows): a tensor core
+// then multiplies nothing in vain for 8 rows. How weights come into a stage of the ring is up to WeightRows.
 #pragma once
 
 #include "cuda/kernels/activations.cuh"
