@@ -45,6 +45,21 @@ void overrun_shared_memory() {
   });
 }
 
+[[gnu::noinline]] int* place_in_a_frame() {
+  int local = 0;
+  int* place = &local;
+  asm volatile("" : "+r"(place));  // the compiler must not see where it leads
+  return place;
+}
+
+// In the third block: on stacks that others used before.
+void write_into_a_frame_that_is_gone() {
+  ttt::emulator::run_grid("write_into_a_frame_that_is_gone", {.x = 3, .threads = 32}, [] {
+    int* const place = place_in_a_frame();
+    if (blockIdx.x == 2 && threadIdx.x == 7) *place = 1;
+  });
+}
+
 struct FillParams {
   float* numbers;
 };
@@ -107,6 +122,7 @@ int main(int argc, char** argv) {
       {"ring", run_ring<2>},
       {"blocks", blocks_write_one_place},
       {"shared", overrun_shared_memory},
+      {"frame", write_into_a_frame_that_is_gone},
       {"device", overrun_device_memory},
       {"host", touch_device_memory},
   };

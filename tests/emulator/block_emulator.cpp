@@ -131,6 +131,7 @@ Team::Team(const Grid& grid, std::size_t first_stack)
       ready_(grid.threads),
       random_(schedule_seed),
       first_stack_(first_stack) {
+  for (unsigned i = 0; i < grid.threads; ++i) stack_pool.make(first_stack_ + i);
   // Not rounded up: the address sanitizer guards the byte behind it.
   constexpr std::size_t kSharedAlignment = 128;
   void* shared = nullptr;
@@ -138,23 +139,19 @@ Team::Team(const Grid& grid, std::size_t first_stack)
     throw std::bad_alloc();
   }
   shared_ = static_cast<unsigned char*>(shared);
-  for (Fiber& fiber : fibers_) fiber.stack.tsan_fiber = create_tsan_fiber();
 }
 
-Team::~Team() {
-  for (Fiber& fiber : fibers_) destroy_tsan_fiber(fiber.stack.tsan_fiber);
-  std::free(shared_);
-}
+Team::~Team() { std::free(shared_); }
 
 void Team::fiber_entry() {
   Team& team = *running_team;
-  arrive_on_new_stack(team.scheduler_);
+  arrive_on_new_stack(team.me().stack, team.scheduler_);
   acquire(team.grid_tag_);
   acquire(&team.end_tags_[(team.num_blocks_ + 1) % 2]);  // the block before: same fibers, same shared memory
   (*team.body_)();
   release(&team.end_tags_[team.num_blocks_ % 2]);
   team.me().done = true;
-  switch_stacks(team.me().stack, team.scheduler_, true);
+  switch_stacks(team.me().stack, team.scheduler_);
   std::abort();
 }
 
@@ -166,9 +163,7 @@ void Team::run(const std::string& kernel, Index block, const std::function<void(
   first_ready_ = num_ready_ = 0;
   for (unsigned i = 0; i < grid_.threads; ++i) {
     Fiber& fiber = fibers_[i];
-    void* tsan_fiber = fiber.stack.tsan_fiber;
-    fiber.stack = new_stack(stack_pool.stack(first_stack_ + i), fiber_entry);
-    fiber.stack.tsan_fiber = tsan_fiber;
+    fiber.stack = stack_pool.take(first_stack_ + i, fiber_entry);
     fiber.index = i;
     fiber.done = false;
     fiber.copies.clear();
@@ -189,7 +184,7 @@ void Team::run(const std::string& kernel, Index block, const std::function<void(
       break;
     }
     current_thread = fiber;
-    switch_stacks(scheduler_, fiber->stack, false);
+    switch_stacks(scheduler_, fiber->stack);
     if (fiber->done) --left;
   }
   current_thread = nullptr;
@@ -199,8 +194,8 @@ void Team::run(const std::string& kernel, Index block, const std::function<void(
   }
   acquire(&end_tags_[num_blocks_ % 2]);
   ++num_blocks_;
+  for (const Fiber& fiber : fibers_) stack_pool.put_back(first_stack_ + fiber.index, fiber.stack, fiber.done);
   if (!fault_.empty()) {
-    stack_pool.forget_frames();
     throw Error(kernel + ", block (" + std::to_string(block.x) + ", " + std::to_string(block.y) +
                 "): " + fault_);
   }
@@ -225,7 +220,7 @@ void Team::block_on(Waiting& waiting, const char* what, const Site& site) {
   fiber.next_waiting = nullptr;
   (waiting.first == nullptr ? waiting.first : waiting.last->next_waiting) = &fiber;
   waiting.last = &fiber;
-  switch_stacks(fiber.stack, scheduler_, false);
+  switch_stacks(fiber.stack, scheduler_);
 }
 
 void Team::wake(Waiting& waiting) {
@@ -237,7 +232,7 @@ void Team::wake(Waiting& waiting) {
 
 void Team::fault(std::string message) {
   fault_ = std::move(message);
-  switch_stacks(me().stack, scheduler_, true);
+  switch_stacks(me().stack, scheduler_);
   std::abort();
 }
 

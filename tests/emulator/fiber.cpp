@@ -86,36 +86,9 @@ ttt_emulator_switch:
 
 namespace ttt::emulator {
 
-StackPool::~StackPool() {
-  for (std::byte* slab : slabs_) {
-    if (slab != nullptr) munmap(slab, kSlabStacks * kStackBytes);
-  }
-}
+namespace {
 
-std::byte* StackPool::stack(std::size_t index) {
-  if (index >= kMaxSlabs * kSlabStacks) throw std::bad_alloc();
-  std::byte*& slab = slabs_[index / kSlabStacks];
-  if (slab == nullptr) {
-    void* memory = mmap(nullptr, kSlabStacks * kStackBytes, PROT_READ | PROT_WRITE,
-                        MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-    if (memory == MAP_FAILED) throw std::bad_alloc();
-    slab = static_cast<std::byte*>(memory);
-  }
-  return slab + index % kSlabStacks * kStackBytes;
-}
-
-void StackPool::forget_frames() {
-  for (std::byte* slab : slabs_) {
-    if (slab != nullptr && __asan_unpoison_memory_region != nullptr) {
-      __asan_unpoison_memory_region(slab, kSlabStacks * kStackBytes);
-    }
-  }
-}
-
-Stack new_stack(std::byte* memory, void (*entry)()) {
-  Stack stack;
-  stack.bottom = memory;
-  stack.bytes = StackPool::kStackBytes;
+void* make_stack(std::byte* memory, void (*entry)()) {
   void** top = reinterpret_cast<void**>(memory + StackPool::kStackBytes);
 #if defined(__x86_64__)
   // What the switch pops: six registers and the address that it returns to. Above it the place of a return
@@ -128,13 +101,63 @@ Stack new_stack(std::byte* memory, void (*entry)()) {
   for (int saved = 0; saved < 20; ++saved) top[saved] = nullptr;
   top[11] = reinterpret_cast<void*>(entry);  // x30
 #endif
-  stack.pointer = top;
-  return stack;
+  return top;
 }
 
-void switch_stacks(Stack& from, const Stack& to, bool from_is_done) {
+}  // namespace
+
+// The address sanitizer's fake stacks stay: they can be freed from the stack that they belong to alone.
+StackPool::~StackPool() {
+  for (const std::unique_ptr<Slab>& slab : slabs_) {
+    if (slab == nullptr) continue;
+    for (const Kept& kept : slab->kept) {
+      if (kept.tsan_fiber != nullptr) __tsan_destroy_fiber(kept.tsan_fiber);
+    }
+    munmap(slab->memory, kSlabStacks * kStackBytes);
+  }
+}
+
+void StackPool::make(std::size_t index) {
+  if (index >= kMaxSlabs * kSlabStacks) throw std::bad_alloc();
+  std::unique_ptr<Slab>& slab = slabs_[index / kSlabStacks];
+  if (slab == nullptr) {
+    void* memory = mmap(nullptr, kSlabStacks * kStackBytes, PROT_READ | PROT_WRITE,
+                        MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    if (memory == MAP_FAILED) throw std::bad_alloc();
+    slab = std::make_unique<Slab>();
+    slab->memory = static_cast<std::byte*>(memory);
+  }
+  Kept& kept = slab->kept[index % kSlabStacks];
+  if (kept.tsan_fiber == nullptr && __tsan_create_fiber != nullptr) kept.tsan_fiber = __tsan_create_fiber(0);
+}
+
+Stack StackPool::take(std::size_t index, void (*entry)()) {
+  const Slab& slab = *slabs_[index / kSlabStacks];
+  const Kept& kept = slab.kept[index % kSlabStacks];
+  std::byte* const memory = slab.memory + index % kSlabStacks * kStackBytes;
+  return {.pointer = make_stack(memory, entry),
+          .bottom = memory,
+          .bytes = kStackBytes,
+          .asan_fake_stack = kept.asan_fake_stack,
+          .tsan_fiber = kept.tsan_fiber};
+}
+
+void StackPool::put_back(std::size_t index, const Stack& stack, bool done) {
+  Slab& slab = *slabs_[index / kSlabStacks];
+  Kept& kept = slab.kept[index % kSlabStacks];
+  kept.asan_fake_stack = stack.asan_fake_stack;
+  if (done) return;
+  // Its frames leave their redzones behind, and the thread sanitizer's list of calls does not end.
+  if (__asan_unpoison_memory_region != nullptr) {
+    __asan_unpoison_memory_region(slab.memory + index % kSlabStacks * kStackBytes, kStackBytes);
+  }
+  if (kept.tsan_fiber != nullptr) __tsan_destroy_fiber(kept.tsan_fiber);
+  kept.tsan_fiber = nullptr;
+}
+
+void switch_stacks(Stack& from, const Stack& to) {
   if (__sanitizer_start_switch_fiber != nullptr) {
-    __sanitizer_start_switch_fiber(from_is_done ? nullptr : &from.asan_fake_stack, to.bottom, to.bytes);
+    __sanitizer_start_switch_fiber(&from.asan_fake_stack, to.bottom, to.bytes);
   }
   constexpr unsigned kNoOrder = 1;
   if (__tsan_switch_to_fiber != nullptr) __tsan_switch_to_fiber(to.tsan_fiber, kNoOrder);
@@ -144,16 +167,10 @@ void switch_stacks(Stack& from, const Stack& to, bool from_is_done) {
   }
 }
 
-void arrive_on_new_stack(Stack& from) {
+void arrive_on_new_stack(const Stack& me, Stack& from) {
   if (__sanitizer_finish_switch_fiber != nullptr) {
-    __sanitizer_finish_switch_fiber(nullptr, &from.bottom, &from.bytes);
+    __sanitizer_finish_switch_fiber(me.asan_fake_stack, &from.bottom, &from.bytes);
   }
-}
-
-void* create_tsan_fiber() { return __tsan_create_fiber != nullptr ? __tsan_create_fiber(0) : nullptr; }
-
-void destroy_tsan_fiber(void* fiber) {
-  if (fiber != nullptr) __tsan_destroy_fiber(fiber);
 }
 
 void* current_tsan_fiber() {

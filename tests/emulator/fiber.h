@@ -4,6 +4,7 @@
 #pragma once
 
 #include <cstddef>
+#include <memory>
 
 namespace ttt::emulator {
 
@@ -16,7 +17,8 @@ struct Stack {
   void* tsan_fiber = nullptr;
 };
 
-// Memory of fiber stacks, kept by the CPU thread for later fibers.
+// Memory of fiber stacks, kept by the CPU thread for later fibers, with what the sanitizers keep of each:
+// making that anew for every thread of every block takes them most of their time.
 class StackPool {
  public:
   static constexpr std::size_t kStackBytes = 128 << 10;
@@ -26,26 +28,34 @@ class StackPool {
   StackPool(const StackPool&) = delete;
   StackPool& operator=(const StackPool&) = delete;
 
-  // The memory of stack `index`, made on first use.
-  std::byte* stack(std::size_t index);
-  // Fibers that were left in the middle leave their frames' redzones behind.
-  void forget_frames();
+  // Sees to it that there is a stack `index`. To the thread sanitizer all that was done before comes before
+  // all that runs on a new stack: so stacks of blocks that are not in order are made before the first of them
+  // runs.
+  void make(std::size_t index);
+  // Stack `index`, on which `entry` starts at the first switch to it. `entry` must not return.
+  Stack take(std::size_t index, void (*entry)());
+  // After take(). `done`: the fiber came to its end, it was not left in the middle.
+  void put_back(std::size_t index, const Stack& stack, bool done);
 
  private:
   static constexpr std::size_t kSlabStacks = 64;
   static constexpr std::size_t kMaxSlabs = 64;
-  std::byte* slabs_[kMaxSlabs] = {};
+  struct Kept {
+    void* asan_fake_stack = nullptr;
+    void* tsan_fiber = nullptr;
+  };
+  struct Slab {
+    std::byte* memory = nullptr;
+    Kept kept[kSlabStacks];
+  };
+  std::unique_ptr<Slab> slabs_[kMaxSlabs];
 };
 
-// Prepares a stack on which `entry` starts at the first switch to it. `entry` must not return.
-Stack new_stack(std::byte* memory, void (*entry)());
-void switch_stacks(Stack& from, const Stack& to, bool from_is_done);
+void switch_stacks(Stack& from, const Stack& to);
 // The first thing on a new stack; `from`: the stack that switched to it.
-void arrive_on_new_stack(Stack& from);
+void arrive_on_new_stack(const Stack& me, Stack& from);
 
 // The order that the thread sanitizer shall know of. Without it they do nothing.
-void* create_tsan_fiber();
-void destroy_tsan_fiber(void* fiber);
 void* current_tsan_fiber();
 void acquire(void* tag);
 void release(void* tag);
