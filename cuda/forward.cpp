@@ -6,7 +6,7 @@
 #include <span>
 
 #include "cuda/kernels/conv.h"
-#include "cuda/kernels/decode.h"
+#include "cuda/kernels/decode_pre_conv.h"
 #include "cuda/kernels/inner_loop_exact.h"
 #include "cuda/kernels/product_few.h"
 #include "cuda/kernels/ttt_linear_prefill.h"

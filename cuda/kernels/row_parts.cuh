@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// Parts of kernels on rows of activations, which elementwise.cuh and decode.cuh share so that their bits are
-// the same. Where a block has a whole row, kCount is the number of elements that a thread reads at once: 4,
-// or 1 where 4 does not divide the width.
+// Parts of kernels on rows of activations, which elementwise.cuh, decode_pre_conv.cuh and token_operands.cuh
+// share so that their bits are the same. Where a block has a whole row, kCount is the number of elements that
+// a thread reads at once: 4, or 1 where 4 does not divide the width.
 #pragma once
 
 #include "cuda/kernels/activations.cuh"

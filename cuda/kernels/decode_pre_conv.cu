@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "cuda/kernels/decode.cuh"
+#include "cuda/kernels/decode_pre_conv.cuh"
 
 namespace ttt::cuda {
 

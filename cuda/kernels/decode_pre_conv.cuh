@@ -2,7 +2,7 @@
 #pragma once
 
 #include "cuda/kernels/conv_history.cuh"
-#include "cuda/kernels/decode.h"
+#include "cuda/kernels/decode_pre_conv.h"
 #include "cuda/kernels/row_parts.cuh"
 
 namespace ttt::cuda {
