@@ -164,14 +164,15 @@ Measured BackendChecks::finite_logits() const {
 
 const BackendChecks::Oracle& BackendChecks::oracle() const {
   if (!oracle_) {
-    oracle_.emplace();
+    Oracle oracle;  // whole, or not there
     Float64Model reference(model_);
     for (const TokenId token : tokens_) {
       check_interrupted();
       const std::vector<double> row = reference.read(token);
-      oracle_->logits.insert(oracle_->logits.end(), row.begin(), row.end());
+      oracle.logits.insert(oracle.logits.end(), row.begin(), row.end());
     }
-    oracle_->state = reference.state();
+    oracle.state = reference.state();
+    oracle_ = std::move(oracle);
   }
   return *oracle_;
 }

@@ -43,7 +43,7 @@ class Filler {
   }
   void store(TensorView& view, Shape shape, DType dtype, const std::vector<float>& values) {
     std::vector<std::byte>& bytes =
-        target_.bytes.emplace_back(values.size() * weights::dtype_info(dtype).block_bytes);
+        target_.bytes.emplace_back(*weights::tensor_bytes(dtype, {values.size()}));
     weights::from_floats(dtype, values, bytes);
     view.dtype = dtype;
     view.shape = std::move(shape);
@@ -151,12 +151,17 @@ std::vector<RandomModelCase> random_model_cases() {
     config.ttt_base_lr = 0.1F;
     return config;
   };
+  ModelConfig blocks = wide;  // rows of whole blocks of 256
+  blocks.hidden_size = blocks.intermediate_size = 256;
+  blocks.num_attention_heads = 4;
   ModelConfig plain = narrow;
   plain.pre_conv = plain.share_qk = plain.use_gate = false;
-  return {{"linear f32", wide, DType::kF32},     {"linear f16", narrow, DType::kF16},
-          {"linear bf16", narrow, DType::kBF16}, {"linear plain", plain, DType::kF32},
-          {"mlp f32", mlp(narrow), DType::kF32}, {"mlp f16", mlp(narrow), DType::kF16},
-          {"mlp bf16", mlp(wide), DType::kBF16}, {"mlp plain", mlp(plain), DType::kF32}};
+  return {{"linear f32", wide, DType::kF32},       {"linear f16", narrow, DType::kF16},
+          {"linear bf16", narrow, DType::kBF16},   {"linear plain", plain, DType::kF32},
+          {"mlp f32", mlp(narrow), DType::kF32},   {"mlp f16", mlp(narrow), DType::kF16},
+          {"mlp bf16", mlp(wide), DType::kBF16},   {"mlp plain", mlp(plain), DType::kF32},
+          {"linear q8_0", blocks, DType::kQ8_0},   {"linear q4_k", blocks, DType::kQ4_K},
+          {"mlp q4_0", mlp(blocks), DType::kQ4_0}, {"mlp q6_k", mlp(blocks), DType::kQ6_K}};
 }
 
 }  // namespace ttt::cli

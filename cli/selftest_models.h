@@ -29,7 +29,7 @@ class RandomNumbers {
 };
 
 struct RandomModel {
-  // Every weight matters: no gain is 1, no bias is 0. `matrix_type` is F32, F16 or BF16.
+  // Every weight matters: no gain is 1, no bias is 0. REQUIRES: rows of whole blocks of `matrix_type`.
   RandomModel(const ModelConfig& config, weights::DType matrix_type, std::uint64_t seed);
   RandomModel(const RandomModel&) = delete;
   RandomModel& operator=(const RandomModel&) = delete;
@@ -44,8 +44,8 @@ struct RandomModelCase {
   weights::DType matrix_type;
 };
 
-// TTT-Linear and TTT-MLP with every switch on, in each type of weights, head sizes of 64 and of 20 (which no
-// vector width divides), and both without switches.
+// TTT-Linear and TTT-MLP with every switch on, in each float type of weights, head sizes of 64 and of 20
+// (which no vector width divides), both without switches, and each block type in one of them.
 std::vector<RandomModelCase> random_model_cases();
 
 }  // namespace ttt::cli

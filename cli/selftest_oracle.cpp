@@ -19,8 +19,9 @@ using View = std::span<const double>;
 constexpr double kLayerNormEpsilon = 1e-6;
 
 Vector doubles_of(const weights::TensorView& tensor) {
-  std::vector<float> values(tensor.bytes.size() / weights::dtype_info(tensor.dtype).block_bytes);
-  if (!values.empty()) weights::to_floats(tensor.dtype, tensor.bytes, values);
+  if (tensor.bytes.empty()) return {};
+  std::vector<float> values(*weights::num_elements(tensor.shape));
+  weights::to_floats(tensor.dtype, tensor.bytes, values);
   return {values.begin(), values.end()};
 }
 

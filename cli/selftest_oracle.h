@@ -16,7 +16,7 @@ class Float64Model {
  public:
   using Vector = std::vector<double>;
 
-  // Copies the weights: 8 bytes each. REQUIRES: float types only, which is_float_model() tells.
+  // Copies the weights, 8 bytes each; those of blocks as the values that they stand for.
   explicit Float64Model(const Model& model);
 
   Vector read(tokenizer::TokenId token);  // logits, [V]
@@ -53,7 +53,7 @@ class Float64Model {
   std::size_t position_ = 0;
 };
 
-// All weights are F32, F16 or BF16, so that a backend computes with just these values.
+// All weights are F32, F16 or BF16: no backend rounds what it multiplies with them to fewer bits.
 bool is_float_model(const Model& model);
 
 }  // namespace ttt::cli
