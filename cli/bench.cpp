@@ -339,6 +339,9 @@ int bench(const BenchOptions& options) {
     before = read_report(*options.compare);
   }
   if (options.random && !options.model.model.empty()) throw UsageError("give a model or --random, not both");
+  if (options.random && !options.model.packed_cache.empty()) {
+    throw UsageError("--packed-cache keeps the weights of a file; random ones are made anew each time");
+  }
   const std::size_t slots = plan.decode == 0 ? 1 : plan.batches.back();
   const BackendLimits limits{.slots = slots, .tokens = std::max(BackendLimits().tokens, slots)};
   BenchReport report;

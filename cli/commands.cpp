@@ -16,6 +16,7 @@ namespace {
 
 constexpr std::int64_t kAnyCount = std::numeric_limits<std::int64_t>::max();
 constexpr std::int64_t kMaxThreads = 1024;
+constexpr std::int64_t kMaxCacheBytes = std::int64_t{1} << 60;
 constexpr std::int64_t kMaxParallel = 512;  // a step of the backend takes so many tokens
 constexpr double kMaxTemperature = 100.0;
 
@@ -93,6 +94,12 @@ void Commands::add_device_options(Command& command, ModelOptions& options) {
   command.flag("--no-mmap", options.no_mmap, "read the model file into memory instead of mapping it");
   command.flag("--deterministic", options.deterministic,
                "on a GPU, the same bits whatever runs beside (a CPU always does)");
+  command.text(
+      "--packed-cache", options.packed_cache, "DIR",
+      "keep the weights in this folder as a CPU computes with them: the next start maps them instead of "
+      "packing them anew; the folder may be emptied at any time");
+  command.integer("--packed-cache-limit", options.packed_cache_limit, {0, kMaxCacheBytes}, "BYTES",
+                  "of all files in that folder; those used longest ago are removed");
   command.flag("--mlock", options.mlock, "keep weights and states from being swapped out");
   command.flag("--no-huge-pages", options.no_huge_pages, "use small pages for the weights, to compare");
   command.flag("--pin-threads", options.pin_threads,

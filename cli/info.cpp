@@ -23,12 +23,6 @@
 namespace ttt::cli {
 namespace {
 
-std::string stored_hash(const weights::Checkpoint& checkpoint) {
-  const weights::GgufValue* value = weights::find(checkpoint.metadata(), "ttt.weights_hash");
-  const auto* text = value == nullptr ? nullptr : std::get_if<std::string>(value);
-  return text == nullptr ? "" : *text;
-}
-
 void add_tensor(ModelInfo& info, const weights::TensorView& view) {
   const std::string type(weights::dtype_info(view.dtype).name);
   auto place = std::ranges::find(info.precision, type, &ModelInfo::Precision::type);
@@ -184,7 +178,7 @@ ModelInfo describe_model(const ModelFiles& files) {
       files.checkpoint.format() == weights::CheckpointFormat::kGguf ? "GGUF" : "Hugging Face folder";
   if (info.tokenizer) info.tokenizer->adds_bos = info.tokenizer->adds_bos && files.text.adds_bos;
   info.file_bytes = files.checkpoint.file_bytes();
-  info.stored_hash = stored_hash(files.checkpoint);
+  info.stored_hash = files.model.stated_hash;
   return info;
 }
 

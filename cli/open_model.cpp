@@ -28,13 +28,24 @@ weights::Checkpoint open_checkpoint(const std::string& path, weights::FileAccess
   return weights::Checkpoint::open(path, access);
 }
 
+std::optional<cpu::PackedCacheOptions> packed_cache(const ModelOptions& options) {
+  if (options.packed_cache.empty()) return std::nullopt;
+  return cpu::PackedCacheOptions{
+      .folder = options.packed_cache,
+      .max_bytes = static_cast<std::uint64_t>(options.packed_cache_limit),
+      .access = options.no_mmap ? weights::FileAccess::kRead : weights::FileAccess::kMap,
+      .warn = print_warning,
+      .inform = log_info};
+}
+
 cpu::CpuOptions cpu_options(const ModelOptions& options, const BackendLimits& limits) {
   return {.num_slots = limits.slots,
           .max_batch_tokens = limits.tokens,
           .max_logits_rows = limits.logits_rows,
           .num_threads = static_cast<std::size_t>(options.threads),
           .pin_threads = options.pin_threads,
-          .cpu_target = options.cpu_target};
+          .cpu_target = options.cpu_target,
+          .packed_cache = packed_cache(options)};
 }
 
 cuda::CudaOptions cuda_options(const ModelOptions& options, const BackendLimits& limits, int device) {
@@ -176,6 +187,7 @@ std::vector<std::string> cpu_only_options(const ModelOptions& options) {
   if (options.pin_threads) given.emplace_back("--pin-threads");
   if (options.threads != 0) given.emplace_back("--threads");
   if (!options.cpu_target.empty()) given.emplace_back("--cpu-target");
+  if (!options.packed_cache.empty()) given.emplace_back("--packed-cache");
   return given;
 }
 

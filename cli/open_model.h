@@ -30,7 +30,9 @@ struct ModelOptions {
   bool mlock = false;
   bool pin_threads = false;
   bool deterministic = false;
-  std::string cpu_target;  // empty: the best of this machine
+  std::string cpu_target;                                    // empty: the best of this machine
+  std::string packed_cache;                                  // a folder; empty: none
+  std::int64_t packed_cache_limit = std::int64_t{32} << 30;  // bytes
 };
 
 // The files of a model, checked; nothing is computed. Neither copied nor moved: what follows borrows from

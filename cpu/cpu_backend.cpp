@@ -88,7 +88,7 @@ class CpuBackend final : public Backend {
 CpuBackend::CpuBackend(const Model& model, const CpuOptions& options)
     : config_(model.config),
       pool_(num_threads(options), options.min_parallel_work, options.pin_threads),
-      weights_(model, pool_),
+      weights_(model, pool_, options.packed_cache),
       states_(model.config, options.num_slots),
       forward_(weights_, states_, pool_, options.max_batch_tokens),
       samplers_(pool_.num_threads(), Sampler(model.config.vocab_size)),

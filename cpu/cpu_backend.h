@@ -6,8 +6,10 @@
 #include <cstddef>
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <string>
 
+#include "cpu/packed_cache.h"
 #include "engine/backend.h"
 #include "engine/model.h"
 
@@ -26,10 +28,12 @@ struct CpuOptions {
   // One of cpu_targets() of cpu/dispatch.h; empty: the best. It holds for the whole process: the backend made
   // last decides for all, so that backends of one process should agree.
   std::string cpu_target = {};
+  std::optional<PackedCacheOptions> packed_cache = {};
 };
 
 // Memory of a backend, in bytes, known before anything is allocated. The weights are beside the mapped file,
-// whose pages are let go as they are packed.
+// whose pages are let go as they are packed. Those of a packed cache count in full, though the system may
+// drop and read them again.
 struct MemoryPlan {
   std::uint64_t weights = 0;
   std::uint64_t states = 0;  // of all slots

@@ -1,6 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "cpu/cpu_weights.h"
 
+#include <iterator>
+#include <utility>
+
 #include "engine/weight_values.h"
 #include "weights/element_type.h"
 
@@ -9,13 +12,37 @@ namespace {
 
 using weights::TensorView;
 
-// Packs one matrix after another; an absent tensor gives an absent matrix.
+// The matrices of a layer in the order that prepare() makes them in, which is that of a packed file.
+constexpr TensorView LayerWeights::*kMatrices[] = {
+    &LayerWeights::attn_q,   &LayerWeights::attn_k,      &LayerWeights::attn_v,
+    &LayerWeights::gate,     &LayerWeights::attn_output, &LayerWeights::lr_weight,
+    &LayerWeights::ffn_gate, &LayerWeights::ffn_up,      &LayerWeights::ffn_down};
+constexpr PackedMatrix CpuLayerWeights::*kPackedMatrices[] = {
+    &CpuLayerWeights::attn_q,   &CpuLayerWeights::attn_k,      &CpuLayerWeights::attn_v,
+    &CpuLayerWeights::gate,     &CpuLayerWeights::attn_output, &CpuLayerWeights::lr_weight,
+    &CpuLayerWeights::ffn_gate, &CpuLayerWeights::ffn_up,      &CpuLayerWeights::ffn_down};
+static_assert(std::size(kMatrices) == std::size(kPackedMatrices));
+
+std::vector<TensorView> list_matrix_tensors(const Model& model) {
+  std::vector<TensorView> tensors;
+  for (const LayerWeights& layer : model.layers) {
+    for (const auto matrix : kMatrices) {
+      if (!(layer.*matrix).bytes.empty()) tensors.push_back(layer.*matrix);
+    }
+  }
+  tensors.push_back(model.output);
+  return tensors;
+}
+
+// Packs one matrix after another, or takes it from the file of those that were packed before; an absent
+// tensor gives an absent matrix.
 class Packer {
  public:
-  Packer(const Model& model, ThreadPool& pool) : model_(model), pool_(pool) {}
+  Packer(const Model& model, ThreadPool& pool, std::optional<PackedFile>& file)
+      : model_(model), pool_(pool), file_(file) {}
   PackedMatrix operator()(const TensorView& tensor) const {
     if (tensor.bytes.empty()) return {};
-    PackedMatrix matrix(tensor, pool_);
+    PackedMatrix matrix = file_ ? file_->next(tensor) : PackedMatrix(tensor, pool_);
     if (model_.release) model_.release(tensor.bytes);
     return matrix;
   }
@@ -23,6 +50,7 @@ class Packer {
  private:
   const Model& model_;
   ThreadPool& pool_;
+  std::optional<PackedFile>& file_;
 };
 
 CpuLayerWeights prepare(const LayerWeights& layer, const Packer& packed) {
@@ -65,26 +93,40 @@ std::size_t bytes_of(const CpuLayerWeights& layer) {
     floats += part->size();
   }
   std::size_t bytes = floats * sizeof(float);
-  for (const auto* matrix : {&layer.attn_q, &layer.attn_k, &layer.attn_v, &layer.gate, &layer.attn_output,
-                             &layer.lr_weight, &layer.ffn_gate, &layer.ffn_up, &layer.ffn_down}) {
-    bytes += matrix->bytes();
-  }
+  for (const auto matrix : kPackedMatrices) bytes += (layer.*matrix).bytes();
   return bytes;
 }
 
 }  // namespace
 
-CpuWeights::CpuWeights(const Model& model, ThreadPool& pool)
+CpuWeights::CpuWeights(const Model& model, ThreadPool& pool, const std::optional<PackedCacheOptions>& options)
     : config(model.config),
       output_norm(floats_of(model.output_norm)),
       rope_table(make_rope_table(config.mini_batch_size, config.head_size(), config.rope_theta)) {
-  const Packer packed(model, pool);
+  std::optional<PackedCache> cache;
+  if (options) {
+    cache.emplace(*options, model, list_matrix_tensors(model));
+    if (auto found = cache->find(pool)) packed_file_.emplace(std::move(*found));
+  }
+  const Packer packed(model, pool, packed_file_);
   layers.reserve(model.layers.size());
   for (const LayerWeights& layer : model.layers) layers.push_back(prepare(layer, packed));
   output = packed(model.output);
   if (!config.tie_word_embeddings) token_embd_ = model.token_embd;
   bytes = (output_norm.size() + rope_table.size()) * sizeof(float) + output.bytes();
   for (const CpuLayerWeights& layer : layers) bytes += bytes_of(layer);
+  if (cache && !packed_file_) cache->store(list_matrices());
+}
+
+std::vector<const PackedMatrix*> CpuWeights::list_matrices() const {
+  std::vector<const PackedMatrix*> matrices;
+  for (const CpuLayerWeights& layer : layers) {
+    for (const auto matrix : kPackedMatrices) {
+      if ((layer.*matrix).num_outputs() > 0) matrices.push_back(&(layer.*matrix));
+    }
+  }
+  matrices.push_back(&output);
+  return matrices;
 }
 
 std::uint64_t CpuWeights::planned_bytes(const Model& model) {

@@ -5,8 +5,10 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <optional>
 #include <vector>
 
+#include "cpu/packed_cache.h"
 #include "cpu/packed_matrix.h"
 #include "cpu/thread_pool.h"
 #include "engine/batch.h"
@@ -43,8 +45,9 @@ struct CpuWeights {
   std::size_t bytes = 0;           // of all of them
 
   // Packs tensor by tensor and lets go of the pages that each was read from, so that a mapped file and the
-  // packed weights are never in memory together. `model` must outlive the weights. Throws std::bad_alloc.
-  CpuWeights(const Model& model, ThreadPool& pool);
+  // packed weights are never in memory together; or, with a cache, maps what was packed before. `model` must
+  // outlive the weights. Throws std::bad_alloc.
+  CpuWeights(const Model& model, ThreadPool& pool, const std::optional<PackedCacheOptions>& cache = {});
 
   // `bytes` of such a model's weights, without packing them.
   static std::uint64_t planned_bytes(const Model& model);
@@ -52,7 +55,10 @@ struct CpuWeights {
   void read_embedding(TokenId id, float* to) const;  // [d]
 
  private:
+  std::vector<const PackedMatrix*> list_matrices() const;
+
   weights::TensorView token_embd_;  // [V, d]; without bytes where the output head is the same
+  std::optional<PackedFile> packed_file_;
 };
 
 }  // namespace ttt::cpu

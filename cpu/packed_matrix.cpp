@@ -218,24 +218,34 @@ void with_block_types(weights::DType dtype, Fn&& fn) {
 
 }  // namespace
 
-PackedMatrix::PackedMatrix(const weights::TensorView& tensor, ThreadPool& pool)
+PackedMatrix::PackedMatrix(const weights::TensorView& tensor)
     : dtype_(tensor.dtype),
       block_inputs_(weights::dtype_info(tensor.dtype).block_elements),
       block_bytes_(weights::dtype_info(tensor.dtype).block_bytes),
       num_outputs_(static_cast<std::size_t>(tensor.shape.front())),
-      num_inputs_(static_cast<std::size_t>(tensor.shape.back())),
-      data_(allocate(bytes())) {
-  pool.for_ranges(num_panels(), kPanelOutputs * num_inputs_,
-                  [&](std::size_t begin, std::size_t end, std::size_t) { pack_panels(tensor, begin, end); });
+      num_inputs_(static_cast<std::size_t>(tensor.shape.back())) {}
+
+PackedMatrix::PackedMatrix(const weights::TensorView& tensor, ThreadPool& pool) : PackedMatrix(tensor) {
+  own_.reset(allocate(bytes()));
+  data_ = own_.get();
+  pool.for_ranges(
+      num_panels(), kPanelOutputs * num_inputs_,
+      [&](std::size_t begin, std::size_t end, std::size_t) { pack_panels(tensor, begin, end, own_.get()); });
 }
 
-void PackedMatrix::pack_panels(const weights::TensorView& tensor, std::size_t begin, std::size_t end) {
+PackedMatrix::PackedMatrix(const weights::TensorView& tensor, std::span<const std::byte> packed)
+    : PackedMatrix(tensor) {
+  data_ = packed.data();
+}
+
+void PackedMatrix::pack_panels(const weights::TensorView& tensor, std::size_t begin, std::size_t end,
+                               std::byte* to) const {
   const std::size_t num_blocks = num_inputs_ / block_inputs_;
-  for (std::size_t index = begin; index < end; ++index) {
+  to += begin * panel_bytes();
+  for (std::size_t index = begin; index < end; ++index, to += panel_bytes()) {
     const std::size_t first = index * kPanelOutputs;
     const std::size_t count = std::min(kPanelOutputs, num_outputs_ - first);
     const std::byte* rows = tensor.bytes.data() + first * num_blocks * block_bytes_;
-    std::byte* to = data_.get() + index * panel_bytes();
     if (weights::is_block_type(dtype_)) {
       with_block_types(dtype_, [&](auto block, auto panel_block) {
         pack_blocks<decltype(block), decltype(panel_block)>(rows, count, num_blocks, to);

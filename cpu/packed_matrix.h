@@ -14,6 +14,7 @@
 #include <cstdint>
 #include <cstdlib>
 #include <memory>
+#include <span>
 
 #include "cpu/thread_pool.h"
 #include "weights/block_types.h"
@@ -62,6 +63,8 @@ class PackedMatrix {
   // REQUIRES: extents [out, in], with ones between; a type of weights (element_type.h). Throws
   // std::bad_alloc.
   PackedMatrix(const weights::TensorView& tensor, ThreadPool& pool);
+  // Of such a tensor, packed before. `packed` must outlive the matrix, and be as aligned as panel() says.
+  PackedMatrix(const weights::TensorView& tensor, std::span<const std::byte> packed);
 
   // Of such a matrix, without making it.
   static std::uint64_t planned_bytes(const weights::TensorView& tensor);
@@ -72,14 +75,19 @@ class PackedMatrix {
   std::size_t num_panels() const { return (num_outputs_ + kPanelOutputs - 1) / kPanelOutputs; }
   std::size_t bytes() const { return num_panels() * panel_bytes(); }
   // [num_inputs][16] weights, aligned to 32 bytes (F16, BF16) or 64 (F32); or blocks, aligned to 32.
-  const std::byte* panel(std::size_t index) const { return data_.get() + index * panel_bytes(); }
+  const std::byte* panel(std::size_t index) const { return data_ + index * panel_bytes(); }
+  // All panels.
+  std::span<const std::byte> packed() const { return {data_, bytes()}; }
 
   // The weights of one output, [num_inputs] floats.
   void read_output(std::size_t output, float* to) const;
 
  private:
+  // Extents and type, without panels.
+  explicit PackedMatrix(const weights::TensorView& tensor);
   std::size_t panel_bytes() const { return num_inputs_ / block_inputs_ * kPanelOutputs * block_bytes_; }
-  void pack_panels(const weights::TensorView& tensor, std::size_t begin, std::size_t end);
+  void pack_panels(const weights::TensorView& tensor, std::size_t begin, std::size_t end,
+                   std::byte* to) const;
 
   struct Free {
     void operator()(std::byte* bytes) const { std::free(bytes); }
@@ -90,7 +98,8 @@ class PackedMatrix {
   std::size_t block_bytes_ = 0;
   std::size_t num_outputs_ = 0;
   std::size_t num_inputs_ = 0;
-  std::unique_ptr<std::byte[], Free> data_;
+  std::unique_ptr<std::byte[], Free> own_;  // where the panels are the matrix's own
+  const std::byte* data_ = nullptr;
 };
 
 }  // namespace ttt::cpu

@@ -21,8 +21,6 @@ namespace {
 using weights::DType;
 using weights::GgufMetadata;
 
-constexpr std::string_view kHashKey = "ttt.weights_hash";
-
 // The numbers of general.file_type as other readers know them.
 std::uint32_t file_type(DType matrix_type) {
   switch (matrix_type) {
@@ -62,7 +60,7 @@ void append_general(const std::vector<NamedTensor>& tensors, DType matrix_type, 
   metadata.emplace_back("general.file_type", file_type(matrix_type));
   metadata.emplace_back("general.quantization_version", std::uint32_t{2});
   metadata.emplace_back("general.alignment", std::uint32_t{32});
-  metadata.emplace_back(std::string(kHashKey), std::string(32, '0'));
+  metadata.emplace_back(std::string(kWeightsHashKey), std::string(32, '0'));
 }
 
 std::vector<weights::GgufTensorInfo> make_tensor_infos(const std::vector<NamedTensor>& tensors,
@@ -144,7 +142,8 @@ ConvertResult write_tensors(const Model& model, const std::vector<NamedTensor>& 
   std::uint64_t total = 0;
   for (const auto& info : infos) total += *weights::tensor_bytes(info.dtype, info.shape);
 
-  if (weights::find(metadata, kHashKey) == nullptr) append_general(tensors, options.matrix_type, metadata);
+  if (weights::find(metadata, kWeightsHashKey) == nullptr)
+    append_general(tensors, options.matrix_type, metadata);
   weights::GgufWriter writer(output, metadata, infos);
   WeightsHash hash;
   ConvertResult result;
@@ -172,7 +171,7 @@ ConvertResult write_tensors(const Model& model, const std::vector<NamedTensor>& 
   }
   writer.write(std::as_bytes(std::span(tokenizer)));
   result.weights_hash = hash.hex();
-  writer.patch_string(kHashKey, result.weights_hash);
+  writer.patch_string(kWeightsHashKey, result.weights_hash);
   writer.commit(options.check);
   result.completed = true;
   result.file_bytes = writer.file_bytes();

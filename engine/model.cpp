@@ -5,9 +5,11 @@
 
 #include <algorithm>
 #include <set>
+#include <variant>
 
 #include "engine/tensor_table.h"
 #include "engine/tokenizer_metadata.h"
+#include "engine/weights_hash.h"
 #include "weights/checkpoint_error.h"
 #include "weights/element_type.h"
 
@@ -140,6 +142,9 @@ std::vector<std::string> config_warnings(const ModelConfig& config) {
 Model load_model(const Checkpoint& checkpoint) {
   Model model;
   model.source = checkpoint.path();
+  if (const weights::GgufValue* hash = weights::find(checkpoint.metadata(), kWeightsHashKey)) {
+    if (const auto* text = std::get_if<std::string>(hash)) model.stated_hash = *text;
+  }
   model.release = [&checkpoint](std::span<const std::byte> part) { checkpoint.release(part); };
   model.config = checkpoint.format() == CheckpointFormat::kGguf
                      ? config_from_gguf(checkpoint.metadata(), checkpoint.path())

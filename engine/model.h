@@ -57,7 +57,8 @@ struct LayerWeights {
 
 struct Model {
   ModelConfig config;
-  std::string source;  // where the weights came from, for messages
+  std::string source;       // where the weights came from, for messages
+  std::string stated_hash;  // weights_hash() as the file states it, not checked; empty: it states none
   // Says that nobody will read these bytes of a tensor again, so that their memory is free: those of a file
   // come back if they are read all the same, random weights do not. May be empty.
   std::function<void(std::span<const std::byte>)> release;

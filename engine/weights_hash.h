@@ -9,10 +9,13 @@
 #include <memory>
 #include <span>
 #include <string>
+#include <string_view>
 
 #include "engine/model.h"
 
 namespace ttt {
+
+inline constexpr std::string_view kWeightsHashKey = "ttt.weights_hash";  // where a GGUF file states it
 
 class WeightsHash {
  public:

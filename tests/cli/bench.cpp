@@ -81,6 +81,7 @@ TEST_CASE("a bench that cannot be is refused with the option's name") {
   refused({id_model(), "-p", "0", "-n", "0"}, "nothing to measure");
   refused({"--random", "7b"}, "wanted one of 125m");
   refused({id_model(), "--random", "125m"}, "not both");
+  refused({"--random", "125m", "--packed-cache", "cache"}, "made anew each time");
   refused({}, "no model given");
 }
 

@@ -173,6 +173,28 @@ TEST_CASE("threads and the way the file is read do not change the text") {
   }
 }
 
+TEST_CASE("packed weights are kept in a folder for the next start, which writes the same text") {
+  const TemporaryFolder folder;
+  const std::string expected = run_text({"-p", "the old man"}).out;
+  const std::vector<std::string> arguments = {"-p", "the old man", "-v", "--packed-cache", folder / "cache"};
+  const Outcome first = run_text(arguments), second = run_text(arguments);
+  CHECK(first.out == expected);
+  CHECK(contains(first.err, "packed weights stored as"));
+  CHECK(second.out == expected);
+  CHECK(contains(second.err, "packed weights come from"));
+
+  const Outcome small =
+      run_text({"-p", "the old man", "--packed-cache", folder / "small", "--packed-cache-limit", "1k"});
+  CHECK(small.code == kOk);
+  CHECK(small.out == expected);
+  CHECK(contains(small.err, "more than the limit of 1000: not stored"));
+
+  const Outcome unusable = run_text({"-p", "the old man", "--packed-cache", "/proc/cache"});
+  CHECK(unusable.code == kOk);
+  CHECK(unusable.out == expected);
+  CHECK(contains(unusable.err, "not stored"));
+}
+
 TEST_CASE("special tokens are text in a prompt unless asked for") {
   const auto count = [](const json& result) { return result.at("usage").at("prompt_tokens").get<int>(); };
   CHECK(count(run_json({"-p", "</s>", "--parse-special"})) < count(run_json({"-p", "</s>"})));

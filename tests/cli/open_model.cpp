@@ -17,6 +17,7 @@ TEST_CASE("options that a GPU ignores are known by name") {
   options.no_huge_pages = options.pin_threads = true;
   options.threads = 2;
   options.cpu_target = "generic";
+  options.packed_cache = "folder";
   CHECK(cpu_only_options(options) ==
-        Names{"--mlock", "--no-huge-pages", "--pin-threads", "--threads", "--cpu-target"});
+        Names{"--mlock", "--no-huge-pages", "--pin-threads", "--threads", "--cpu-target", "--packed-cache"});
 }
