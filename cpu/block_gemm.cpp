@@ -9,6 +9,7 @@
 #include <utility>
 
 #include "cpu/gemm.h"
+#define TTT_WITH_VNNI
 #include "cpu/simd_targets.h"
 
 #undef HWY_TARGET_INCLUDE
@@ -21,70 +22,54 @@ HWY_BEFORE_NAMESPACE();
 namespace ttt::cpu::HWY_NAMESPACE {
 namespace {
 
-constexpr std::size_t kPanelVectors = kPanelOutputs / kLanes;
 constexpr std::size_t kMaxPanels = 4;  // read side by side for one row: as many streams from memory
-// A product needs a register of its own before it is added, beside those that kMaxSums leaves.
-constexpr std::size_t kTileRows = std::clamp<std::size_t>((kMaxSums - 2) / kPanelVectors, 1, 12);
+// A tile of many rows: as many panels as share a row's inputs in registers. A product needs a register of its
+// own before it is added, beside those that kMaxSums leaves. With AVX-512 both the sums of a block and those
+// of all blocks stay in registers.
+constexpr std::size_t kTilePanels = TTT_AVX512 ? 2 : 1;
+constexpr std::size_t kTileRows =
+    TTT_AVX512 ? 6 : std::clamp<std::size_t>((kMaxSums - 2) / kPanelVectors, 1, 12);
 constexpr std::size_t kFewRows = at_most(kTileRows, 6);
 constexpr std::size_t kRowBlock = 128;  // rows of x, 112 KB for 256 inputs, stay in the second-level cache
 constexpr std::size_t kCacheLine = 64;
 constexpr std::size_t kBlocks = QuantisedInputs::kBlocks;
 constexpr std::size_t kPairNumbers = 2 * kPanelOutputs;  // of a panel's pair of inputs
 
-// 256 inputs of a panel widened once for many rows.
-struct WideInputs {
-  union {
-    std::int16_t pairs[kBlockInputs / 2][kPanelOutputs][2];
-    std::uint8_t quads[kBlockInputs / 4][kPanelOutputs][4];
-  };
-  PanelScales scales;
-  bool has_minimums;
-  std::int32_t offset;  // of quads
-};
-
 template <class Block>
-using WideBlock = std::conditional_t<Block::kInQuads, WideQuads, WidePairs>;
+using WideOf = std::conditional_t<Block::kInQuads, WideQuads, WidePairs>;
 
-template <class Wide>
-HWY_INLINE Wide wide_block(const WideInputs& w, std::size_t b) {
-  if constexpr (Wide::kInQuads) {
-    return {&w.quads[b * weights::kBlockWeights / 4][0][0], w.scales.scales[b], w.offset};
-  } else {
-    return {&w.pairs[b * weights::kBlockWeights / 2][0][0], w.scales.scales[b]};
-  }
-}
+static_assert(kTilePanels * sizeof(WidePanel) <= kGemmScratch * sizeof(float));
 
-static_assert(sizeof(WideInputs) <= kGemmScratch * sizeof(float));
-
-template <int j, std::size_t kRows, class Block>
+template <int j, std::size_t kRows, std::size_t kVectors, class Block>
 HWY_INLINE void add_pair(const QuantisedInputs* x, std::size_t first_input, const Block& w, std::size_t group,
-                         Sums (&sums)[kRows][kPanelVectors]) {
-  Pairs weights[kPanelVectors];
+                         Sums (&sums)[kRows][kVectors]) {
+  Pairs weights[kVectors];
   TTT_UNROLL
-  for (std::size_t v = 0; v < kPanelVectors; ++v) weights[v] = w.template pair<j>(group, v);
+  for (std::size_t v = 0; v < kVectors; ++v) weights[v] = w.template pair<j>(group, v);
   TTT_UNROLL
   for (std::size_t r = 0; r < kRows; ++r) {
-    const Pairs value = same_pair(x[r].values + first_input + 2 * (Block::kPairs * group + j));
+    const auto& pairs = j % 2 == 0 ? x[r].evens : x[r].odds;
+    const Pairs value = same_pair(pairs + first_input / 2 + Block::kPairs * group + j / 2 * 2);
     TTT_UNROLL
-    for (std::size_t v = 0; v < kPanelVectors; ++v) sums[r][v] = multiply_add(weights[v], value, sums[r][v]);
+    for (std::size_t v = 0; v < kVectors; ++v) sums[r][v] = multiply_add(weights[v], value, sums[r][v]);
   }
 }
 
-template <std::size_t kRows, class Block, int... kIndices>
+template <std::size_t kRows, std::size_t kVectors, class Block, int... kIndices>
 HWY_INLINE void add_group(const QuantisedInputs* x, std::size_t first_input, const Block& w,
-                          std::size_t group, Sums (&sums)[kRows][kPanelVectors],
+                          std::size_t group, Sums (&sums)[kRows][kVectors],
                           std::integer_sequence<int, kIndices...>) {
   (add_pair<kIndices>(x, first_input, w, group, sums), ...);
 }
 
 // The exact sums of products of a part of block `b`: of all its 32 inputs, or of 16.
-template <std::size_t kRows, class Block>
+template <std::size_t kRows, std::size_t kVectors, class Block>
 HWY_INLINE void sum_part(const QuantisedInputs* x, std::size_t b, std::size_t part, const Block& w,
-                         Sums (&sums)[kRows][kPanelVectors]) {
+                         Sums (&sums)[kRows][kVectors]) {
   TTT_UNROLL
   for (std::size_t r = 0; r < kRows; ++r) {
     TTT_UNROLL
-    for (std::size_t v = 0; v < kPanelVectors; ++v) {
+    for (std::size_t v = 0; v < kVectors; ++v) {
       sums[r][v] = set_sums(Block::start(x[r], Block::kParts * b + part));
     }
   }
@@ -95,29 +80,29 @@ HWY_INLINE void sum_part(const QuantisedInputs* x, std::size_t b, std::size_t pa
   }
 }
 
-template <int j, std::size_t kRows, class Block>
+template <int j, std::size_t kRows, std::size_t kVectors, class Block>
 HWY_INLINE void add_quad(const QuantisedInputs* x, std::size_t first_input, const Block& w, std::size_t group,
-                         QuadSums (&sums)[kRows][kPanelVectors]) {
-  Quads weights[kPanelVectors];
+                         QuadSums (&sums)[kRows][kVectors]) {
+  Quads weights[kVectors];
   TTT_UNROLL
-  for (std::size_t v = 0; v < kPanelVectors; ++v) weights[v] = w.template quad<j>(group, v);
+  for (std::size_t v = 0; v < kVectors; ++v) weights[v] = w.template quad<j>(group, v);
   TTT_UNROLL
   for (std::size_t r = 0; r < kRows; ++r) {
-    const SignedQuads value = same_quad(x[r].bytes + first_input + 8 * group + 4 * j);
+    const SignedQuads value = same_quad(x[r].values + first_input + 8 * group + 4 * j);
     TTT_UNROLL
-    for (std::size_t v = 0; v < kPanelVectors; ++v) sums[r][v] = multiply_add(weights[v], value, sums[r][v]);
+    for (std::size_t v = 0; v < kVectors; ++v) sums[r][v] = multiply_add(weights[v], value, sums[r][v]);
   }
 }
 
 // The exact sums of products of block `b`.
-template <std::size_t kRows, class Block>
+template <std::size_t kRows, std::size_t kVectors, class Block>
 HWY_INLINE void sum_quads(const QuantisedInputs* x, std::size_t b, const Block& w,
-                          Sums (&sums)[kRows][kPanelVectors]) {
-  QuadSums quads[kRows][kPanelVectors];
+                          Sums (&sums)[kRows][kVectors]) {
+  QuadSums quads[kRows][kVectors];
   TTT_UNROLL
   for (std::size_t r = 0; r < kRows; ++r) {
     TTT_UNROLL
-    for (std::size_t v = 0; v < kPanelVectors; ++v) quads[r][v] = no_quads();
+    for (std::size_t v = 0; v < kVectors; ++v) quads[r][v] = no_quads();
   }
   for (std::size_t group = 0; group < weights::kBlockWeights / 8; ++group) {
     add_quad<0>(x, b * weights::kBlockWeights, w, group, quads);
@@ -127,16 +112,16 @@ HWY_INLINE void sum_quads(const QuantisedInputs* x, std::size_t b, const Block& 
   for (std::size_t r = 0; r < kRows; ++r) {
     const Sums start = set_sums(-w.offset() * (x[r].sums[2 * b] + x[r].sums[2 * b + 1]));
     TTT_UNROLL
-    for (std::size_t v = 0; v < kPanelVectors; ++v) sums[r][v] = sum_of(quads[r][v], start);
+    for (std::size_t v = 0; v < kVectors; ++v) sums[r][v] = sum_of(quads[r][v], start);
   }
 }
 
 // totals += scale of x * scale of w * sum, an exact integer below 2^24.
-template <std::size_t kRows, class Block, class Sum>
+template <std::size_t kRows, std::size_t kVectors, class Block, class Sum>
 HWY_INLINE void add_scaled(const QuantisedInputs* x, std::size_t b, const Block& w,
-                           const Sum (&sums)[kRows][kPanelVectors], V (&totals)[kRows][kPanelVectors]) {
+                           const Sum (&sums)[kRows][kVectors], V (&totals)[kRows][kVectors]) {
   TTT_UNROLL
-  for (std::size_t v = 0; v < kPanelVectors; ++v) {
+  for (std::size_t v = 0; v < kVectors; ++v) {
     const V scale = w.scale(v);
     TTT_UNROLL
     for (std::size_t r = 0; r < kRows; ++r) {
@@ -147,10 +132,10 @@ HWY_INLINE void add_scaled(const QuantisedInputs* x, std::size_t b, const Block&
 }
 
 // Block `b` of x times that of the weights.
-template <std::size_t kRows, class Block>
+template <std::size_t kRows, std::size_t kVectors, class Block>
 HWY_INLINE void add_block(const QuantisedInputs* x, std::size_t b, const Block& w,
-                          V (&totals)[kRows][kPanelVectors]) {
-  Sums sums[kRows][kPanelVectors];
+                          V (&totals)[kRows][kVectors]) {
+  Sums sums[kRows][kVectors];
   if constexpr (Block::kInQuads) {
     sum_quads(x, b, w, sums);
     add_scaled(x, b, w, sums, totals);
@@ -159,11 +144,11 @@ HWY_INLINE void add_block(const QuantisedInputs* x, std::size_t b, const Block& 
     add_scaled(x, b, w, sums, totals);
   } else {
     sum_part(x, b, 0, w, sums);
-    Sums others[kRows][kPanelVectors];
+    Sums others[kRows][kVectors];
     sum_part(x, b, 1, w, others);
-    V both[kRows][kPanelVectors];
+    V both[kRows][kVectors];
     TTT_UNROLL
-    for (std::size_t v = 0; v < kPanelVectors; ++v) {
+    for (std::size_t v = 0; v < kVectors; ++v) {
       const V factor = w.factor(0, v), other_factor = w.factor(1, v);
       TTT_UNROLL
       for (std::size_t r = 0; r < kRows; ++r) {
@@ -175,14 +160,14 @@ HWY_INLINE void add_block(const QuantisedInputs* x, std::size_t b, const Block& 
   }
 }
 
-// totals -= minimums * sums of x, for all blocks of 256 inputs.
-template <std::size_t kRows>
-HWY_INLINE void subtract_minimums(const QuantisedInputs* x, std::size_t num_blocks, const PanelScales& w,
-                                  V (&totals)[kRows][kPanelVectors]) {
+// totals -= minimums * sums of x, for all blocks of 256 inputs. minimums(b, v): of block b, vector v.
+template <std::size_t kRows, std::size_t kVectors, class Minimums>
+HWY_INLINE void subtract_minimums(const QuantisedInputs* x, std::size_t num_blocks, const Minimums& minimums,
+                                  V (&totals)[kRows][kVectors]) {
   for (std::size_t b = 0; b < num_blocks; ++b) {
     TTT_UNROLL
-    for (std::size_t v = 0; v < kPanelVectors; ++v) {
-      const V minimum = hn::LoadU(D(), w.minimums[b] + v * kLanes);
+    for (std::size_t v = 0; v < kVectors; ++v) {
+      const V minimum = minimums(b, v);
       TTT_UNROLL
       for (std::size_t r = 0; r < kRows; ++r) {
         totals[r][v] = hn::Sub(totals[r][v], hn::Mul(minimum, set(x[r].scaled_sums[b])));
@@ -193,13 +178,13 @@ HWY_INLINE void subtract_minimums(const QuantisedInputs* x, std::size_t num_bloc
 
 // y = totals, or y += totals where the panel's inputs before these are in it. Outputs that do not exist go
 // nowhere.
-template <std::size_t kRows>
-HWY_INLINE void store_totals(const V (&totals)[kRows][kPanelVectors], bool first, std::size_t num_outputs,
+template <std::size_t kRows, std::size_t kVectors>
+HWY_INLINE void store_totals(const V (&totals)[kRows][kVectors], bool first, std::size_t num_outputs,
                              float* y, std::size_t y_stride) {
   TTT_UNROLL
   for (std::size_t r = 0; r < kRows; ++r) {
     TTT_UNROLL
-    for (std::size_t v = 0; v < kPanelVectors; ++v) {
+    for (std::size_t v = 0; v < kVectors; ++v) {
       if (v * kLanes >= num_outputs) break;
       const std::size_t count = at_most(num_outputs - v * kLanes, kLanes);
       float* const to = y + r * y_stride + v * kLanes;
@@ -215,8 +200,8 @@ struct Job {
   float* y;
   float* scratch;
 
-  std::size_t num_outputs_of(std::size_t panel) const {
-    return at_most(w.num_outputs() - panel * kPanelOutputs, kPanelOutputs);
+  std::size_t num_outputs_of(std::size_t panel, std::size_t num_panels = 1) const {
+    return at_most(w.num_outputs() - panel * kPanelOutputs, num_panels * kPanelOutputs);
   }
   // The rows' 256 inputs from `first_input` on, and their blocks.
   const QuantisedInputs* inputs(std::size_t first_input) const {
@@ -251,15 +236,19 @@ void quantise(const float* x, std::size_t num_inputs, QuantisedInputs& to) {
         const V scaled = is_finite ? hn::Mul(hn::LoadU(D(), from + i), factor) : set(0.0F);
         const auto value = hn::ConvertTo(integers, hn::Sub(hn::Add(scaled, rounder), rounder));
         sums = hn::Add(sums, value);
-        const hn::Rebind<std::int16_t, D> halves;
-        hn::StoreU(hn::DemoteTo(halves, value), halves, to.values + b * weights::kBlockWeights + i);
         const hn::Rebind<std::int8_t, D> bytes;
-        hn::StoreU(hn::DemoteTo(bytes, value), bytes, to.bytes + b * weights::kBlockWeights + i);
+        hn::StoreU(hn::DemoteTo(bytes, value), bytes, to.values + b * weights::kBlockWeights + i);
       }
       to.sums[2 * b + half] = hn::GetLane(hn::SumOfLanes(integers, sums));
       sum += to.sums[2 * b + half];
     }
     to.scaled_sums[b] = to.scales[b] * static_cast<float>(sum);
+    const std::size_t begin = b * weights::kBlockWeights;
+    for (std::size_t i = 0; i < weights::kBlockWeights; i += 2) {
+      const std::size_t first = begin + i / 4 * 4 + i / 2 % 2 * 2;
+      to.evens[(begin + i) / 2] = to.values[first];
+      to.odds[(begin + i) / 2] = to.values[first + 1];
+    }
   }
 }
 
@@ -303,7 +292,12 @@ HWY_INLINE void read_panels(const Job& job, std::size_t panel) {
       at[p] = blocks_of<Block>(job.w, panel + p, first);
       Block::unpack(at[p], scales[p]);
       set_zero(totals[p]);
-      if constexpr (Block::kHasMinimums) subtract_minimums(x, num_blocks, scales[p], totals[p]);
+      if constexpr (Block::kHasMinimums) {
+        subtract_minimums(
+            x, num_blocks,
+            [&](std::size_t b, std::size_t v) { return hn::LoadU(D(), scales[p].minimums[b] + v * kLanes); },
+            totals[p]);
+      }
     }
     for (std::size_t b = 0; b < num_blocks; ++b) {
       TTT_UNROLL
@@ -338,7 +332,7 @@ HWY_INLINE void widen_group(const Block& block, std::size_t group, std::size_t v
 
 // Block `b`, the outputs of vector v.
 template <class Block>
-HWY_INLINE void widen_block(const Block& block, std::size_t b, std::size_t v, WideInputs& to) {
+HWY_INLINE void widen_block(const Block& block, std::size_t b, std::size_t v, WidePanel& to) {
   if constexpr (Block::kInQuads) {
     for (std::size_t group = 0; group < weights::kBlockWeights / 8; ++group) {
       auto* const quads = to.quads + b * weights::kBlockWeights / 4 + 2 * group;
@@ -355,7 +349,7 @@ HWY_INLINE void widen_block(const Block& block, std::size_t b, std::size_t v, Wi
 }
 
 template <class Block>
-void widen(const typename Block::Stored* from, std::size_t num_blocks, WideInputs& to) {
+void widen(const typename Block::Stored* from, std::size_t num_blocks, WidePanel& to) {
   typename Block::Scales scales;
   Block::unpack(from, scales);
   to.has_minimums = Block::kHasMinimums;
@@ -370,22 +364,28 @@ void widen(const typename Block::Stored* from, std::size_t num_blocks, WideInput
   }
 }
 
-template <class Wide, std::size_t kRows>
-void tile(const QuantisedInputs* x, const WideInputs& w, std::size_t num_blocks, bool first,
+template <class Wide, std::size_t kPanels, std::size_t kRows>
+void tile(const QuantisedInputs* x, const WidePanel* w, std::size_t num_blocks, bool first,
           std::size_t num_outputs, float* y, std::size_t y_stride) {
-  V totals[kRows][kPanelVectors];
+  V totals[kRows][kPanels * kPanelVectors];
   set_zero(totals);
   for (std::size_t r = 0; r < kRows; ++r) __builtin_prefetch(y + r * y_stride, 1);
-  if (w.has_minimums) subtract_minimums(x, num_blocks, w.scales, totals);
-  for (std::size_t b = 0; b < num_blocks; ++b) {
-    add_block(x, b, wide_block<Wide>(w, b), totals);
+  if (w->has_minimums) {
+    subtract_minimums(
+        x, num_blocks,
+        [&](std::size_t b, std::size_t v) {
+          const WideBlock block{w, b};
+          return hn::LoadU(D(), block.panel_of(v).scales.minimums[b] + block.first_output(v));
+        },
+        totals);
   }
+  for (std::size_t b = 0; b < num_blocks; ++b) add_block(x, b, Wide{{w, b}}, totals);
   store_totals(totals, first, num_outputs, y, y_stride);
 }
 
-template <class Wide, std::size_t... kIndices>
+template <class Wide, std::size_t kPanels, std::size_t... kIndices>
 constexpr auto tile_table(std::index_sequence<kIndices...>) {
-  return std::array{&tile<Wide, kIndices + 1>...};
+  return std::array{&tile<Wide, kPanels, kIndices + 1>...};
 }
 
 // Rows and inputs that stay in the second-level cache while all panels pass.
@@ -394,17 +394,20 @@ struct Chunk {
   std::size_t first_input, end_input;
 };
 
-// 256 inputs of the chunk, from `first` on, of a panel. On the way the weights that follow are fetched
-// evenly: the same panel's next inputs, or the next panel's.
-template <class Block>
-void all_tiles(const Job& job, const Chunk& chunk, std::size_t panel, std::size_t first, WideInputs& w) {
-  static constexpr auto kTiles = tile_table<WideBlock<Block>>(std::make_index_sequence<kTileRows>());
+// 256 inputs of the chunk, from `first` on, of kPanels panels. On the way the weights that follow are fetched
+// evenly: the same panels' next inputs, or the next panels'.
+template <class Block, std::size_t kPanels>
+void all_tiles(const Job& job, const Chunk& chunk, std::size_t panel, std::size_t first, WidePanel* w) {
+  static constexpr auto kTiles = tile_table<WideOf<Block>, kPanels>(std::make_index_sequence<kTileRows>());
   const std::size_t num_blocks = job.num_blocks(first);
-  widen<Block>(blocks_of<Block>(job.w, panel, first), num_blocks, w);
   const bool last = first + kBlockInputs >= chunk.end_input;
-  const auto* ahead = reinterpret_cast<const char*>(
-      last ? blocks_of<Block>(job.w, at_most(panel + 1, job.end - 1), chunk.first_input)
-           : blocks_of<Block>(job.w, panel, first + kBlockInputs));
+  const char* ahead[kPanels];
+  for (std::size_t p = 0; p < kPanels; ++p) {
+    widen<Block>(blocks_of<Block>(job.w, panel + p, first), num_blocks, w[p]);
+    ahead[p] = reinterpret_cast<const char*>(
+        last ? blocks_of<Block>(job.w, at_most(panel + kPanels + p, job.end - 1), chunk.first_input)
+             : blocks_of<Block>(job.w, panel + p, first + kBlockInputs));
+  }
   const std::size_t num_lines = num_blocks * kStoredBytes<Block> / kCacheLine;
   const QuantisedInputs* const x = job.inputs(first) + chunk.first_row;
   const std::size_t y_stride = job.w.num_outputs();
@@ -412,17 +415,26 @@ void all_tiles(const Job& job, const Chunk& chunk, std::size_t panel, std::size_
   const std::size_t num_tiles = (chunk.num_rows + kTileRows - 1) / kTileRows;
   std::size_t line = 0;
   for (std::size_t t = 0; t < num_tiles; ++t) {  // of nearly equal height
-    for (; line < num_lines * (t + 1) / num_tiles; ++line) __builtin_prefetch(ahead + line * kCacheLine);
+    for (; line < num_lines * (t + 1) / num_tiles; ++line) {
+      for (std::size_t p = 0; p < kPanels; ++p) __builtin_prefetch(ahead[p] + line * kCacheLine);
+    }
     const std::size_t begin = chunk.num_rows * t / num_tiles;
     const std::size_t end = chunk.num_rows * (t + 1) / num_tiles;
-    kTiles[end - begin - 1](x + begin, w, num_blocks, first == 0, job.num_outputs_of(panel),
+    kTiles[end - begin - 1](x + begin, w, num_blocks, first == 0, job.num_outputs_of(panel, kPanels),
                             y + begin * y_stride, y_stride);
+  }
+}
+
+template <class Block, std::size_t kPanels>
+void all_inputs(const Job& job, const Chunk& chunk, std::size_t panel, WidePanel* w) {
+  for (std::size_t first = chunk.first_input; first < chunk.end_input; first += kBlockInputs) {
+    all_tiles<Block, kPanels>(job, chunk, panel, first, w);
   }
 }
 
 template <class Block>
 void many_rows(const Job& job) {
-  auto* const w = ::new (job.scratch) WideInputs;
+  auto* const w = ::new (job.scratch) WidePanel[kTilePanels];
   const std::size_t all_rows = job.x.num_rows, num_inputs = job.w.num_inputs();
   const std::size_t num_row_blocks = (all_rows + kRowBlock - 1) / kRowBlock;
   for (std::size_t block = 0; block < num_row_blocks; ++block) {
@@ -432,10 +444,12 @@ void many_rows(const Job& job) {
     const std::size_t step = kRowBlock / num_rows * kBlockInputs;
     for (std::size_t input = 0; input < num_inputs; input += step) {
       const Chunk chunk{first_row, num_rows, input, at_most(input + step, num_inputs)};
-      for (std::size_t panel = job.begin; panel < job.end; ++panel) {
-        for (std::size_t first = input; first < chunk.end_input; first += kBlockInputs) {
-          all_tiles<Block>(job, chunk, panel, first, *w);
-        }
+      std::size_t panel = job.begin;
+      for (; panel + kTilePanels <= job.end; panel += kTilePanels) {
+        all_inputs<Block, kTilePanels>(job, chunk, panel, w);
+      }
+      if constexpr (kTilePanels > 1) {
+        for (; panel < job.end; ++panel) all_inputs<Block, 1>(job, chunk, panel, w);
       }
     }
   }

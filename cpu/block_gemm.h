@@ -17,8 +17,9 @@ namespace ttt::cpu {
 // 256 inputs of a row, eight blocks.
 struct alignas(64) QuantisedInputs {
   static constexpr std::size_t kBlocks = kBlockInputs / weights::kBlockWeights;
-  std::int16_t values[kBlockInputs];  // -127 to 127
-  std::int8_t bytes[kBlockInputs];    // the same
+  std::int8_t values[kBlockInputs];  // -127 to 127
+  // The same as pairs: of each four their inputs 0 and 2, and 1 and 3.
+  std::int16_t evens[kBlockInputs / 2], odds[kBlockInputs / 2];
   float scales[kBlocks];
   float scaled_sums[kBlocks];      // scale * sum of the values
   std::int32_t sums[2 * kBlocks];  // of 16 values each

@@ -4,6 +4,7 @@
 #include <cstdint>
 #include <stdexcept>
 
+#define TTT_WITH_VNNI
 #include "cpu/simd_targets.h"
 
 #include <hwy/highway.h>
@@ -14,13 +15,18 @@ namespace {
 struct Target {
   std::int64_t bit;
   const char* name;
+  std::int64_t next = 0;  // for files that are not compiled for it
 };
 
 // In Highway's order, the best first. Scalar code is there wherever it was compiled.
 constexpr Target kTargets[] = {
 #if HWY_ARCH_X86
-    {HWY_AVX3, "x86-64-avx512"},   {HWY_AVX2, "x86-64-avx2"},     {HWY_SSE4, "x86-64-sse4"},
-    {HWY_SCALAR, "x86-64-scalar"}, {HWY_EMU128, "x86-64-scalar"},
+    {HWY_AVX3_DL, "x86-64-avx512vnni", HWY_AVX3},
+    {HWY_AVX3, "x86-64-avx512"},
+    {HWY_AVX2, "x86-64-avx2"},
+    {HWY_SSE4, "x86-64-sse4"},
+    {HWY_SCALAR, "x86-64-scalar"},
+    {HWY_EMU128, "x86-64-scalar"},
 #else
     {HWY_NEON, "arm64-neon"},
     {HWY_SCALAR, "arm64-scalar"},
@@ -60,7 +66,8 @@ void choose_target(std::string_view name) {
     if (name.empty() || name == target.name) {
       chosen = target.bit;
       // Highway's table is read only where there is a choice, and arm64 has none.
-      if constexpr ((HWY_TARGETS & (HWY_TARGETS - 1)) != 0) hwy::GetChosenTarget().Update(target.bit);
+      if constexpr ((HWY_TARGETS & (HWY_TARGETS - 1)) != 0)
+        hwy::GetChosenTarget().Update(target.bit | target.next);
       return;
     }
     list += (list.empty() ? "" : ", ") + std::string(target.name);

@@ -5,6 +5,7 @@
 #include <chrono>
 #include <numeric>
 
+#define TTT_WITH_VNNI
 #include "cpu/simd_targets.h"
 
 #undef HWY_TARGET_INCLUDE
@@ -33,7 +34,12 @@ double multiply_add_plainly(std::size_t rounds, float* sink) {
 }
 
 // 2 or 4 products to a lane of 32 bits. Each chain goes through its sum, so that none can be computed once.
-#if HWY_TARGET == HWY_AVX3
+#if HWY_TARGET == HWY_AVX3_DL
+constexpr std::size_t kLaneProducts = 4;
+HWY_INLINE Sums multiply_int8(Sums sums) {
+  return {_mm512_dpbusd_epi32(sums.raw, sums.raw, _mm512_set1_epi8(3))};
+}
+#elif HWY_TARGET == HWY_AVX3
 constexpr std::size_t kLaneProducts = 4;
 HWY_INLINE Sums multiply_int8(Sums sums) {
   const __m512i pairs = _mm512_maddubs_epi16(sums.raw, _mm512_set1_epi8(3));

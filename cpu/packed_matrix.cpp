@@ -67,16 +67,16 @@ int nibble_of(const std::uint8_t (&bytes)[kPanelOutputs][4], std::size_t output,
 // One output's block, into its place among those of a panel, and back to floats. What is set was zeros.
 void pack_block(const weights::BlockQ8_0& from, std::size_t output, PanelBlockQ8_0& to) {
   to.scales[output] = from.scale;
-#pragma GCC unroll 16
-  for (std::size_t pair = 0; pair < weights::kBlockWeights / 2; ++pair) {
-    std::memcpy(to.quants[pair][output], from.quants + 2 * pair, 2);
+#pragma GCC unroll 8
+  for (std::size_t four = 0; four < weights::kBlockWeights / 4; ++four) {
+    std::memcpy(to.quants[four][output], from.quants + 4 * four, 4);
   }
 }
 
 void read_block(const PanelBlockQ8_0& from, std::size_t output, float* to) {
   const float scale = weights::f16_to_float(from.scales[output]);
   for (std::size_t i = 0; i < weights::kBlockWeights; ++i) {
-    to[i] = scale * static_cast<float>(from.quants[i / 2][output][i % 2]);
+    to[i] = scale * static_cast<float>(from.quants[i / 4][output][i % 4]);
   }
 }
 
@@ -134,30 +134,32 @@ std::uint64_t load_sixes(const weights::BlockQ6_K& from, std::size_t i) {
   return (lower & 0x0F0F0F0F0F0F0F0F) | (upper & 0x0303030303030303) << 4;
 }
 
-// Of eight inputs those of one parity, 16 bits apart.
-std::uint64_t inputs_of_parity(std::uint64_t bytes, std::size_t parity) {
-  return bytes >> (8 * parity) & 0x00FF00FF00FF00FF;
+// Of four pairs, the inputs 0 and 2, then 1 and 3 of two fours, all that are first (0) or second (1) in
+// theirs, 16 bits apart.
+std::uint64_t inputs_of_pairs(std::uint64_t bytes, std::size_t place) {
+  const std::uint64_t fours = bytes >> (16 * place) & 0x0000FFFF0000FFFF;
+  return (fours & 0x000000FF000000FF) | (fours & 0x0000FF000000FF00) << 8;
 }
 
 // The sixteen inputs of a part, from `i` on.
 void set_sixes(std::uint16_t (&words)[3][kPanelOutputs][2], std::size_t output,
                const weights::BlockQ6_K& from, std::size_t i) {
   const std::uint64_t first = load_sixes(from, i), second = load_sixes(from, i + 8);
-  for (std::size_t parity = 0; parity < 2; ++parity) {
+  for (std::size_t place = 0; place < 2; ++place) {
     // Neighbouring pairs move together: two at bit 0, two at bit 32.
-    const std::uint64_t pairs = inputs_of_parity(first, parity), more = inputs_of_parity(second, parity);
+    const std::uint64_t pairs = inputs_of_pairs(first, place), more = inputs_of_pairs(second, place);
     const std::uint64_t twos = pairs | pairs >> 10, more_twos = more | more >> 10;
     const std::uint64_t last = more_twos >> 32;
     const std::uint64_t word[3] = {(twos & 0xFFF) | (last & 0xF) << 12,
                                    (twos >> 32 & 0xFFF) | (last >> 4 & 0xF) << 12,
                                    (more_twos & 0xFFF) | (last >> 8 & 0xF) << 12};
-    for (std::size_t k = 0; k < 3; ++k) words[k][output][parity] = static_cast<std::uint16_t>(word[k]);
+    for (std::size_t k = 0; k < 3; ++k) words[k][output][place] = static_cast<std::uint16_t>(word[k]);
   }
 }
 
 int six_of(const std::uint16_t (&words)[3][kPanelOutputs][2], std::size_t output, std::size_t input) {
-  const std::size_t pair = input / 2;
-  const auto word = [&](std::size_t k) { return static_cast<int>(words[k][output][input % 2]); };
+  const std::size_t pair = input / 4 * 2 + input % 2, place = input % 4 / 2;
+  const auto word = [&](std::size_t k) { return static_cast<int>(words[k][output][place]); };
   if (pair < 6) return word(pair / 2) >> (pair % 2 * 6) & 0x3F;
   return (word(0) >> 12 | word(1) >> 12 << 4 | word(2) >> 12 << 8) >> ((pair - 6) * 6) & 0x3F;
 }

@@ -25,10 +25,10 @@ namespace ttt::cpu {
 inline constexpr std::size_t kPanelOutputs = 16;
 inline constexpr std::size_t kBlockInputs = 256;
 
-// 32 inputs of a panel: a vector holds pairs of neighbouring inputs (Q4_0: fours) of consecutive outputs.
+// 32 inputs of a panel: a vector holds fours of neighbouring inputs of consecutive outputs.
 struct PanelBlockQ8_0 {
   std::uint16_t scales[kPanelOutputs];  // F16
-  std::int8_t quants[weights::kBlockWeights / 2][kPanelOutputs][2];
+  std::int8_t quants[weights::kBlockWeights / 4][kPanelOutputs][4];
 };
 struct PanelBlockQ4_0 {
   std::uint16_t scales[kPanelOutputs];
@@ -47,8 +47,9 @@ struct PanelBlockQ4_K {
 struct PanelBlockQ6_K {
   std::uint16_t scales[kPanelOutputs];  // F16
   std::int8_t part_scales[weights::kKBlockWeights / weights::BlockQ6_K::kPart][kPanelOutputs];
-  // A part's eight pairs of quant + 32 in three words: word k has pair 2k in bits 0 to 5 and pair 2k + 1 in
-  // bits 6 to 11; the 12 bits of pairs 6 and 7 lie in the words' upper four, the lowest first.
+  // Each four of inputs is two pairs, its inputs 0 and 2, then 1 and 3. A part's eight pairs of quant + 32 in
+  // three words: word k has pair 2k in bits 0 to 5 and pair 2k + 1 in bits 6 to 11; the 12 bits of pairs 6
+  // and 7 lie in the words' upper four, the lowest first.
   std::uint16_t quants[weights::kKBlockWeights / weights::BlockQ6_K::kPart][3][kPanelOutputs][2];
 };
 static_assert(sizeof(PanelBlockQ8_0) == kPanelOutputs * sizeof(weights::BlockQ8_0));

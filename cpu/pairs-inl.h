@@ -4,9 +4,12 @@
 // in magnitude; x is at most 127. The sum of a block of 32 inputs is then at most 16,646,144, below 2^24:
 // nothing can saturate or wrap, and as a float it is still exact.
 //
-// Weights of four bits go faster as quads: four inputs' bytes of each output, whose products are added in
-// twos in 16 bits. 32 inputs come to eight additions of at most 2 * 15 * 127, 30,480 together. Compiled once
-// per target.
+// Bytes go faster as quads: four inputs of each output. Where there is VNNI their products are added in 32
+// bits at once, for weights from 0 to 255. Elsewhere they are added in twos in 16 bits, for weights of four
+// bits: 32 inputs come to eight additions of at most 2 * 15 * 127, 30,480 together. Compiled once per target.
+//
+// The four inputs of a quad are two pairs, the even ones (0 and 2) and the odd ones (1 and 3): two shifts and
+// one give them.
 #if defined(TTT_CPU_PAIRS_INL_H_) == defined(HWY_TARGET_TOGGLE)
 #ifdef TTT_CPU_PAIRS_INL_H_
 #undef TTT_CPU_PAIRS_INL_H_
@@ -34,7 +37,11 @@ using Sums = std::int32_t;
 HWY_INLINE Sums set_sums(std::int32_t value) { return value; }
 
 HWY_INLINE Pairs load_pairs(const std::int16_t* from) { return {from[0], from[1]}; }
-HWY_INLINE Pairs load_pairs(const std::int8_t* from) { return {from[0], from[1]}; }
+// The even (0) or odd (1) inputs of quads.
+template <int kParity>
+HWY_INLINE Pairs load_half_quads(const std::int8_t* from) {
+  return {from[kParity], from[kParity + 2]};
+}
 HWY_INLINE Pairs same_pair(const std::int16_t* from) { return {from[0], from[1]}; }
 HWY_INLINE void store_pairs(Pairs pairs, std::int16_t* to) { to[0] = pairs.first, to[1] = pairs.second; }
 
@@ -72,7 +79,7 @@ HWY_INLINE Sums multiply_add(Pairs a, Pairs b, Sums sums) {
 
 HWY_INLINE V to_floats(Sums sums) { return set(static_cast<float>(sums)); }
 
-// Four inputs' weights of an output, from 0 to 15; four inputs of x.
+// Four inputs' weights of an output; four inputs of x.
 struct Quads {
   std::uint8_t weights[4];
 };
@@ -108,8 +115,11 @@ using Sums = hn::Vec<I32>;
 HWY_INLINE Sums set_sums(std::int32_t value) { return hn::Set(I32(), value); }
 
 HWY_INLINE Pairs load_pairs(const std::int16_t* from) { return hn::LoadU(I16(), from); }
-HWY_INLINE Pairs load_pairs(const std::int8_t* from) {
-  return hn::PromoteTo(I16(), hn::LoadU(hn::Rebind<std::int8_t, I16>(), from));
+// The even (0) or odd (1) inputs of quads.
+template <int kParity>
+HWY_INLINE Pairs load_half_quads(const std::int8_t* from) {
+  const Pairs bytes = hn::BitCast(I16(), hn::LoadU(hn::Repartition<std::int8_t, I16>(), from));
+  return hn::ShiftRight<8>(kParity == 0 ? hn::ShiftLeft<8>(bytes) : bytes);
 }
 HWY_INLINE Pairs same_pair(const std::int16_t* from) {
   std::int32_t pair;
@@ -153,7 +163,9 @@ HWY_INLINE Pairs multiply(Pairs a, Pairs b) { return hn::Mul(a, b); }
 HWY_INLINE Pairs subtract(Pairs pairs, std::int16_t value) { return hn::Sub(pairs, hn::Set(I16(), value)); }
 
 HWY_INLINE Sums multiply_add(Pairs a, Pairs b, Sums sums) {
-#if HWY_ARCH_X86
+#if HWY_TARGET == HWY_AVX3_DL
+  return Sums{_mm512_dpwssd_epi32(sums.raw, a.raw, b.raw)};
+#elif HWY_ARCH_X86
   Sums unused = sums;
   sums = hn::ReorderWidenMulAccumulate(I32(), a, b, sums, unused);
   // Keeps the chain of additions: g++ would make a tree of it, with all products of a tile first and most of
@@ -171,8 +183,6 @@ HWY_INLINE V to_floats(Sums sums) { return hn::ConvertTo(D(), sums); }
 
 using Quads = hn::Vec<hn::Repartition<std::uint8_t, D> >;
 using SignedQuads = hn::Vec<hn::Repartition<std::int8_t, D> >;
-using QuadSums = hn::Vec<I16>;
-
 HWY_INLINE Quads load_quads(const std::uint8_t* from) {
   return hn::LoadU(hn::Repartition<std::uint8_t, D>(), from);
 }
@@ -192,6 +202,25 @@ HWY_INLINE SignedQuads same_quad(const std::int8_t* from) {
   std::memcpy(&quad, from, sizeof(quad));
   return hn::BitCast(hn::Repartition<std::int8_t, D>(), hn::Set(I32(), quad));
 }
+
+#if HWY_TARGET == HWY_AVX3_DL
+
+using QuadSums = Sums;
+HWY_INLINE QuadSums no_quads() { return hn::Zero(I32()); }
+HWY_INLINE QuadSums multiply_add(Quads w, SignedQuads x, QuadSums sums) {
+  return QuadSums{_mm512_dpbusd_epi32(sums.raw, w.raw, x.raw)};
+}
+HWY_INLINE Sums sum_of(QuadSums sums, Sums start) { return hn::Add(sums, start); }
+// Signed bytes, each greater by 128.
+HWY_INLINE Quads load_shifted_quads(const std::int8_t* from) {
+  const hn::Repartition<std::uint8_t, D> bytes;
+  return hn::Xor(hn::BitCast(bytes, hn::LoadU(hn::Repartition<std::int8_t, D>(), from)),
+                 hn::Set(bytes, 0x80));
+}
+
+#else
+
+using QuadSums = hn::Vec<I16>;
 HWY_INLINE QuadSums no_quads() { return hn::Zero(I16()); }
 
 // Products, neighbours added.
@@ -219,6 +248,11 @@ HWY_INLINE QuadSums multiply_add(Quads w, SignedQuads x, QuadSums sums) {
 HWY_INLINE Sums sum_of(QuadSums sums, Sums start) { return multiply_add(sums, hn::Set(I16(), 1), start); }
 
 #endif
+
+#endif
+
+// 8-bit weights are multiplied as quads, else as pairs.
+inline constexpr bool kBytesInQuads = HWY_TARGET == HWY_AVX3_DL;
 
 HWY_INLINE V to_floats(V sums) { return sums; }  // where several sums were added as floats
 

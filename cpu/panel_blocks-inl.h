@@ -17,6 +17,8 @@
 HWY_BEFORE_NAMESPACE();
 namespace ttt::cpu::HWY_NAMESPACE {
 
+inline constexpr std::size_t kPanelVectors = kPanelOutputs / kLanes;
+
 // Of 256 inputs of a panel, by blocks of 32.
 struct PanelScales {
   float scales[QuantisedInputs::kBlocks][kPanelOutputs];
@@ -28,14 +30,14 @@ struct PanelScales {
 //  * Scales, unpack(): what is made once of 256 inputs' stored blocks;
 //  * kHasMinimums: a weight is scale * quant - minimum;
 //  * scale(v): of the sum of the 32 inputs, for the outputs of vector v.
-// In pairs (Q8_0, Q6_K):
+// In pairs (Q6_K, and Q8_0 without VNNI), which take an even and an odd one of each four inputs in turn:
 //  * kParts: parts of the 32 inputs whose sums have factors of their own, 1 or 2;
 //  * kPairs: of a group of inputs that lie together, 4 or 8;
 //  * start(x, part): where the sum of a part begins, an offset of the quants times the sum of x;
 //  * pair<j>(group, v): pair j of a group, without the offset;
 //  * wide_pair<j>(group, v): the same with the offset, times the factor of the part, in 16 bits;
 //  * factor(part, v): of a part's sum, a whole number.
-// In quads (Q4_0, Q4_K):
+// In quads (Q4_0, Q4_K, and Q8_0 with VNNI):
 //  * offset(): a weight is the quant less this;
 //  * quad<j>(group, v): quad j, 0 or 1, of a group of eight inputs, without the offset.
 struct NoScales {};
@@ -44,22 +46,30 @@ struct Q8Block {
   using Stored = PanelBlockQ8_0;
   using Scales = NoScales;
   static constexpr std::size_t kInputs = weights::kBlockWeights;
-  static constexpr bool kInQuads = false;
+  static constexpr bool kInQuads = kBytesInQuads;
   static constexpr std::size_t kParts = 1;
   static constexpr std::size_t kPairs = 4;
   static constexpr bool kHasMinimums = false;
   static void unpack(const Stored*, Scales&) {}
 
   Q8Block(const Stored* blocks, const Scales&, std::size_t b) : at(blocks + b) {}
+#if HWY_TARGET == HWY_AVX3_DL
+  static std::int32_t offset() { return 128; }
+  template <int j>
+  HWY_INLINE Quads quad(std::size_t group, std::size_t v) const {
+    return load_shifted_quads(&at->quants[2 * group + j][v * kLanes][0]);
+  }
+#else
   static std::int32_t start(const QuantisedInputs&, std::size_t) { return 0; }
   template <int j>
   HWY_INLINE Pairs pair(std::size_t group, std::size_t v) const {
-    return load_pairs(&at->quants[4 * group + j][v * kLanes][0]);
+    return load_half_quads<j % 2>(&at->quants[2 * group + j / 2][v * kLanes][0]);
   }
   template <int j>
   HWY_INLINE Pairs wide_pair(std::size_t group, std::size_t v) const {
     return pair<j>(group, v);
   }
+#endif
   HWY_INLINE V scale(std::size_t v) const { return load_f16(at->scales + v * kLanes); }
 
   const Stored* at;
@@ -181,35 +191,49 @@ struct Q6KBlock {
   const std::uint16_t* scales;
 };
 
-// 32 of the inputs that wide_pair() and scale() made.
-struct WidePairs {
+// 256 inputs of a panel widened once for many rows, by wide_pair() or quad(), and by scale().
+struct WidePanel {
+  union {
+    std::int16_t pairs[kBlockInputs / 2][kPanelOutputs][2];
+    std::uint8_t quads[kBlockInputs / 4][kPanelOutputs][4];
+  };
+  PanelScales scales;
+  bool has_minimums;
+  std::int32_t offset;  // of quads
+};
+
+// Block `b` of panels side by side, whose vectors are counted through.
+struct WideBlock {
+  HWY_INLINE const WidePanel& panel_of(std::size_t v) const { return panels[v / kPanelVectors]; }
+  static HWY_INLINE std::size_t first_output(std::size_t v) { return v % kPanelVectors * kLanes; }
+  HWY_INLINE V scale(std::size_t v) const {
+    return hn::LoadU(D(), panel_of(v).scales.scales[b] + first_output(v));
+  }
+
+  const WidePanel* panels;
+  std::size_t b;
+};
+
+struct WidePairs : WideBlock {
   static constexpr bool kInQuads = false;
   static constexpr std::size_t kParts = 1;
   static constexpr std::size_t kPairs = 4;
   static std::int32_t start(const QuantisedInputs&, std::size_t) { return 0; }
   template <int j>
   HWY_INLINE Pairs pair(std::size_t group, std::size_t v) const {
-    return load_pairs(quants + (4 * group + j) * 2 * kPanelOutputs + v * 2 * kLanes);
+    const auto* const pairs = panel_of(v).pairs + b * (weights::kBlockWeights / 2);
+    return load_pairs(&pairs[4 * group + j][first_output(v)][0]);
   }
-  HWY_INLINE V scale(std::size_t v) const { return hn::LoadU(D(), scales + v * kLanes); }
-
-  const std::int16_t* quants;
-  const float* scales;
 };
 
-// 32 of the inputs that quad() and scale() made.
-struct WideQuads {
+struct WideQuads : WideBlock {
   static constexpr bool kInQuads = true;
-  std::int32_t offset() const { return quant_offset; }
+  std::int32_t offset() const { return panels->offset; }
   template <int j>
   HWY_INLINE Quads quad(std::size_t group, std::size_t v) const {
-    return load_quads(quants + (2 * group + j) * 4 * kPanelOutputs + v * 4 * kLanes);
+    const auto* const quads = panel_of(v).quads + b * (weights::kBlockWeights / 4);
+    return load_quads(&quads[2 * group + j][first_output(v)][0]);
   }
-  HWY_INLINE V scale(std::size_t v) const { return hn::LoadU(D(), scales + v * kLanes); }
-
-  const std::uint8_t* quants;
-  const float* scales;
-  std::int32_t quant_offset;
 };
 
 }  // namespace ttt::cpu::HWY_NAMESPACE

@@ -23,6 +23,16 @@
 #define TTT_UNROLL _Pragma("GCC unroll 64")
 #endif
 
+#define TTT_AVX512 (HWY_TARGET == HWY_AVX3 || HWY_TARGET == HWY_AVX3_DL)
+#if HWY_TARGET == HWY_AVX3_DL
+// Highway asks the machine for AVX512-VNNI and lets the compiler use AVX-VNNI, its younger twin of 256 bits.
+// What is written here is AVX512-VNNI.
+#undef HWY_TARGET_STR
+#define HWY_TARGET_STR \
+  HWY_TARGET_STR_AVX3  \
+  ",vpclmulqdq,avx512vbmi,avx512vbmi2,vaes,avxvnni,avx512bitalg,avx512vpopcntdq,avx512vnni"
+#endif
+
 HWY_BEFORE_NAMESPACE();
 namespace ttt::cpu::HWY_NAMESPACE {
 
@@ -33,7 +43,7 @@ using V = hn::Vec<D>;
 inline constexpr std::size_t kLanes = hn::MaxLanes(D());
 
 // Partial sums that a tile may hold, one vector each: what the registers allow beside its operands.
-#if HWY_TARGET == HWY_AVX3 || HWY_TARGET == HWY_NEON
+#if TTT_AVX512 || HWY_TARGET == HWY_NEON
 inline constexpr std::size_t kMaxSums = 24;  // of 32 registers
 #elif HWY_TARGET == HWY_SCALAR
 inline constexpr std::size_t kMaxSums = 16;  // of which the compiler makes 4 vectors
@@ -53,7 +63,7 @@ HWY_INLINE V load(const float* from, std::size_t count) {
 
 // kLanes halves, exactly.
 HWY_INLINE V load_f16(const std::uint16_t* from) {
-#if HWY_TARGET == HWY_AVX2 || HWY_TARGET == HWY_AVX3
+#if HWY_TARGET == HWY_AVX2 || TTT_AVX512
   const hn::Rebind<hwy::float16_t, D> halves;
   return hn::PromoteTo(D(), hn::BitCast(halves, hn::LoadU(hn::Rebind<std::uint16_t, D>(), from)));
 #else

@@ -256,6 +256,8 @@ TEST_CASE("inputs are quantised to the nearest, halves to even, with the same bi
       for (std::size_t i = 0; i < kBlockWeights; ++i) {
         REQUIRE(static_cast<double>(q.values[b * kBlockWeights + i]) == wanted.values[i]);
         sums[i / 16] += q.values[b * kBlockWeights + i];
+        const std::size_t at = b * kBlockWeights + i;
+        CHECK((i % 2 == 0 ? q.evens : q.odds)[at / 4 * 2 + i % 4 / 2] == q.values[at]);
       }
       CHECK(q.sums[2 * b] == sums[0]);
       CHECK(q.sums[2 * b + 1] == sums[1]);
