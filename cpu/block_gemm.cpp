@@ -22,7 +22,6 @@ HWY_BEFORE_NAMESPACE();
 namespace ttt::cpu::HWY_NAMESPACE {
 namespace {
 
-constexpr std::size_t kMaxPanels = 4;  // read side by side for one row: as many streams from memory
 // A tile of many rows: as many panels as share a row's inputs in registers. A product needs a register of its
 // own before it is added, beside those that kMaxSums leaves. With AVX-512 both the sums of a block and those
 // of all blocks stay in registers.
@@ -261,66 +260,34 @@ const typename Block::Stored* blocks_of(const PackedMatrix& w, std::size_t panel
 template <class Block>
 constexpr std::size_t kStoredBytes = sizeof(typename Block::Stored) * weights::kBlockWeights / Block::kInputs;
 
-// The processor looks little more than one block ahead, so reading would wait for computing. What comes some
-// 2 KB later is fetched: of the same panel, or at its end of the one that follows among its neighbours, whose
-// beginning would else be a surprise to the machine.
-template <class Block>
-HWY_INLINE void fetch_ahead(const PackedMatrix& w, std::size_t panel, std::size_t next_panel,
-                            std::size_t block) {
-  constexpr std::size_t kDistance = 2048 / kStoredBytes<Block>;
-  const std::size_t num_blocks = w.num_inputs() / weights::kBlockWeights;
-  const bool within = block + kDistance < num_blocks;
-  const std::size_t ahead =
-      within ? block + kDistance : at_most(block + kDistance - num_blocks, num_blocks - 1);
-  const std::byte* const at =
-      w.panel(within ? panel : at_most(next_panel, w.num_panels() - 1)) + ahead * kStoredBytes<Block>;
-  TTT_UNROLL
-  for (std::size_t i = 0; i < kStoredBytes<Block>; i += kCacheLine) __builtin_prefetch(at + i);
-}
-
-// kPanels panels side by side, each weight unpacked in registers.
-template <class Block, std::size_t kRows, std::size_t kPanels>
-HWY_INLINE void read_panels(const Job& job, std::size_t panel) {
+// A panel from end to end, each weight unpacked in registers. One panel at a time, and nothing fetched ahead:
+// the machine sees a single stream coming.
+template <class Block, std::size_t kRows>
+HWY_INLINE void read_panel(const Job& job, std::size_t panel) {
   for (std::size_t first = 0; first < job.w.num_inputs(); first += kBlockInputs) {
     const QuantisedInputs* const x = job.inputs(first);
     const std::size_t num_blocks = job.num_blocks(first);
-    const typename Block::Stored* at[kPanels];
-    typename Block::Scales scales[kPanels];
-    V totals[kPanels][kRows][kPanelVectors];
-    TTT_UNROLL
-    for (std::size_t p = 0; p < kPanels; ++p) {
-      at[p] = blocks_of<Block>(job.w, panel + p, first);
-      Block::unpack(at[p], scales[p]);
-      set_zero(totals[p]);
-      if constexpr (Block::kHasMinimums) {
-        subtract_minimums(
-            x, num_blocks,
-            [&](std::size_t b, std::size_t v) { return hn::LoadU(D(), scales[p].minimums[b] + v * kLanes); },
-            totals[p]);
-      }
+    const typename Block::Stored* const at = blocks_of<Block>(job.w, panel, first);
+    typename Block::Scales scales;
+    Block::unpack(at, scales);
+    V totals[kRows][kPanelVectors];
+    set_zero(totals);
+    if constexpr (Block::kHasMinimums) {
+      subtract_minimums(
+          x, num_blocks,
+          [&](std::size_t b, std::size_t v) { return hn::LoadU(D(), scales.minimums[b] + v * kLanes); },
+          totals);
     }
-    for (std::size_t b = 0; b < num_blocks; ++b) {
-      TTT_UNROLL
-      for (std::size_t p = 0; p < kPanels; ++p) {
-        fetch_ahead<Block>(job.w, panel + p, panel + p + kPanels, first / weights::kBlockWeights + b);
-        add_block(x, b, Block(at[p], scales[p], b), totals[p]);
-      }
-    }
-    TTT_UNROLL
-    for (std::size_t p = 0; p < kPanels; ++p) {
-      store_totals(totals[p], first == 0, job.num_outputs_of(panel + p), job.y + (panel + p) * kPanelOutputs,
-                   job.w.num_outputs());
-    }
+    for (std::size_t b = 0; b < num_blocks; ++b) add_block(x, b, Block(at, scales, b), totals);
+    store_totals(totals, first == 0, job.num_outputs_of(panel), job.y + panel * kPanelOutputs,
+                 job.w.num_outputs());
   }
 }
 
 // Up to kFewRows rows: every weight is read once.
 template <class Block, std::size_t kRows>
 void few_rows(const Job& job) {
-  constexpr std::size_t kPanels = std::clamp<std::size_t>(kMaxSums / (kRows * kPanelVectors), 1, kMaxPanels);
-  std::size_t panel = job.begin;
-  for (; panel + kPanels <= job.end; panel += kPanels) read_panels<Block, kRows, kPanels>(job, panel);
-  for (; panel < job.end; ++panel) read_panels<Block, kRows, 1>(job, panel);
+  for (std::size_t panel = job.begin; panel < job.end; ++panel) read_panel<Block, kRows>(job, panel);
 }
 
 // A group of inputs and the outputs of vector v.
