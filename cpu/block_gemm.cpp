@@ -211,6 +211,23 @@ struct Job {
   }
 };
 
+// Pairs of the values.
+void split_quads(std::size_t num_inputs, QuantisedInputs& x) {
+  const hn::CappedTag<std::int16_t, weights::kBlockWeights / 2> words;
+  for (std::size_t i = 0; i < num_inputs / 2; i += hn::MaxLanes(words)) {
+#if HWY_TARGET == HWY_SCALAR
+    const std::int8_t* const pair = x.values + i / 2 * 4 + i % 2 * 2;
+    x.evens[i] = pair[0];
+    x.odds[i] = pair[1];
+#else
+    const auto bytes =
+        hn::BitCast(words, hn::LoadU(hn::Repartition<std::int8_t, decltype(words)>(), x.values + 2 * i));
+    hn::StoreU(hn::ShiftRight<8>(hn::ShiftLeft<8>(bytes)), words, x.evens + i);
+    hn::StoreU(hn::ShiftRight<8>(bytes), words, x.odds + i);
+#endif
+  }
+}
+
 void quantise(const float* x, std::size_t num_inputs, QuantisedInputs& to) {
   const hn::RebindToSigned<D> integers;
   const V rounder = set(12582912.0F);  // 1.5 * 2^23: adding it rounds to an integer, halves to even
@@ -242,13 +259,8 @@ void quantise(const float* x, std::size_t num_inputs, QuantisedInputs& to) {
       sum += to.sums[2 * b + half];
     }
     to.scaled_sums[b] = to.scales[b] * static_cast<float>(sum);
-    const std::size_t begin = b * weights::kBlockWeights;
-    for (std::size_t i = 0; i < weights::kBlockWeights; i += 2) {
-      const std::size_t first = begin + i / 4 * 4 + i / 2 % 2 * 2;
-      to.evens[(begin + i) / 2] = to.values[first];
-      to.odds[(begin + i) / 2] = to.values[first + 1];
-    }
   }
+  split_quads(num_inputs, to);
 }
 
 template <class Block>
