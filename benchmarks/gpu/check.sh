@@ -75,6 +75,7 @@ gpu=$(nvidia-smi --query-gpu=name,driver_version,clocks.max.sm,memory.total --fo
 export ttt
 export -f same_text
 part "devices" 30 "$ttt" info --devices
+part "primitives" 60 "$tests" "primitives:*"
 if part "probe" 60 "$tests" "[probe]"; then
   part "tests" 240 "$tests"
   part "same text" 60 bash -c same_text
