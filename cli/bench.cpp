@@ -30,7 +30,6 @@
 #include "cli/readable.h"
 #include "cli/signals.h"
 #include "cli/standard_streams.h"
-#include "cpu/machine_probe.h"
 #include "engine/random_weights.h"
 #include "engine/state_layout.h"
 #include "weights/block_types.h"
@@ -181,10 +180,11 @@ Plan plan_of(const BenchOptions& options) {
 class Bench {
  public:
   Bench(const Plan& plan, Driver& driver, BenchReport& report)
-      : plan_(plan), driver_(driver), report_(report), progress_("measuring", Progress::Unit::kTokens) {
-    if (report.backend.num_threads > 0) {
-      probe_.emplace(report.backend.num_threads, std::min(report.matrix_bytes, kMaxProbeBytes));
-    }
+      : plan_(plan),
+        driver_(driver),
+        report_(report),
+        probe_(make_probe(report.backend, std::min(report.matrix_bytes, kMaxProbeBytes))),
+        progress_("measuring", Progress::Unit::kTokens) {
     const std::size_t longest = plan_.prefills.empty() ? 0 : plan_.prefills.back();
     const std::size_t deepest = plan_.depths.empty() ? 0 : plan_.depths.back();
     total_ = std::max(longest, deepest) * (plan_.prefills.empty() ? 1 : plan_.prefill_repetitions);
@@ -266,10 +266,7 @@ class Bench {
   }
 
   void probe() {
-    if (!probe_) return;
-    report_.read_bytes_per_second = std::max(report_.read_bytes_per_second, probe_->read_bytes_per_second());
-    report_.flops_per_second = std::max(report_.flops_per_second, probe_->flops_per_second());
-    report_.int8_ops_per_second = std::max(report_.int8_ops_per_second, probe_->int8_ops_per_second());
+    if (probe_) report_.limits = best_of(report_.limits, probe_->measure());
   }
 
   void show(std::size_t tokens) {
@@ -280,7 +277,7 @@ class Bench {
   const Plan& plan_;
   Driver& driver_;
   BenchReport& report_;
-  std::optional<cpu::MachineProbe> probe_;  // of a processor: what a GPU could do is not measured
+  std::unique_ptr<MachineProbe> probe_;  // null: the limits stay unknown
   Progress progress_;
   std::size_t done_ = 0;
   std::size_t total_ = 0;
@@ -293,7 +290,18 @@ std::uint64_t peak_memory() {
   return static_cast<std::uint64_t>(usage.ru_maxrss) * 1024;
 }
 
-void run_rows(const Plan& plan, const Model& model, Backend& backend, BenchReport& report) {
+// What the backend multiplies.
+void describe_arithmetic(const Model& model, const ModelOptions& options, BenchReport& report) {
+  const bool on_gpu = !report.computes_on_processors();
+  const bool rounds = on_gpu && rounds_operands(options);
+  const bool quantised = weights::is_block_type(model.layers.front().attn_q.dtype);
+  report.inner_loop = rounds ? Arithmetic::kHalf : Arithmetic::kFp32;
+  report.products = quantised && !on_gpu ? Arithmetic::kInt8 : report.inner_loop;
+  report.matrix_bytes = matrix_bytes(model, /*fp32_as_half=*/rounds);
+}
+
+void run_rows(const Plan& plan, const Model& model, const ModelOptions& options, Backend& backend,
+              BenchReport& report) {
   const ModelConfig& config = model.config;
   report.family = config.is_mlp() ? "TTT-MLP" : "TTT-Linear";
   report.backend = backend.info();
@@ -302,8 +310,7 @@ void run_rows(const Plan& plan, const Model& model, Backend& backend, BenchRepor
     report.parameters += *weights::num_elements(tensor.view.shape);
   }
   report.precision = weights::dtype_info(model.layers.front().attn_q.dtype).name;
-  report.quantised = weights::is_block_type(model.layers.front().attn_q.dtype);
-  report.matrix_bytes = matrix_bytes(model);
+  describe_arithmetic(model, options, report);
   report.state_traffic_bytes = state_traffic_bytes(config);
   report.token_flops = token_flops(config);
   report.head_flops = 2.0 * static_cast<double>(config.hidden_size * config.vocab_size);
@@ -349,7 +356,7 @@ int bench(const BenchOptions& options) {
   bool whole = true;
   const auto measure = [&](const Model& model, Backend& backend) {
     try {
-      run_rows(plan, model, backend, report);
+      run_rows(plan, model, options.model, backend, report);
     } catch (const Interrupted&) {
       whole = false;
     }

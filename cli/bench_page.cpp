@@ -261,9 +261,7 @@ std::string to_html(const BenchReport& report, const BenchReport* before) {
       html(report.model), report.family, readable_count(report.parameters), report.precision,
       html(describe_machine(report)), report.time);
   if (report.has_limits()) {
-    page += fmt::format("The machine at best: {:.1f} GB/s read, {:.1f} GFLOP/s fp32, {:.1f} GOP/s int8. ",
-                        report.read_bytes_per_second * 1e-9, report.flops_per_second * 1e-9,
-                        report.int8_ops_per_second * 1e-9);
+    page += fmt::format("The machine at best: {}. ", describe_limits(report));
   }
   page += fmt::format("Memory: weights {}, state {} for each sequence, whole process {}.</p>\n",
                       readable_bytes(backend.weights_bytes), readable_bytes(backend.slot_bytes),

@@ -46,11 +46,8 @@ std::string markdown_head(const BenchReport& report) {
                   report.family, readable_count(report.parameters), report.precision,
                   readable_seconds(report.load_seconds), describe_machine(report));
   if (report.has_limits()) {
-    text += fmt::format(
-        "limits   read {:.1f} GB/s, {:.1f} GFLOP/s fp32, {:.1f} GOP/s int8, by the same threads between the "
-        "rows (best)\n",
-        report.read_bytes_per_second * 1e-9, report.flops_per_second * 1e-9,
-        report.int8_ops_per_second * 1e-9);
+    text += fmt::format("limits   {}, {}between the rows (best)\n", describe_limits(report),
+                        report.computes_on_processors() ? "by the same threads " : "");
   }
   return text +
          fmt::format("memory   weights {}, state {} per sequence, workspace {}, whole process {} at most\n\n",
@@ -88,10 +85,21 @@ std::vector<Flatness> flatness(const BenchReport& report) {
 
 std::optional<double> BenchReport::share_of_limit(const BenchRow& row) const {
   if (!has_limits()) return std::nullopt;
-  const double product_rate = quantised ? int8_ops_per_second : flops_per_second;
   const double compute_seconds =
-      (row.flops - row.product_ops) / flops_per_second + row.product_ops / product_rate;
-  return std::max(row.bytes / read_bytes_per_second, compute_seconds) / row.mean_seconds();
+      (row.flops - row.product_ops) / best_rate(inner_loop) + row.product_ops / best_rate(products);
+  return std::max(row.bytes / limits.read_bytes_per_second, compute_seconds) / row.mean_seconds();
+}
+
+double BenchReport::best_rate(Arithmetic arithmetic) const {
+  switch (arithmetic) {
+    case Arithmetic::kInt8:
+      return limits.int8_ops_per_second;
+    case Arithmetic::kHalf:
+      return limits.half_flops_per_second;
+    case Arithmetic::kFp32:
+      break;
+  }
+  return limits.flops_per_second;
 }
 
 std::vector<std::string> column_names() {
@@ -127,6 +135,19 @@ std::string describe_machine(const BenchReport& report) {
           ? fmt::format(", {} threads on {} processors", backend.num_threads, report.processors)
           : fmt::format(" ({})", backend.device);
   return fmt::format("{}{}, kernels for {}", backend.device_name, where, backend.dispatch_target);
+}
+
+std::string describe_limits(const BenchReport& report) {
+  std::string text =
+      fmt::format("read {:.1f} GB/s, {:.1f} GFLOP/s fp32", report.limits.read_bytes_per_second * 1e-9,
+                  report.limits.flops_per_second * 1e-9);
+  if (const double rate = report.limits.int8_ops_per_second; rate > 0.0) {
+    text += fmt::format(", {:.1f} GOP/s int8", rate * 1e-9);
+  }
+  if (const double rate = report.limits.half_flops_per_second; rate > 0.0) {
+    text += fmt::format(", {:.1f} TFLOP/s in 16 bits", rate * 1e-12);
+  }
+  return text;
 }
 
 std::string to_markdown(const BenchReport& report) {

@@ -10,6 +10,7 @@
 
 #include "cli/statistics.h"
 #include "engine/backend.h"
+#include "engine/machine_limits.h"
 #include "engine/step_cost.h"
 
 namespace ttt::cli {
@@ -35,6 +36,9 @@ struct BenchRow {
   bool disturbed() const { return others > 0.05; }
 };
 
+// What is multiplied, and so at which rate at best.
+enum class Arithmetic : std::uint8_t { kFp32, kInt8, kHalf };
+
 struct BenchReport {
   std::string time;   // of the start, UTC, ISO 8601
   std::string model;  // "random 125m", or the file's name
@@ -43,11 +47,8 @@ struct BenchReport {
   std::uint64_t parameters = 0;
   BackendInfo backend;
   std::size_t processors = 0;  // of the machine
-  // What its processors can do, the best of many readings between the repetitions; 0: not measured, on a GPU.
-  double read_bytes_per_second = 0.0;
-  double flops_per_second = 0.0;
-  double int8_ops_per_second = 0.0;
-  bool quantised = false;  // products are of 8-bit integers
+  MachineLimits limits;        // the best of many readings between the repetitions
+  Arithmetic products = Arithmetic::kFp32, inner_loop = Arithmetic::kFp32;
   std::uint64_t matrix_bytes = 0;
   double state_traffic_bytes = 0.0;
   TokenFlops token_flops;
@@ -57,7 +58,10 @@ struct BenchReport {
   std::vector<BenchRow> rows;
 
   bool computes_on_processors() const { return backend.num_threads > 0; }
-  bool has_limits() const { return read_bytes_per_second > 0.0; }
+  double best_rate(Arithmetic arithmetic) const;
+  bool has_limits() const {
+    return limits.read_bytes_per_second > 0.0 && best_rate(products) > 0.0 && best_rate(inner_loop) > 0.0;
+  }
   // Of what the machine could do at best: the time to read the row's bytes or to do its operations.
   std::optional<double> share_of_limit(const BenchRow& row) const;
 };
@@ -79,6 +83,9 @@ std::vector<std::string> cells_of(const BenchReport& report, const BenchRow& row
 
 // What computed, and by which kernels: "AMD EPYC 7B13, 8 threads on 8 processors, kernels for AVX2".
 std::string describe_machine(const BenchReport& report);
+
+// "read 40.1 GB/s, 204.3 GFLOP/s fp32, 410.0 GOP/s int8": what was measured. REQUIRES: has_limits().
+std::string describe_limits(const BenchReport& report);
 
 // For people: a Markdown table under a few lines about model and machine.
 std::string to_markdown(const BenchReport& report);

@@ -243,7 +243,8 @@ std::string to_json(const BenchReport& report) {
                     {"high", line.change.high}});
   }
   const BackendInfo& backend = report.backend;
-  const auto limit = [&](double value) { return report.has_limits() ? Json(value) : Json(nullptr); };
+  const MachineLimits& limits = report.limits;
+  const auto limit = [](double value) { return value > 0.0 ? Json(value) : Json(nullptr); };
   return finish({{"schema", kSchemaVersion},
                  {"program", version_json(describe_version())},
                  {"time", report.time},
@@ -264,9 +265,10 @@ std::string to_json(const BenchReport& report) {
                    {"dispatch_target", backend.dispatch_target},
                    {"threads", threads_json(report)},
                    {"processors", report.processors},
-                   {"read_bytes_per_second", limit(report.read_bytes_per_second)},
-                   {"flops_per_second", limit(report.flops_per_second)},
-                   {"int8_ops_per_second", limit(report.int8_ops_per_second)}}},
+                   {"read_bytes_per_second", limit(limits.read_bytes_per_second)},
+                   {"flops_per_second", limit(limits.flops_per_second)},
+                   {"int8_ops_per_second", limit(limits.int8_ops_per_second)},
+                   {"half_flops_per_second", limit(limits.half_flops_per_second)}}},
                  {"memory",
                   {{"weights_bytes", backend.weights_bytes},
                    {"slot_bytes", backend.slot_bytes},

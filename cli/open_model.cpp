@@ -16,6 +16,7 @@
 #include "cli/standard_streams.h"
 #include "cpu/cpu_backend.h"
 #include "cpu/dispatch.h"
+#include "cpu/machine_probe.h"
 #include "cuda/cuda_backend.h"
 #include "engine/tokenizer_metadata.h"
 #include "weights/checkpoint_error.h"
@@ -53,7 +54,7 @@ cuda::CudaOptions cuda_options(const ModelOptions& options, const BackendLimits&
           .max_batch_tokens = limits.tokens,
           .max_logits_rows = limits.logits_rows,
           .device = device,
-          .precision = options.precision == "exact" ? cuda::Precision::kExact : cuda::Precision::kFast,
+          .precision = rounds_operands(options) ? cuda::Precision::kFast : cuda::Precision::kExact,
           .deterministic = options.deterministic};
 }
 
@@ -266,6 +267,13 @@ std::unique_ptr<Backend> make_backend(const Model& model, const ModelOptions& op
   log_info(fmt::format("state {} bytes, weights {} bytes beyond the mapped file, workspace {} bytes",
                        info.slot_bytes, info.weights_bytes, info.workspace_bytes));
   return backend;
+}
+
+bool rounds_operands(const ModelOptions& options) { return options.precision != "exact"; }
+
+std::unique_ptr<MachineProbe> make_probe(const BackendInfo& backend, std::uint64_t read_bytes) {
+  if (backend.num_threads == 0) return cuda::make_machine_probe(cuda_index(backend.device));
+  return std::make_unique<cpu::MachineProbe>(backend.num_threads, static_cast<std::size_t>(read_bytes));
 }
 
 OpenModel::OpenModel(const ModelOptions& options, const BackendLimits& limits)

@@ -12,6 +12,7 @@
 #include <vector>
 
 #include "engine/backend.h"
+#include "engine/machine_limits.h"
 #include "engine/model.h"
 #include "engine/text_settings.h"
 #include "tokenizer/tokenizer.h"
@@ -73,6 +74,14 @@ void check_memory(const Model& model, const ModelOptions& options, const Backend
 // memory that it will take is more than can be had, before it takes any.
 std::unique_ptr<Backend> make_backend(const Model& model, const ModelOptions& options,
                                       const BackendLimits& limits);
+
+// Whether products are of 16-bit operands where a GPU computes.
+bool rounds_operands(const ModelOptions& options);
+
+// What the machine of a backend can do at best: a processor with as many threads, a GPU with the memory that
+// is left. `read_bytes`: what a processor reads, at least beyond every cache where the model is. Null where
+// a GPU has no room for it. Throws std::bad_alloc.
+std::unique_ptr<MachineProbe> make_probe(const BackendInfo& backend, std::uint64_t read_bytes);
 
 struct OpenModel {
   // Throws CheckpointError, TokenizerError, UsageError for a device that is not there, std::bad_alloc. Prints

@@ -136,6 +136,12 @@ MachineProbe::MachineProbe(std::size_t num_threads, std::size_t read_bytes)
   });
 }
 
+MachineLimits MachineProbe::measure() {
+  return {.read_bytes_per_second = read_bytes_per_second(),
+          .flops_per_second = flops_per_second(),
+          .int8_ops_per_second = int8_ops_per_second()};
+}
+
 double MachineProbe::read_bytes_per_second() {
   const Clock::time_point begin = Clock::now();
   pool_.for_ranges(num_floats_, kAlways, [&](std::size_t from, std::size_t to, std::size_t thread) {

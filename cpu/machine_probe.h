@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "cpu/thread_pool.h"
+#include "engine/machine_limits.h"
 
 namespace ttt::cpu {
 
@@ -23,11 +24,13 @@ double multiply_add_plainly(std::size_t rounds, float* sink);
 // compiled for. Returns the operations: a product and its addition are two.
 double multiply_int8_plainly(std::size_t rounds, float* sink);
 
-class MachineProbe {
+class MachineProbe final : public ttt::MachineProbe {
  public:
   // Holds a buffer of `read_bytes`, of which each thread touches its part first, as it does with weights.
   // Throws std::bad_alloc.
   MachineProbe(std::size_t num_threads, std::size_t read_bytes);
+
+  MachineLimits measure() override;
 
   // One reading each, of the kernels' target (cpu/dispatch.h). Reads the whole buffer once.
   double read_bytes_per_second();

@@ -15,6 +15,7 @@
 
 #include "cuda/cublas_lt.h"
 #include "cuda/cuda_backend.h"
+#include "cuda/device_lost.h"
 #include "cuda/device_memory.h"
 #include "cuda/device_parts.h"
 #include "cuda/forward.h"
@@ -125,7 +126,6 @@ void CudaBackend::require_usable() const {
   }
 }
 
-// After a kernel has failed, CUDA refuses everything else in this process.
 void CudaBackend::synchronise() const {
   try {
     stream_.synchronise();
@@ -135,9 +135,9 @@ void CudaBackend::synchronise() const {
 }
 
 void CudaBackend::lose_device(const std::string& what) const {
-  fault_ = fmt::format("{} failed and can do nothing more in this process: restart the program ({})",
-                       info_.device, what);
-  throw DeviceLost(fault_);
+  const DeviceLost lost = device_lost(info_.device, what);
+  fault_ = lost.what();
+  throw lost;
 }
 
 void CudaBackend::reset(SlotId slot) {

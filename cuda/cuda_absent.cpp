@@ -20,4 +20,6 @@ std::unique_ptr<Backend> make_cuda_backend(const Model&, const CudaOptions&) {
   throw DeviceError(cuda_description());
 }
 
+std::unique_ptr<MachineProbe> make_machine_probe(int) { throw DeviceError(cuda_description()); }
+
 }  // namespace ttt::cuda

@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "engine/backend.h"
+#include "engine/machine_limits.h"
 #include "engine/model.h"
 
 namespace ttt::cuda {
@@ -82,5 +83,9 @@ void check_memory(const Model& model, const CudaOptions& options);
 // log-probabilities than any step before it, or is the first decode step of its shape: then CUDA takes memory
 // for a graph, where there is some. Throws DeviceError, DeviceMemoryError, std::bad_alloc (host memory).
 std::unique_ptr<Backend> make_cuda_backend(const Model& model, const CudaOptions& options);
+
+// What the device can do at best. Takes sixteen times its L2 cache, of what a backend has left free: null
+// where that is not there. A reading throws DeviceLost, as a backend does. Throws DeviceError.
+std::unique_ptr<MachineProbe> make_machine_probe(int device);
 
 }  // namespace ttt::cuda

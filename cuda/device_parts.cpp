@@ -3,6 +3,8 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
+#include <array>
 #include <cstdint>
 #include <string>
 
@@ -40,6 +42,35 @@ std::string readable(std::uint64_t bytes) {
           : "not even one sequence would fit; convert the model with --type bf16, or use --device cpu"));
 }
 
+// Those that multiply all rows of a batch.
+std::array<const Matrix*, 9> matrices_of(const DeviceLayerWeights& layer) {
+  return {&layer.attn_q,    &layer.attn_k,   &layer.attn_v, &layer.gate,    &layer.attn_output,
+          &layer.lr_weight, &layer.ffn_gate, &layer.ffn_up, &layer.ffn_down};
+}
+
+// Weights of the largest quantised matrix that the library multiplies. The head is none: it never has so
+// many rows.
+std::size_t most_expanded(const DeviceWeights& weights, const CudaOptions& options) {
+  static_assert(kHeadRows < kLeastExpandedRows);
+  if (options.max_batch_tokens < kLeastExpandedRows) return 0;
+  std::size_t most = 0;
+  for (const DeviceLayerWeights& layer : weights.layers) {
+    for (const Matrix* const matrix : matrices_of(layer)) {
+      if (is_block_type(matrix->type)) most = std::max(most, std::size_t{matrix->outputs} * matrix->inputs);
+    }
+  }
+  return most;
+}
+
+LibraryMemory take_library_memory(const DeviceWeights& weights, const CudaOptions& options,
+                                  DeviceArena& arena) {
+  if (library_for(options) == nullptr) return {};
+  LibraryMemory memory{.workspace = arena.take<std::byte>(kLibraryWorkspaceBytes),
+                       .num_expanded = most_expanded(weights, options)};
+  memory.expanded = arena.take<std::uint16_t>(memory.num_expanded);
+  return memory;
+}
+
 }  // namespace
 
 int use_device(int device) {
@@ -59,8 +90,7 @@ DeviceParts::DeviceParts(const Model& model, const CudaOptions& options, DeviceA
       states(model.config, options.num_slots, arena),
       states_end(arena.used()),
       work(model.config, options, arena),
-      library_workspace(library_for(options) != nullptr ? arena.take<std::byte>(kLibraryWorkspaceBytes)
-                                                        : nullptr),
+      library_memory(take_library_memory(weights, options, arena)),
       end(arena.used()) {}
 
 DeviceArena arena_for(const Model& model, const CudaOptions& options) {
@@ -73,15 +103,12 @@ DeviceArena arena_for(const Model& model, const CudaOptions& options) {
 std::unique_ptr<LibraryProducts> make_library_products(const CublasLt* library, const DeviceParts& parts,
                                                        std::size_t max_batch_tokens) {
   if (library == nullptr) return nullptr;
-  auto products = std::make_unique<LibraryProducts>(*library, parts.library_workspace);
+  auto products = std::make_unique<LibraryProducts>(*library, parts.library_memory);
   const auto max_rows = static_cast<std::uint32_t>(max_batch_tokens);
   for (const DeviceLayerWeights& layer : parts.weights.layers) {
-    for (const Matrix* matrix : {&layer.attn_q, &layer.attn_k, &layer.attn_v, &layer.gate, &layer.attn_output,
-                                 &layer.lr_weight, &layer.ffn_gate, &layer.ffn_up, &layer.ffn_down}) {
-      products->prepare(*matrix, max_rows);
-    }
+    for (const Matrix* const matrix : matrices_of(layer)) products->prepare(*matrix, max_rows);
   }
-  products->prepare(parts.weights.output, max_rows);
+  products->prepare(parts.weights.output, std::min(max_rows, static_cast<std::uint32_t>(kHeadRows)));
   return products;
 }
 

@@ -39,7 +39,7 @@ struct DeviceParts {
   StatePool states;
   std::size_t states_end;
   Workspace work;
-  std::byte* library_workspace;  // null: not used
+  LibraryMemory library_memory;  // empty: the library is not used
   std::size_t end;
 };
 

@@ -8,6 +8,8 @@
 #include <stdexcept>
 #include <utility>
 
+#include "cuda/kernels/expand_weights.h"
+
 namespace ttt::cuda {
 namespace {
 
@@ -34,6 +36,15 @@ auto make_owner(CublasLt::Status (*create)(Handle*, Parameters...), CublasLt::St
   return std::unique_ptr<std::remove_pointer_t<Handle>, CublasLt::Status (*)(Handle)>(handle, destroy);
 }
 
+// What the library multiplies in place of it.
+MatrixType library_type(MatrixType type) { return is_block_type(type) ? MatrixType::kF16 : type; }
+
+std::uint32_t least_rows(const Matrix& weight) {
+  return is_block_type(weight.type) ? kLeastExpandedRows : kLeastLibraryRows;
+}
+
+std::size_t num_weights(const Matrix& weight) { return std::size_t{weight.outputs} * weight.inputs; }
+
 bool is_aligned(const void* at) { return reinterpret_cast<std::uintptr_t>(at) % CublasLt::kAlignment == 0; }
 
 }  // namespace
@@ -43,9 +54,9 @@ std::string version_of(const CublasLt& library) {
   return fmt::format("{}.{}.{}", version / 10000, version / 100 % 100, version % 100);
 }
 
-LibraryProducts::LibraryProducts(const CublasLt& library, void* workspace)
+LibraryProducts::LibraryProducts(const CublasLt& library, const LibraryMemory& memory)
     : library_(library),
-      workspace_(workspace),
+      memory_(memory),
       handle_(make_owner(library.create, library.destroy)),
       preference_(make_owner(library.preference_create, library.preference_destroy)) {
   const std::uint64_t bytes = kLibraryWorkspaceBytes;
@@ -61,10 +72,11 @@ LibraryProducts::Owner<CublasLt::Layout> LibraryProducts::make_layout(int type, 
 }
 
 LibraryProducts::Shape LibraryProducts::make_shape(const Matrix& weight) const {
-  const int type = weight.type == MatrixType::kF16 ? CublasLt::kTypeF16 : CublasLt::kTypeBF16;
+  const MatrixType multiplied = library_type(weight.type);
+  const int type = multiplied == MatrixType::kF16 ? CublasLt::kTypeF16 : CublasLt::kTypeBF16;
   Shape shape{.outputs = weight.outputs,
               .inputs = weight.inputs,
-              .type = weight.type,
+              .type = multiplied,
               .desc = make_owner(library_.desc_create, library_.desc_destroy, CublasLt::kCompute32F,
                                  CublasLt::kTypeF32),
               .weight = make_layout(type, weight.inputs, weight.outputs),
@@ -87,9 +99,17 @@ void LibraryProducts::set_rows(const Shape& shape, std::uint64_t rows) const {
   }
 }
 
+// Where the matrix lies in 16 bits when it is multiplied; null: nowhere.
+const void* LibraryProducts::halves_of(const Matrix& weight) const {
+  if (!is_block_type(weight.type)) return weight.type == MatrixType::kF32 ? nullptr : weight.data;
+  return num_weights(weight) <= memory_.num_expanded ? memory_.expanded : nullptr;
+}
+
 void LibraryProducts::prepare(const Matrix& weight, std::uint32_t max_rows) {
-  const bool is_half = weight.type == MatrixType::kF16 || weight.type == MatrixType::kBF16;
-  if (!is_half || weight.data == nullptr || max_rows < kLeastLibraryRows || find(weight) != nullptr) return;
+  if (weight.data == nullptr || halves_of(weight) == nullptr || max_rows < least_rows(weight) ||
+      find(weight) != nullptr) {
+    return;
+  }
   Shape shape = make_shape(weight);
   for (std::size_t bucket = 0; bucket <= bucket_of(max_rows); ++bucket) {
     set_rows(shape, std::uint64_t{kLeastBucket} << bucket);
@@ -107,23 +127,31 @@ void LibraryProducts::prepare(const Matrix& weight, std::uint32_t max_rows) {
 
 const LibraryProducts::Shape* LibraryProducts::find(const Matrix& weight) const {
   const auto shape = std::ranges::find_if(shapes_, [&](const Shape& one) {
-    return one.outputs == weight.outputs && one.inputs == weight.inputs && one.type == weight.type;
+    return one.outputs == weight.outputs && one.inputs == weight.inputs &&
+           one.type == library_type(weight.type);
   });
   return shape == shapes_.end() ? nullptr : &*shape;
 }
 
 bool LibraryProducts::run(const Product& product, cudaStream_t stream) const {
   const Matrix& weight = product.weight;
-  if (product.num_rows < kLeastLibraryRows) return false;
+  if (product.num_rows < least_rows(weight)) return false;
   const Shape* const shape = find(weight);
   const std::size_t bucket = bucket_of(product.num_rows);
   if (shape == nullptr || bucket >= shape->algorithms.size()) return false;
-  if (!is_aligned(weight.data) || !is_aligned(product.x) || !is_aligned(product.y)) return false;
+  const void* const halves = halves_of(weight);
+  if (halves == nullptr || !is_aligned(halves) || !is_aligned(product.x) || !is_aligned(product.y))
+    return false;
+  if (is_block_type(weight.type)) {
+    launch_expand_weights(weight.type,
+                          {.planes = weight.data, .halves = memory_.expanded, .count = num_weights(weight)},
+                          stream);
+  }
   set_rows(*shape, product.num_rows);
   const float alpha = 1.0F, beta = product.adds ? 1.0F : 0.0F;
-  return library_.multiply(handle_.get(), shape->desc.get(), &alpha, weight.data, shape->weight.get(),
-                           product.x, shape->x.get(), &beta, product.y, shape->y.get(), product.y,
-                           shape->y.get(), &shape->algorithms[bucket], workspace_, kLibraryWorkspaceBytes,
+  return library_.multiply(handle_.get(), shape->desc.get(), &alpha, halves, shape->weight.get(), product.x,
+                           shape->x.get(), &beta, product.y, shape->y.get(), product.y, shape->y.get(),
+                           &shape->algorithms[bucket], memory_.workspace, kLibraryWorkspaceBytes,
                            stream) == CublasLt::kSuccess;
 }
 

@@ -5,12 +5,13 @@
 
 namespace ttt {
 
-std::uint64_t matrix_bytes(const Model& model) {
+std::uint64_t matrix_bytes(const Model& model, bool fp32_as_half) {
   std::uint64_t bytes = 0;
   for (const NamedTensor& tensor : list_tensors(model)) {
     const bool is_embedding = tensor.view.bytes.data() == model.token_embd.bytes.data();
     if (tensor.is_matrix && !(is_embedding && !model.config.tie_word_embeddings)) {
-      bytes += tensor.view.bytes.size();
+      const bool is_halved = fp32_as_half && tensor.view.dtype == weights::DType::kF32;
+      bytes += tensor.view.bytes.size() / (is_halved ? 2 : 1);
     }
   }
   return bytes;

@@ -12,8 +12,8 @@
 namespace ttt {
 
 // Bytes of the matrices that every step reads whole, the output head included; an embedding of its own is
-// not.
-std::uint64_t matrix_bytes(const Model& model);
+// not. `fp32_as_half`: those in fp32 are kept in 16 bits.
+std::uint64_t matrix_bytes(const Model& model, bool fp32_as_half = false);
 
 // Mean bytes of one sequence's state that a decoded token reads and writes: the fast weights are read by
 // every token, and read and written once more when the mini-batch is full (1 + 2/K); of the open rows a token

@@ -75,6 +75,7 @@ gpu=$(nvidia-smi --query-gpu=name,driver_version,clocks.max.sm,memory.total --fo
 export ttt
 export -f same_text
 part "devices" 30 "$ttt" info --devices
+part "primitives" 60 "$tests" "primitives:*"
 if part "probe" 60 "$tests" "[probe]"; then
   part "tests" 240 "$tests"
   part "same text" 60 bash -c same_text
@@ -85,6 +86,11 @@ if part "probe" 60 "$tests" "[probe]"; then
     bench "$size long" --random "$size" --type bf16 -p 32k -d 32k -n 64
   done
   for type in q8_0 q4_0; do bench "1.3b $type" --random 1.3b --type $type -p 512 -d 0 -b 1,16 -n 64; done
+  # What expanding a quantised matrix for cuBLASLt brings, at the fewest rows for which it is done and at many.
+  for rows in 128 512; do
+    bench "1.3b q8_0 $rows rows" --random 1.3b --type q8_0 -p $rows -n 0
+    bench "1.3b q8_0 $rows rows by the own kernel" --random 1.3b --type q8_0 --deterministic -p $rows -n 0
+  done
   bench "125m deterministic" --random 125m --type bf16 --deterministic -p 512 -d 0 -n 64
   bench "125m exact" --random 125m --type bf16 --precision exact -p 512 -d 0 -n 32
 else

@@ -18,7 +18,7 @@ BenchReport report_with(std::vector<double> decode_seconds) {
   report.time = "2026-01-01T00:00:00Z";
   report.model = "model.gguf";
   report.backend.device_name = "a processor";
-  report.read_bytes_per_second = report.flops_per_second = 1.0;
+  report.limits.read_bytes_per_second = report.limits.flops_per_second = 1.0;
   report.rows.resize(2);
   report.rows[0] = {.kind = BenchRow::Kind::kPrefill, .tokens = 512, .seconds = {2.0, 2.0}};
   report.rows[1] = {

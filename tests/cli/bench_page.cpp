@@ -15,7 +15,7 @@ using weights::contains;
 BenchReport report_at(std::vector<std::size_t> depths) {
   BenchReport report;
   report.model = "<b>&\"name\".gguf";
-  report.read_bytes_per_second = report.flops_per_second = 1e3;
+  report.limits.read_bytes_per_second = report.limits.flops_per_second = 1e3;
   for (const std::size_t depth : depths) {
     report.rows.push_back({.tokens = 4, .depth = depth, .seconds = {0.4, 0.41}, .step_seconds = {0.1}});
     report.rows.back().bytes = 200.0;

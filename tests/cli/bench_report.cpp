@@ -37,18 +37,22 @@ TEST_CASE("rates, spread and percentiles of a row") {
   CHECK(row.percentile_step(0.5) == 51.0);
   CHECK(row.percentile_step(0.99) == 100.0);
   BenchReport report;
-  report.read_bytes_per_second = 100.0;
-  report.flops_per_second = 1000.0;
+  report.limits.read_bytes_per_second = 100.0;
+  report.limits.flops_per_second = 1000.0;
   row.bytes = 100.0;
   row.flops = 500.0;
   CHECK(report.share_of_limit(row) == 0.5);  // a second to read, half a second to compute
   row.flops = 2500.0;
   row.product_ops = 2000.0;
   CHECK(report.share_of_limit(row) == 1.25);  // half a second and two
-  report.int8_ops_per_second = 2000.0;
+  report.limits.int8_ops_per_second = 2000.0;
   CHECK(report.share_of_limit(row) == 1.25);
-  report.quantised = true;
+  report.products = Arithmetic::kInt8;
   CHECK(report.share_of_limit(row) == 0.75);  // half a second and one
+  report.products = report.inner_loop = Arithmetic::kHalf;
+  CHECK_FALSE(report.share_of_limit(row).has_value());  // that rate was not measured
+  report.limits.half_flops_per_second = 5000.0;
+  CHECK(report.share_of_limit(row) == 0.5);  // a second to read, half a second to compute
 }
 
 // Times on a straight line that rises by a tenth from 1,000 to 3,000, whatever the round's speed.
@@ -83,14 +87,14 @@ TEST_CASE("a name with commas and quotes is one field of a CSV line") {
   report.time = "2026-01-01T00:00:00Z";
   report.model = "my \"best\", v2.gguf";
   report.family = "TTT-MLP";
-  report.read_bytes_per_second = report.flops_per_second = 1.0;
+  report.limits.read_bytes_per_second = report.limits.flops_per_second = 1.0;
   report.rows = {decode_row(5, {1.0, 3.0})};
   const std::string text = to_csv(report);
   CHECK(text.find("\n2026-01-01T00:00:00Z,\"my \"\"best\"\", v2.gguf\",TTT-MLP,") != std::string::npos);
   CHECK(text.find(",decode,10,5,1,5.0000,") != std::string::npos);
 }
 
-// As a GPU's: no threads compute, and nothing says what it could do at best.
+// As a GPU's, on which there was no memory to measure what it could do at best: no threads compute.
 BenchReport device_report() {
   BenchReport report;
   report.model = "a model";
@@ -109,7 +113,7 @@ bool shows_no_number(std::string_view text) {
   return text.find("nan") != std::string_view::npos || text.find("inf") != std::string_view::npos;
 }
 
-TEST_CASE("a bench of a device names it, and says nothing of processors and limits") {
+TEST_CASE("a bench of a device names it, and says nothing of processors and unknown limits") {
   const BenchReport report = device_report();
   const std::string text = to_markdown(report);
   CHECK(contains(text, "\nmachine  NVIDIA H200 (cuda:0), kernels for sm_90-fast\nmemory   "));
@@ -136,7 +140,8 @@ TEST_CASE("what a device has not is empty in a CSV line and null in JSON") {
   CHECK(contains(csv, ",,,,,0.0000\n"));        // a prompt has no steps
   CHECK_FALSE(shows_no_number(csv));
   const auto parsed = nlohmann::json::parse(to_json(report));
-  for (const char* key : {"threads", "read_bytes_per_second", "flops_per_second", "int8_ops_per_second"}) {
+  for (const char* key : {"threads", "read_bytes_per_second", "flops_per_second", "int8_ops_per_second",
+                          "half_flops_per_second"}) {
     INFO(key);
     CHECK(parsed.at("device").at(key).is_null());
   }
@@ -149,11 +154,31 @@ TEST_CASE("what a device has not is empty in a CSV line and null in JSON") {
   CHECK(line.at("device") == "NVIDIA H200");
 }
 
+TEST_CASE("a bench of a device has its limits and shares everywhere") {
+  BenchReport report = device_report();
+  report.limits = {.read_bytes_per_second = 4e12, .flops_per_second = 6e13, .half_flops_per_second = 7e14};
+  report.products = report.inner_loop = Arithmetic::kHalf;
+  for (BenchRow& row : report.rows) row.flops = row.product_ops = 7e14 * 0.075;  // half of 0.15 s
+  const std::string text = to_markdown(report);
+  CHECK(contains(text,
+                 "\nlimits   read 4000.0 GB/s, 60000.0 GFLOP/s fp32, 700.0 TFLOP/s in 16 bits, between the "
+                 "rows (best)\n"));
+  CHECK(contains(text, "| 50 % |"));
+  CHECK_FALSE(contains(text, "threads"));
+  CHECK(contains(to_html(report, nullptr), "The machine at best: read 4000.0 GB/s, "));
+  CHECK(contains(to_html(report, nullptr), "class=\"line limit\""));
+  const auto parsed = nlohmann::json::parse(to_json(report));
+  CHECK(parsed.at("device").at("half_flops_per_second") == 7e14);
+  CHECK(parsed.at("device").at("int8_ops_per_second").is_null());
+  CHECK(parsed.at("rows").at(0).at("share_of_limit").get<double>() == Approx(0.5));
+}
+
 TEST_CASE("a bench of processors has their threads, limits and shares everywhere") {
   BenchReport report = device_report();
   report.backend.device_name = "a processor";
   report.backend.num_threads = 4;
-  report.read_bytes_per_second = report.flops_per_second = report.int8_ops_per_second = 1e9;
+  report.limits.read_bytes_per_second = report.limits.flops_per_second = report.limits.int8_ops_per_second =
+      1e9;
   for (BenchRow& row : report.rows) row.bytes = 0.75e8;  // half of 0.15 s
   const std::string text = to_markdown(report);
   CHECK(contains(
@@ -161,7 +186,7 @@ TEST_CASE("a bench of processors has their threads, limits and shares everywhere
       "machine  a processor, 4 threads on 16 processors, kernels for sm_90-fast\nlimits   read 1.0 GB/s"));
   CHECK(contains(text, "| 50 % |"));
   const std::string page = to_html(report, nullptr);
-  CHECK(contains(page, "The machine at best: 1.0 GB/s read"));
+  CHECK(contains(page, "The machine at best: read 1.0 GB/s"));
   CHECK(contains(page, "class=\"line limit\""));
   CHECK(contains(to_csv(report), ",BF16,4,decode,"));
   CHECK(contains(to_csv(report), ",0.5000,0.0000\n"));

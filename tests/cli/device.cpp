@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Commands on a GPU, which the block emulator is: how they end when it fails, and what a bench says of it.
 #include <catch2/catch.hpp>
+#include <nlohmann/json.hpp>
 #include <string>
 #include <vector>
 
@@ -57,6 +58,40 @@ TEST_CASE("a bench on a GPU names it, in every format without a number that is n
     CHECK_FALSE(contains(outcome.out, "inf,"));
     CHECK(contains(outcome.out, "emulated device") == (std::string(format) != "csv"));
   }
+}
+
+TEST_CASE("a bench on a GPU has shares of what it measured, of the arithmetic that it is asked for") {
+  for (const char* const precision : {"fast", "exact"}) {
+    INFO(precision);
+    const Outcome outcome = test::run_program({"bench", id_model(), "-p", "20", "-n", "2", "-r", "1", "-o",
+                                               "json", "--device", "cuda", "--precision", precision},
+                                              {.failing_kernel = 0});
+    REQUIRE(outcome.code == kOk);
+    const auto report = nlohmann::json::parse(outcome.out);
+    const auto& device = report.at("device");
+    for (const char* key : {"read_bytes_per_second", "flops_per_second", "half_flops_per_second"}) {
+      INFO(key);
+      CHECK(device.at(key).get<double>() > 0.0);
+    }
+    CHECK(device.at("int8_ops_per_second").is_null());
+    const auto& prompt = report.at("rows").at(0);
+    const char* const rate = std::string(precision) == "fast" ? "half_flops_per_second" : "flops_per_second";
+    CHECK(prompt.at("share_of_limit").get<double>() ==
+          Approx(prompt.at("flops").get<double>() / device.at(rate).get<double>() /
+                 prompt.at("seconds").at(0).get<double>()));
+    CHECK(report.at("rows").at(1).at("share_of_limit").get<double>() > 0.0);
+  }
+}
+
+TEST_CASE("a bench on a GPU that has no memory left to measure its limits has no shares") {
+  // Sixteen times this is more than the whole memory.
+  const Outcome outcome = test::run_program(
+      {"bench", id_model(), "-p", "4", "-n", "2", "-r", "1", "-o", "json", "--device", "cuda"},
+      {.environment = {{"GPU_CACHE_BYTES", "1000000000"}}, .failing_kernel = 0});
+  REQUIRE(outcome.code == kOk);
+  const auto report = nlohmann::json::parse(outcome.out);
+  CHECK(report.at("device").at("read_bytes_per_second").is_null());
+  for (const auto& row : report.at("rows")) CHECK(row.at("share_of_limit").is_null());
 }
 
 }  // namespace

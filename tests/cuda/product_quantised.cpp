@@ -5,14 +5,14 @@
 #include <algorithm>
 #include <catch2/catch.hpp>
 #include <cmath>
-#include <cstring>
 #include <vector>
 
-#include "cuda/block_planes.h"
 #include "cuda/kernels/elementwise.h"
+#include "cuda/kernels/expand_weights.h"
 #include "cuda/kernels/product_exact.h"
 #include "cuda/kernels/product_few.h"
 #include "tests/cuda/device_array.h"
+#include "tests/cuda/quantised_matrix.h"
 #include "tests/random.h"
 #include "tests/sanitized.h"
 #include "weights/block_types.h"
@@ -21,67 +21,12 @@
 
 using namespace ttt;
 using cuda::MatrixType;
-using weights::DType;
+using test::BlockType;
+using test::halves;
+using test::kBlockTypes;
+using test::QuantisedMatrix;
 
 namespace {
-
-struct BlockType {
-  MatrixType type = MatrixType::kQ8_0;
-  DType dtype = DType::kQ8_0;
-};
-const BlockType kBlockTypes[] = {{MatrixType::kQ8_0, DType::kQ8_0},
-                                 {MatrixType::kQ4_0, DType::kQ4_0},
-                                 {MatrixType::kQ4_K, DType::kQ4_K},
-                                 {MatrixType::kQ6_K, DType::kQ6_K}};
-
-template <typename Block>
-void set_scale(std::byte* block, std::uint16_t scale, std::uint16_t minimum) {
-  std::memcpy(block + offsetof(Block, scale), &scale, sizeof scale);
-  if constexpr (requires { Block::minimum; }) {
-    std::memcpy(block + offsetof(Block, minimum), &minimum, sizeof minimum);
-  }
-}
-
-// Blocks of any bits, with scales that make weights of about 1.
-struct QuantisedMatrix {
-  BlockType type;
-  std::size_t outputs, inputs;
-  std::vector<float> values;  // [outputs, inputs]
-  std::vector<std::byte> planes;
-
-  QuantisedMatrix(test::Random& random, BlockType block_type, std::size_t num_outputs, std::size_t num_inputs)
-      : type(block_type), outputs(num_outputs), inputs(num_inputs), values(outputs * inputs) {
-    const cuda::BlockShape& shape = cuda::block_shape(type.type);
-    std::vector<std::byte> blocks(outputs * inputs / shape.weights * shape.bytes);
-    for (std::byte& byte : blocks) byte = static_cast<std::byte>(random.below(256));
-    for (std::size_t at = 0; at < blocks.size(); at += shape.bytes) {
-      const auto half = [&](double size) {
-        return weights::float_to_f16(static_cast<float>(size * random.symmetric()));
-      };
-      std::byte* const block = blocks.data() + at;
-      if (type.dtype == DType::kQ8_0) set_scale<weights::BlockQ8_0>(block, half(1.0 / 128), 0);
-      if (type.dtype == DType::kQ4_0) set_scale<weights::BlockQ4_0>(block, half(1.0 / 8), 0);
-      if (type.dtype == DType::kQ4_K) set_scale<weights::BlockQ4_K>(block, half(1.0 / 512), half(1.0 / 64));
-      if (type.dtype == DType::kQ6_K) set_scale<weights::BlockQ6_K>(block, half(1.0 / 2048), 0);
-    }
-    weights::to_floats(type.dtype, blocks, values);
-    for (const cuda::BlockPart& part : shape.planes) {
-      std::vector<std::byte> plane(blocks.size() / shape.bytes * part.bytes);
-      cuda::gather_plane(shape, part, blocks, plane);
-      planes.insert(planes.end(), plane.begin(), plane.end());
-    }
-    REQUIRE(planes.size() == cuda::matrix_bytes(type.type, values.size()));
-  }
-
-  // As it is, or with `data` of another type.
-  cuda::Matrix with(const void* data) const { return with(data, type.type); }
-  cuda::Matrix with(const void* data, MatrixType data_type) const {
-    return {.data = data,
-            .outputs = static_cast<std::uint32_t>(outputs),
-            .inputs = static_cast<std::uint32_t>(inputs),
-            .type = data_type};
-  }
-};
 
 std::vector<float> exact_product(const cuda::Matrix& matrix, const std::vector<float>& x) {
   const std::size_t rows = x.size() / matrix.inputs;
@@ -105,12 +50,6 @@ std::vector<float> embedding(const cuda::Matrix& table, const std::vector<cuda::
                       .num_rows = static_cast<std::uint32_t>(rows.size())},
                      nullptr);
   return x.read();
-}
-
-std::vector<std::uint16_t> halves(const std::vector<float>& values) {
-  std::vector<std::uint16_t> bits;
-  for (const float value : values) bits.push_back(weights::float_to_f16(value));
-  return bits;
 }
 
 // [count, n] of rows [first, first + count) of x [.., k] in fp16; `launch` gets the parameters but for W.
@@ -157,6 +96,29 @@ TEST_CASE("a quantised matrix on the device has the values of its file, bit by b
     std::vector<float> x(3 * 512);
     for (float& value : x) value = static_cast<float>(random.symmetric());
     CHECK(exact_product(matrix.with(planes.get()), x) == exact_product(expanded, x));
+  }
+}
+
+TEST_CASE(
+    "a quantised matrix is expanded to its values in fp16, bit by bit, and nothing behind it is written") {
+  struct Shape {
+    std::size_t outputs, inputs;
+  };
+  // A row; a share of a block and a piece; several shares.
+  const Shape shape = GENERATE(Shape{1, 256}, Shape{37, 256}, Shape{37, 768});
+  constexpr std::uint16_t kUntouched = 0xBEEF;
+  test::Random random(8);
+  for (const BlockType& type : kBlockTypes) {
+    const QuantisedMatrix matrix(random, type, shape.outputs, shape.inputs);
+    const test::DeviceArray<std::byte> planes(matrix.planes);
+    const test::DeviceArray<std::uint16_t> expanded(
+        std::vector<std::uint16_t>(matrix.values.size() + 8, kUntouched));
+    cuda::launch_expand_weights(
+        type.type, {.planes = planes.get(), .halves = expanded.get(), .count = matrix.values.size()},
+        nullptr);
+    std::vector<std::uint16_t> wanted = halves(matrix.values);
+    wanted.insert(wanted.end(), 8, kUntouched);
+    CHECK(expanded.read() == wanted);
   }
 }
 

@@ -172,6 +172,50 @@ TEST_CASE("quantised matrices are multiplied as they are, also beside the librar
   }
 }
 
+TEST_CASE("quantised matrices of many rows are expanded for the library, in room that was planned") {
+  const test::InstalledLibrary installed;
+  ModelConfig config = step_config();
+  config.hidden_size = config.intermediate_size = 256;
+  config.num_attention_heads = 4;
+  config.num_hidden_layers = 1;
+  config.vocab_size = 2'000;  // the head is the largest matrix, and is not expanded
+  const test::RandomModel original(config, 3);
+  const test::ConvertedModel quantised(original.model, weights::DType::kQ8_0);
+  const std::vector<TokenId> tokens = test::Random(4).tokens(128, 2'000);
+  const int num_quantised = kProductsOfLayer - 1;  // all but the rates
+
+  const cuda::CudaOptions options{.max_batch_tokens = 128};
+  const auto library = cuda::make_cuda_backend(quantised.model, options);
+  const test::Launches launches;
+  const std::vector<float> found = last_logits(*library, tokens);
+  launches.check({{"expand_weights", num_quantised},
+                  {"cublas_lt_multiply", kProductsOfLayer},
+                  {"product_quantised", 0},
+                  {"product_few_quantised", 1}});  // the head has one row
+  const test::Launches of_fewer;
+  last_logits(*library, std::span(tokens).first(127));
+  of_fewer.check({{"expand_weights", 0}, {"cublas_lt_multiply", 1}, {"product_quantised", num_quantised}});
+
+  cuda::CudaOptions deterministic = options, smaller = options;
+  deterministic.deterministic = true;
+  smaller.max_batch_tokens = 127;
+  const auto own = cuda::make_cuda_backend(quantised.model, deterministic);
+  const test::Launches of_own;
+  const std::vector<float> wanted = last_logits(*own, tokens);
+  of_own.check({{"expand_weights", 0}, {"cublas_lt_multiply", 0}, {"product_quantised", num_quantised}});
+  CHECK(found != wanted);  // the same weights; fp32 sums in another order
+  CHECK(test::mean_divergence(test::to_doubles(found), test::to_doubles(wanted), 2'000) <= 1e-6);
+
+  const auto library_bytes = [&](const Model& model, cuda::CudaOptions with) {
+    cuda::CudaOptions without = with;
+    without.deterministic = true;
+    return cuda::plan_memory(model, with).workspace - cuda::plan_memory(model, without).workspace;
+  };
+  CHECK(library_bytes(quantised.model, options) == cuda::kLibraryWorkspaceBytes + 256 * 256 * 2);
+  CHECK(library_bytes(quantised.model, smaller) == cuda::kLibraryWorkspaceBytes);
+  CHECK(library_bytes(original.model, options) == cuda::kLibraryWorkspaceBytes);
+}
+
 TEST_CASE("tokens are drawn where it costs least, and are those of the sampler") {
   const test::RandomModel model(step_config(), 5);
   const auto backend = cuda::make_cuda_backend(model.model, {.max_batch_tokens = 100});

@@ -193,6 +193,7 @@ cudaError_t cudaGetDeviceProperties(cudaDeviceProp* properties, int device) {
   properties->major = described.major;
   properties->minor = described.minor;
   properties->multiProcessorCount = 4;
+  properties->l2CacheSize = described.cache_bytes;
   return cudaSuccess;
 }
 
@@ -203,6 +204,9 @@ cudaError_t cudaDeviceGetAttribute(int* value, cudaDeviceAttr attribute, int dev
   switch (attribute) {
     case cudaDevAttrMultiProcessorCount:
       *value = properties.multiProcessorCount;
+      return cudaSuccess;
+    case cudaDevAttrL2CacheSize:
+      *value = properties.l2CacheSize;
       return cudaSuccess;
     case cudaDevAttrComputeCapabilityMajor:
       *value = properties.major;

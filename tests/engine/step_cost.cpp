@@ -41,3 +41,14 @@ TEST_CASE("an embedding of its own is no part of what every step reads, a tied o
     CHECK(matrix_bytes(random.model()) == 2 * (matrices + 50 * 24));
   }
 }
+
+TEST_CASE("matrices in fp32 count half where they are kept in 16 bits, all others as they are") {
+  const ModelConfig config = official_config("125m");
+  const auto bytes = [&](weights::DType type, bool fp32_as_half) {
+    return matrix_bytes(RandomWeights::without_bytes(config, type), fp32_as_half);
+  };
+  CHECK(bytes(weights::DType::kF32, true) * 2 == bytes(weights::DType::kF32, false));
+  CHECK(bytes(weights::DType::kF32, true) == bytes(weights::DType::kBF16, true));
+  CHECK(bytes(weights::DType::kBF16, true) == bytes(weights::DType::kBF16, false));
+  CHECK(bytes(weights::DType::kQ8_0, true) == bytes(weights::DType::kQ8_0, false));
+}

@@ -51,6 +51,7 @@ enum cudaMemcpyKind {
 };
 enum cudaDeviceAttr {
   cudaDevAttrMultiProcessorCount = 16,
+  cudaDevAttrL2CacheSize = 38,
   cudaDevAttrComputeCapabilityMajor = 75,
   cudaDevAttrComputeCapabilityMinor = 76,
   cudaDevAttrMaxSharedMemoryPerBlockOptin = 97,
@@ -69,6 +70,7 @@ struct cudaDeviceProp {
   std::size_t sharedMemPerBlockOptin;
   int major, minor;
   int multiProcessorCount;
+  int l2CacheSize;
 };
 
 const char* cudaGetErrorName(cudaError_t error);

@@ -14,6 +14,7 @@ struct DeviceDescription {
   int major = 9, minor = 0;
   std::size_t memory_bytes = std::size_t{4} << 30;
   std::size_t shared_bytes_per_block = 227 << 10;  // compute capability 8.6 and 8.9: 99 << 10
+  int cache_bytes = 64 << 10;                      // L2
 };
 
 // Installs these devices; no memory may be allocated. None: as without a driver.
