@@ -2,6 +2,7 @@
 #include "cpu/cpu_weights.h"
 
 #include <iterator>
+#include <span>
 #include <utility>
 
 #include "engine/weight_values.h"
@@ -34,15 +35,23 @@ std::vector<TensorView> list_matrix_tensors(const Model& model) {
   return tensors;
 }
 
-// Packs one matrix after another, or takes it from the file of those that were packed before; an absent
+// All matrices together. Most are too small for large pages of their own; of 125M in Q8_0, 217 of 218.
+LargeBuffer allocate_matrices(std::span<const TensorView> tensors) {
+  std::uint64_t bytes = 0;
+  for (const TensorView& tensor : tensors) bytes += aligned(PackedMatrix::planned_bytes(tensor));
+  return allocate_large(bytes);
+}
+
+// Packs one matrix behind another, or takes it from the file of those that were packed before; an absent
 // tensor gives an absent matrix.
 class Packer {
  public:
-  Packer(const Model& model, ThreadPool& pool, std::optional<PackedFile>& file)
-      : model_(model), pool_(pool), file_(file) {}
-  PackedMatrix operator()(const TensorView& tensor) const {
+  Packer(const Model& model, ThreadPool& pool, std::optional<PackedFile>& file, std::byte* to)
+      : model_(model), pool_(pool), file_(file), next_(to) {}
+  PackedMatrix operator()(const TensorView& tensor) {
     if (tensor.bytes.empty()) return {};
-    PackedMatrix matrix = file_ ? file_->next(tensor) : PackedMatrix(tensor, pool_);
+    PackedMatrix matrix = file_ ? file_->next(tensor) : PackedMatrix(tensor, pool_, next_);
+    next_ += aligned(matrix.bytes());
     if (model_.release) model_.release(tensor.bytes);
     return matrix;
   }
@@ -51,9 +60,10 @@ class Packer {
   const Model& model_;
   ThreadPool& pool_;
   std::optional<PackedFile>& file_;
+  std::byte* next_;
 };
 
-CpuLayerWeights prepare(const LayerWeights& layer, const Packer& packed) {
+CpuLayerWeights prepare(const LayerWeights& layer, Packer& packed) {
   return {
       .pre_conv_norm = floats_of(layer.pre_conv_norm),
       .pre_conv_weight = conv_taps(layer.pre_conv_weight),
@@ -103,12 +113,14 @@ CpuWeights::CpuWeights(const Model& model, ThreadPool& pool, const std::optional
     : config(model.config),
       output_norm(floats_of(model.output_norm)),
       rope_table(make_rope_table(config.mini_batch_size, config.head_size(), config.rope_theta)) {
+  const std::vector<TensorView> tensors = list_matrix_tensors(model);
   std::optional<PackedCache> cache;
   if (options) {
-    cache.emplace(*options, model, list_matrix_tensors(model));
+    cache.emplace(*options, model, tensors);
     if (auto found = cache->find(pool)) packed_file_.emplace(std::move(*found));
   }
-  const Packer packed(model, pool, packed_file_);
+  if (!packed_file_) packed_ = allocate_matrices(tensors);
+  Packer packed(model, pool, packed_file_, packed_.get());
   layers.reserve(model.layers.size());
   for (const LayerWeights& layer : model.layers) layers.push_back(prepare(layer, packed));
   output = packed(model.output);

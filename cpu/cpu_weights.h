@@ -8,6 +8,7 @@
 #include <optional>
 #include <vector>
 
+#include "cpu/large_buffer.h"
 #include "cpu/packed_cache.h"
 #include "cpu/packed_matrix.h"
 #include "cpu/thread_pool.h"
@@ -58,6 +59,8 @@ struct CpuWeights {
   std::vector<const PackedMatrix*> list_matrices() const;
 
   weights::TensorView token_embd_;  // [V, d]; without bytes where the output head is the same
+  // All matrices, in one or the other.
+  LargeBuffer packed_;
   std::optional<PackedFile> packed_file_;
 };
 

@@ -79,13 +79,12 @@ double multiply_int8_plainly(std::size_t rounds, float* sink) {
 }
 
 void read_plainly(const float* from, std::size_t count, float* sink) {
-  const std::size_t part = count / 4 / kLanes * kLanes;
   V a = set(0.0F), b = a, c = a, d = a;
-  for (std::size_t i = 0; i < part; i += kLanes) {
+  for (std::size_t i = 0; i + 4 * kLanes <= count; i += 4 * kLanes) {
     a = hn::Or(a, hn::LoadU(D(), from + i));
-    b = hn::Or(b, hn::LoadU(D(), from + part + i));
-    c = hn::Or(c, hn::LoadU(D(), from + 2 * part + i));
-    d = hn::Or(d, hn::LoadU(D(), from + 3 * part + i));
+    b = hn::Or(b, hn::LoadU(D(), from + i + kLanes));
+    c = hn::Or(c, hn::LoadU(D(), from + i + 2 * kLanes));
+    d = hn::Or(d, hn::LoadU(D(), from + i + 3 * kLanes));
   }
   *sink = hn::GetLane(hn::Or(hn::Or(a, b), hn::Or(c, d)));
 }
@@ -129,10 +128,10 @@ double multiply_int8_plainly(std::size_t rounds, float* sink) {
 MachineProbe::MachineProbe(std::size_t num_threads, std::size_t read_bytes)
     : pool_(num_threads),
       num_floats_(read_bytes / sizeof(float)),
-      buffer_(std::make_unique_for_overwrite<float[]>(num_floats_)),
+      buffer_(allocate_large(num_floats_ * sizeof(float))),
       sinks_(num_threads * kSinkStride) {
   pool_.for_ranges(num_floats_, kAlways, [&](std::size_t begin, std::size_t end, std::size_t) {
-    std::fill(buffer_.get() + begin, buffer_.get() + end, 1.0F);
+    std::fill(floats() + begin, floats() + end, 1.0F);
   });
 }
 
@@ -145,7 +144,7 @@ MachineLimits MachineProbe::measure() {
 double MachineProbe::read_bytes_per_second() {
   const Clock::time_point begin = Clock::now();
   pool_.for_ranges(num_floats_, kAlways, [&](std::size_t from, std::size_t to, std::size_t thread) {
-    read_plainly(buffer_.get() + from, to - from, &sinks_[thread * kSinkStride]);
+    read_plainly(floats() + from, to - from, &sinks_[thread * kSinkStride]);
   });
   return static_cast<double>(num_floats_ * sizeof(float)) / seconds_since(begin);
 }

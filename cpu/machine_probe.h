@@ -4,16 +4,16 @@
 #pragma once
 
 #include <cstddef>
-#include <memory>
 #include <vector>
 
+#include "cpu/large_buffer.h"
 #include "cpu/thread_pool.h"
 #include "engine/machine_limits.h"
 
 namespace ttt::cpu {
 
-// Reads `count` floats once, four streams side by side, as the product of one row reads its weights. `sink`
-// gets a value that depends on all of them, so that they are really read.
+// Reads `count` floats once, from end to end, less what is no whole four vectors. `sink` gets a value that
+// depends on them, so that they are really read.
 void read_plainly(const float* from, std::size_t count, float* sink);
 
 // Twelve independent chains of `rounds` fused multiply-adds of a vector each, in registers. Returns the
@@ -39,10 +39,11 @@ class MachineProbe final : public ttt::MachineProbe {
 
  private:
   double rate_of(double (*compute)(std::size_t rounds, float* sink), std::size_t rounds);
+  float* floats() const { return reinterpret_cast<float*>(buffer_.get()); }
 
   ThreadPool pool_;
   std::size_t num_floats_;
-  std::unique_ptr<float[]> buffer_;
+  LargeBuffer buffer_;
   std::vector<float> sinks_;  // one cache line for each thread
 };
 

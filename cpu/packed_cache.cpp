@@ -29,11 +29,10 @@ using weights::TensorView;
 constexpr std::uint32_t kLayoutVersion = 1;
 constexpr std::string_view kExtension = ".packed";
 constexpr std::size_t kKeyDigits = 32;
-constexpr std::uint64_t kAlignment = 4096;  // of each matrix: a page
 // What a killed process left behind is nobody's after this time.
 constexpr std::chrono::hours kTemporaryLifetime{1};
 
-// The file: this, the checksum of each matrix, and the matrices, each from the next page on.
+// The file: this, the checksum of each matrix, and the matrices, each aligned to kMatrixAlignment.
 struct Header {
   char magic[8] = {'T', 'T', 'T', 'P', 'A', 'C', 'K', 0};
   std::uint32_t layout_version = kLayoutVersion;
@@ -43,8 +42,6 @@ struct Header {
   std::uint64_t checksum = 0;  // XXH3-64 of the table of checksums
 };
 static_assert(sizeof(Header) == 64);
-
-std::uint64_t to_page(std::uint64_t offset) { return (offset + kAlignment - 1) / kAlignment * kAlignment; }
 
 std::uint64_t checksum_of(std::span<const std::byte> bytes) {
   return XXH3_64bits(bytes.data(), bytes.size());
@@ -124,7 +121,7 @@ std::vector<CachedFile> list_files(const std::string& folder) {
 
 PackedMatrix PackedFile::next(const TensorView& tensor) {
   PackedMatrix matrix(tensor, file_.bytes().subspan(next_, PackedMatrix::planned_bytes(tensor)));
-  next_ = to_page(next_ + matrix.bytes());
+  next_ = aligned(next_ + matrix.bytes());
   return matrix;
 }
 
@@ -138,7 +135,7 @@ PackedCache::PackedCache(const PackedCacheOptions& options, const Model& model,
 
 std::uint64_t PackedCache::file_bytes() const {
   std::uint64_t end = table_end(tensors_.size());
-  for (const TensorView& tensor : tensors_) end = to_page(end) + PackedMatrix::planned_bytes(tensor);
+  for (const TensorView& tensor : tensors_) end = aligned(end) + PackedMatrix::planned_bytes(tensor);
   return end;
 }
 
@@ -154,7 +151,7 @@ std::optional<std::string> PackedCache::fault_of(const weights::MappedFile& mapp
   std::vector<std::span<const std::byte>> parts;
   std::uint64_t offset = table_end(tensors_.size());
   for (const TensorView& tensor : tensors_) {
-    offset = to_page(offset);
+    offset = aligned(offset);
     parts.push_back(bytes.subspan(offset, PackedMatrix::planned_bytes(tensor)));
     offset += parts.back().size();
   }
@@ -184,7 +181,7 @@ std::optional<PackedFile> PackedCache::find(ThreadPool& pool) {
     PackedFile file{weights::MappedFile(path_, options_.access)};
     fault = fault_of(file.file_, pool);
     if (!fault) {
-      file.next_ = to_page(table_end(tensors_.size()));
+      file.next_ = aligned(table_end(tensors_.size()));
       ::utimensat(AT_FDCWD, path_.c_str(), nullptr,
                   0);  // used now; a folder that cannot be written stays as it is
       options_.inform(fmt::format("packed weights come from {}", path_));
@@ -236,8 +233,8 @@ void PackedCache::store(std::span<const PackedMatrix* const> matrices) const {
     fs::create_directories(options_.folder);
     make_room();
     weights::AtomicFile file(path_);
-    static constexpr std::array<std::byte, kAlignment> kZeros = {};
-    const auto pad = [&] { file.write(std::span(kZeros).first(to_page(file.size()) - file.size())); };
+    static constexpr std::array<std::byte, kMatrixAlignment> kZeros = {};
+    const auto pad = [&] { file.write(std::span(kZeros).first(aligned(file.size()) - file.size())); };
     std::vector<std::uint64_t> checksums(matrices.size());
     file.write(std::vector<std::byte>(table_end(matrices.size())));  // filled in below
     for (std::size_t i = 0; i < matrices.size(); ++i) {

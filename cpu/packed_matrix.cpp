@@ -1,13 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "cpu/packed_matrix.h"
 
-#include <sys/mman.h>
-
 #include <algorithm>
 #include <cstdint>
 #include <cstring>
-#include <new>
 #include <span>
+#include <utility>
 
 #include "weights/element_type.h"
 #include "weights/float16.h"
@@ -15,18 +13,7 @@
 namespace ttt::cpu {
 namespace {
 
-constexpr std::size_t kHugePage = std::size_t{1} << 21;
-constexpr std::size_t kCacheLine = 64;
 constexpr std::size_t kTile = 16;  // inputs that are turned at a time: 16 x 16 weights fit the registers
-
-// Panels are read from end to end: large pages spare the table walks.
-std::byte* allocate(std::size_t size) {
-  const std::size_t alignment = size < kHugePage ? kCacheLine : kHugePage;
-  void* bytes = std::aligned_alloc(alignment, (size + alignment - 1) / alignment * alignment);
-  if (bytes == nullptr) throw std::bad_alloc();
-  if (alignment == kHugePage) ::madvise(bytes, size, MADV_HUGEPAGE);  // advice: it may be refused
-  return static_cast<std::byte*>(bytes);
-}
 
 // Turns rows [outputs][num_inputs], at any alignment, into a panel [num_inputs][16].
 template <typename Element>
@@ -227,12 +214,20 @@ PackedMatrix::PackedMatrix(const weights::TensorView& tensor)
       num_outputs_(static_cast<std::size_t>(tensor.shape.front())),
       num_inputs_(static_cast<std::size_t>(tensor.shape.back())) {}
 
-PackedMatrix::PackedMatrix(const weights::TensorView& tensor, ThreadPool& pool) : PackedMatrix(tensor) {
-  own_.reset(allocate(bytes()));
-  data_ = own_.get();
+PackedMatrix::PackedMatrix(const weights::TensorView& tensor, ThreadPool& pool, std::byte* to)
+    : PackedMatrix(tensor) {
+  data_ = to;
   pool.for_ranges(
       num_panels(), kPanelOutputs * num_inputs_,
-      [&](std::size_t begin, std::size_t end, std::size_t) { pack_panels(tensor, begin, end, own_.get()); });
+      [&](std::size_t begin, std::size_t end, std::size_t) { pack_panels(tensor, begin, end, to); });
+}
+
+PackedMatrix::PackedMatrix(const weights::TensorView& tensor, ThreadPool& pool)
+    : PackedMatrix(tensor, pool, allocate_large(planned_bytes(tensor))) {}
+
+PackedMatrix::PackedMatrix(const weights::TensorView& tensor, ThreadPool& pool, LargeBuffer own)
+    : PackedMatrix(tensor, pool, own.get()) {
+  own_ = std::move(own);
 }
 
 PackedMatrix::PackedMatrix(const weights::TensorView& tensor, std::span<const std::byte> packed)

@@ -12,10 +12,9 @@
 
 #include <cstddef>
 #include <cstdint>
-#include <cstdlib>
-#include <memory>
 #include <span>
 
+#include "cpu/large_buffer.h"
 #include "cpu/thread_pool.h"
 #include "weights/block_types.h"
 #include "weights/tensor.h"
@@ -24,6 +23,11 @@ namespace ttt::cpu {
 
 inline constexpr std::size_t kPanelOutputs = 16;
 inline constexpr std::size_t kBlockInputs = 256;
+// Of matrices one after another, in memory or in a file.
+inline constexpr std::size_t kMatrixAlignment = 4096;
+constexpr std::uint64_t aligned(std::uint64_t offset) {
+  return (offset + kMatrixAlignment - 1) / kMatrixAlignment * kMatrixAlignment;
+}
 
 // 32 inputs of a panel: a vector holds fours of neighbouring inputs of consecutive outputs.
 struct PanelBlockQ8_0 {
@@ -64,7 +68,9 @@ class PackedMatrix {
   // REQUIRES: extents [out, in], with ones between; a type of weights (element_type.h). Throws
   // std::bad_alloc.
   PackedMatrix(const weights::TensorView& tensor, ThreadPool& pool);
-  // Of such a tensor, packed before. `packed` must outlive the matrix, and be as aligned as panel() says.
+  // The same in memory of others, planned_bytes() of it, aligned as panel() says, that outlives the matrix.
+  PackedMatrix(const weights::TensorView& tensor, ThreadPool& pool, std::byte* to);
+  // Of such a tensor, packed before; memory as above.
   PackedMatrix(const weights::TensorView& tensor, std::span<const std::byte> packed);
 
   // Of such a matrix, without making it.
@@ -84,22 +90,19 @@ class PackedMatrix {
   void read_output(std::size_t output, float* to) const;
 
  private:
-  // Extents and type, without panels.
+  // Type and extents, without panels.
   explicit PackedMatrix(const weights::TensorView& tensor);
+  PackedMatrix(const weights::TensorView& tensor, ThreadPool& pool, LargeBuffer own);
   std::size_t panel_bytes() const { return num_inputs_ / block_inputs_ * kPanelOutputs * block_bytes_; }
   void pack_panels(const weights::TensorView& tensor, std::size_t begin, std::size_t end,
                    std::byte* to) const;
-
-  struct Free {
-    void operator()(std::byte* bytes) const { std::free(bytes); }
-  };
 
   weights::DType dtype_ = weights::DType::kF32;
   std::size_t block_inputs_ = 1;  // as dtype_info() says
   std::size_t block_bytes_ = 0;
   std::size_t num_outputs_ = 0;
   std::size_t num_inputs_ = 0;
-  std::unique_ptr<std::byte[], Free> own_;  // where the panels are the matrix's own
+  LargeBuffer own_;  // where the panels are the matrix's own
   const std::byte* data_ = nullptr;
 };
 

@@ -10,10 +10,10 @@ namespace ttt {
 struct MachineLimits {
   double read_bytes_per_second = 0.0;  // of memory, far beyond every cache
   double flops_per_second = 0.0;       // fp32
-  double int8_ops_per_second =
-      0.0;  // products of 8-bit integers, as a processor multiplies quantised weights
-  double half_flops_per_second =
-      0.0;  // products of 16-bit numbers with sums in fp32, on a GPU's tensor cores
+  // Products of 8-bit integers, as a processor multiplies quantised weights.
+  double int8_ops_per_second = 0.0;
+  // Products of 16-bit numbers with sums in fp32, on a GPU's tensor cores.
+  double half_flops_per_second = 0.0;
 };
 
 // The better reading of each.
