@@ -194,8 +194,8 @@ void Forward::inner_loop_prefill(const DeviceLayerWeights& w, const StateOffsets
                                 .num_segments = static_cast<std::int32_t>(num_segments_),
                                 .num_heads = static_cast<std::int32_t>(heads_),
                                 .token = makes_tokens() ? token_operands(w, state) : TokenOperands{}};
-  config_.is_mlp() ? launch_ttt_mlp_prefill(params, stream_)
-                   : launch_ttt_linear_prefill(static_cast<int>(head_size_), params, stream_);
+  const auto launch = config_.is_mlp() ? launch_ttt_mlp_prefill : launch_ttt_linear_prefill;
+  launch(static_cast<int>(head_size_), params, stream_);
 }
 
 // What convolve_qk, rotate and learning_rates do for prompts.

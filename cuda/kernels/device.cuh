@@ -47,6 +47,9 @@ TTT_DEVICE int kept(int x) {
   asm volatile("mov.b32 %0, %1;" : "=r"(result) : "r"(x));
   return result;
 }
+TTT_DEVICE std::uint32_t kept(std::uint32_t x) {
+  return static_cast<std::uint32_t>(kept(static_cast<int>(x)));
+}
 
 // Two floats as 16-bit numbers, to nearest even; `low` comes first in memory.
 TTT_DEVICE std::uint32_t pack_bf16(float low, float high) {
@@ -164,6 +167,31 @@ TTT_DEVICE void mma_half(float (&d)[4], const std::uint32_t (&a)[4], std::uint32
       : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b0), "r"(b1));
 }
 
+// ---- global memory
+
+// Two or four neighbouring floats at once, aligned to their size. The compiler takes such a store apart where
+// it does not see the whole address.
+TTT_DEVICE float2 load_global_8(const float* at) {
+  float2 x;
+  asm volatile("ld.global.v2.f32 {%0, %1}, [%2];" : "=f"(x.x), "=f"(x.y) : "l"(at) : "memory");
+  return x;
+}
+TTT_DEVICE float4 load_global_16(const float* at) {
+  float4 x;
+  asm volatile("ld.global.v4.f32 {%0, %1, %2, %3}, [%4];"
+               : "=f"(x.x), "=f"(x.y), "=f"(x.z), "=f"(x.w)
+               : "l"(at)
+               : "memory");
+  return x;
+}
+TTT_DEVICE void store_global_8(float* at, float2 x) {
+  asm volatile("st.global.v2.f32 [%0], {%1, %2};" ::"l"(at), "f"(x.x), "f"(x.y) : "memory");
+}
+TTT_DEVICE void store_global_16(float* at, float4 x) {
+  asm volatile("st.global.v4.f32 [%0], {%1, %2, %3, %4};" ::"l"(at), "f"(x.x), "f"(x.y), "f"(x.z), "f"(x.w)
+               : "memory");
+}
+
 // ---- the block
 
 TTT_DEVICE void sync_block() { __syncthreads(); }
@@ -203,6 +231,7 @@ using emulator::Site;
 TTT_DEVICE std::uint32_t float_bits(float x) { return std::bit_cast<std::uint32_t>(x); }
 TTT_DEVICE float bits_float(std::uint32_t bits) { return std::bit_cast<float>(bits); }
 TTT_DEVICE int kept(int x) { return x; }
+TTT_DEVICE std::uint32_t kept(std::uint32_t x) { return x; }
 
 TTT_DEVICE std::uint32_t emulated_bf16(float x) {
   const std::uint32_t bits = float_bits(x);
@@ -297,6 +326,24 @@ TTT_DEVICE void mma_bf16(float (&d)[4], const std::uint32_t (&a)[4], std::uint32
 TTT_DEVICE void mma_half(float (&d)[4], const std::uint32_t (&a)[4], std::uint32_t b0, std::uint32_t b1,
                          const Site& site = Site::current()) {
   emulator::multiply_accumulate(emulator::HalfType::kFp16, d, a, b0, b1, site);
+}
+
+template <typename Floats>
+TTT_DEVICE Floats& emulated_global(const float* at, const char* what, const Site& site) {
+  if (reinterpret_cast<std::uintptr_t>(at) % sizeof(Floats) != 0) emulator::misaligned(what, site);
+  return *reinterpret_cast<Floats*>(const_cast<float*>(at));
+}
+TTT_DEVICE float2 load_global_8(const float* at, const Site& site = Site::current()) {
+  return emulated_global<float2>(at, "load_global_8", site);
+}
+TTT_DEVICE float4 load_global_16(const float* at, const Site& site = Site::current()) {
+  return emulated_global<float4>(at, "load_global_16", site);
+}
+TTT_DEVICE void store_global_8(float* at, float2 x, const Site& site = Site::current()) {
+  emulated_global<float2>(at, "store_global_8", site) = x;
+}
+TTT_DEVICE void store_global_16(float* at, float4 x, const Site& site = Site::current()) {
+  emulated_global<float4>(at, "store_global_16", site) = x;
 }
 
 TTT_DEVICE void sync_block(const Site& site = Site::current()) {

@@ -12,26 +12,17 @@
 // them with g2 and adds that to its part of zbar.
 #pragma once
 
+#include "cuda/kernels/ttt_mlp_head.cuh"
 #include "cuda/kernels/ttt_mlp_prefill.h"
 #include "cuda/kernels/ttt_prefill_loop.cuh"
 #include "cuda/kernels/ttt_prefill_tiles.cuh"
 
 namespace ttt::cuda {
 
-// GELU in the tanh form, and its derivative.
-TTT_DEVICE void gelu_both(float x, float& value, float& derivative) {
-  constexpr float kSqrt2OverPi = 0.79788456F, kCubic = 0.044715F;
-  const float xx = x * x;
-  const float t = tanh_approx(kSqrt2OverPi * x * fmaf(kCubic, xx, 1.0F));
-  const float half = fmaf(0.5F, t, 0.5F);
-  value = x * half;
-  const float slope = fmaf(3.0F * kSqrt2OverPi * kCubic, xx, kSqrt2OverPi);
-  derivative = fmaf(0.5F * x * fmaf(-t, t, 1.0F), slope, half);
-}
-
-class MlpPrefill {
+class MlpPrefill : MlpHead<64> {
  public:
-  static constexpr int f = 64, kHeadSize = f, kHidden = 4 * f, kWarps = 8, kThreads = kWarps * kWarp;
+  static constexpr int f = kHeadSize;
+  using MlpHead<f>::kHeadSize, MlpHead<f>::kHidden, MlpHead<f>::kWarps, MlpHead<f>::kThreads;
   static constexpr int kWarpHidden = kHidden / kWarps;  // 32: two mma tiles
   using Tile = OperandTile<f>;
   using Ring = OperandRing<f, kThreads, 3>;
@@ -43,14 +34,7 @@ class MlpPrefill {
   static constexpr int kTokenEta = kGradients + 2 * Tile::kBytes;
   static constexpr int kSharedBytes = kTokenEta + kPrefillK * 4 + 4;
 
-  TTT_DEVICE MlpPrefill(const TttPrefillParams& params, unsigned char* shared)
-      : p_(params),
-        shared_(shared),
-        head_(blockIdx.x),
-        lane_(threadIdx.x % kWarp),
-        warp_(threadIdx.x / kWarp) {
-    range_ = prefill_range(p_.segments[blockIdx.y]);
-  }
+  TTT_DEVICE MlpPrefill(const TttPrefillParams& params, unsigned char* shared) : MlpHead(params, shared) {}
 
   TTT_DEVICE void run() { read_segment(*this); }
 
@@ -58,8 +42,6 @@ class MlpPrefill {
   template <typename Kernel>
   friend TTT_DEVICE void read_segment(Kernel& kernel);
 
-  TTT_DEVICE int group() const { return lane_ / 4; }
-  TTT_DEVICE int member() const { return lane_ % 4; }
   // Column of the first of two elements of tile n of this warp's hidden units.
   TTT_DEVICE int hidden(int n) const { return kWarpHidden * warp_ + 8 * n + 2 * member(); }
   // In the reduction a thread works on four neighbouring columns of one row; a row is half a warp.
@@ -75,25 +57,6 @@ class MlpPrefill {
   TTT_DEVICE float* part(int parts, int warp, int row, int column) const {
     return reinterpret_cast<float*>(shared_ + parts + warp * kPartBytes) + row * kPartStride + column;
   }
-  // The slot's state, and this head's parts of it. The address is read again where it is needed: registers
-  // are scarcer.
-  TTT_DEVICE float* state() const { return p_.segments[blockIdx.y].state; }
-  TTT_DEVICE float* of_head(float* parts, int before, int floats) const {
-    return parts + static_cast<std::size_t>(p_.num_heads) * before + static_cast<std::size_t>(head_) * floats;
-  }
-  TTT_DEVICE float* fast_weights() const { return state() + p_.fast_weights; }
-  TTT_DEVICE float* W1() const { return of_head(fast_weights(), 0, f * kHidden); }
-  TTT_DEVICE float* b1() const { return of_head(fast_weights(), f * kHidden, kHidden); }
-  TTT_DEVICE float* W2() const { return of_head(fast_weights(), (f + 1) * kHidden, kHidden * f); }
-  TTT_DEVICE float* b2() const { return of_head(fast_weights(), (2 * f + 1) * kHidden, f); }
-  TTT_DEVICE int open_row_stride() const { return p_.num_heads * (2 * f + 2 * kHidden); }
-  TTT_DEVICE float* open_row(int row, int before, int floats) const {
-    return of_head(state() + p_.open_rows + row * open_row_stride(), before, floats);
-  }
-  TTT_DEVICE float* open_key(int row) const { return open_row(row, 0, f); }
-  TTT_DEVICE float* open_hidden(int row) const { return open_row(row, f, kHidden); }
-  TTT_DEVICE float* open_gradient_1(int row) const { return open_row(row, f + kHidden, kHidden); }
-  TTT_DEVICE float* open_gradient_2(int row) const { return open_row(row, f + 2 * kHidden, f); }
   TTT_DEVICE void load(int c) {
     Ring::load(shared_, c, p_, range_, head_, c == 0 ? open_key(0) : nullptr, open_row_stride());
   }
@@ -126,11 +89,7 @@ class MlpPrefill {
       gamma_[e] = p_.norm_weight[head_ * f + sum_column() + e];
       beta_[e] = p_.norm_bias[head_ * f + sum_column() + e];
     }
-    gamma_squares_ = 0.0F;
-    for (int i = 0; i < f; ++i) {
-      const float gamma = p_.norm_weight[head_ * f + i];
-      gamma_squares_ = fmaf(gamma, gamma, gamma_squares_);
-    }
+    gamma_squares_ = squares_of_gamma();
   }
 
   TTT_DEVICE void write_weights() {
@@ -256,27 +215,8 @@ class MlpPrefill {
     }
     if (reads) sum_parts(kReadParts, read);
     RowSums sums = {};
-    TTT_UNROLL for (int e = 0; e < 4; ++e) {
-      const float gz = gamma_[e] * gamma_[e] * z[e];
-      sums.z += z[e];
-      sums.zz = fmaf(z[e], z[e], sums.zz);
-      sums.gz += gz;
-      sums.gzz = fmaf(gz, z[e], sums.gzz);
-      sums.u += u[e];
-      sums.uz = fmaf(u[e], z[e], sums.uz);
-      sums.o += read[e];
-      sums.oo = fmaf(read[e], read[e], sums.oo);
-    }
-    TTT_UNROLL for (int mask = 1; mask < 16; mask *= 2) {
-      sums.z += shuffle_xor(sums.z, mask);
-      sums.zz += shuffle_xor(sums.zz, mask);
-      sums.gz += shuffle_xor(sums.gz, mask);
-      sums.gzz += shuffle_xor(sums.gzz, mask);
-      sums.u += shuffle_xor(sums.u, mask);
-      sums.uz += shuffle_xor(sums.uz, mask);
-      sums.o += shuffle_xor(sums.o, mask);
-      sums.oo += shuffle_xor(sums.oo, mask);
-    }
+    TTT_UNROLL for (int e = 0; e < 4; ++e) add_element(gamma_[e], z[e], u[e], read[e], sums);
+    add_lanes(sums);
     if (learns) take_gradient<kSteady>(c, stage, z, u, loss_norm<f>(sums, gamma_squares_));
     if (reads) write_out<kSteady>(c - 1, read, norm_scale<f>(sums.o, sums.oo));
   }
@@ -348,7 +288,8 @@ class MlpPrefill {
       TTT_UNROLL for (int n = 0; n < 4; ++n) mma_bf16(a[n], queries, b_of_W1(s, n, 0), b_of_W1(s, n, 1));
     }
     TTT_UNROLL for (int n = 0; n < 2; ++n) {
-      TTT_UNROLL for (int e = 0; e < 4; ++e) scores[n][e] = causal_eta(n, e) * (scores[n][e] + 1.0F);
+      TTT_UNROLL for (int e = 0; e < 4; ++e) scores[n][e] =
+          causal_eta(token_eta(), n, e) * (scores[n][e] + 1.0F);
     }
     std::uint32_t coefficients[4];
     pack_scores(scores, coefficients);
@@ -395,18 +336,6 @@ class MlpPrefill {
     }
   }
 
-  // -tau_i where key j is read by token i, for element e of the tile of keys n.
-  TTT_DEVICE float causal_eta(int n, int e) const {
-    const int i = group() + 8 * (e / 2), j = 8 * n + 2 * member() + e % 2;
-    return j <= i ? -token_eta()[i] : 0.0F;
-  }
-  static TTT_DEVICE void pack_scores(const float (&scores)[2][4], std::uint32_t (&a)[4]) {
-    a[0] = pack_bf16(scores[0][0], scores[0][1]);
-    a[1] = pack_bf16(scores[0][2], scores[0][3]);
-    a[2] = pack_bf16(scores[1][0], scores[1][1]);
-    a[3] = pack_bf16(scores[1][2], scores[1][3]);
-  }
-
   // W1 -= tau_15 k^T g1, b1 -= tau_15 sum g1
   TTT_DEVICE void commit_first_layer(const unsigned char* stage, const float (&g1)[4][4]) {
     const float commit = -token_eta()[kPrefillK - 1];
@@ -429,16 +358,6 @@ class MlpPrefill {
     TTT_UNROLL for (int n = 0; n < 4; ++n) add_rows(updates[n][0], updates[n][1], bias_1_[n]);
   }
 
-  // bias += the sum of the rows whose B fragment this is: a product with ones.
-  static TTT_DEVICE void add_rows(std::uint32_t b0, std::uint32_t b1, float (&bias)[2]) {
-    constexpr std::uint32_t kOnes = 0x3F803F80U;
-    const std::uint32_t ones[4] = {kOnes, kOnes, kOnes, kOnes};
-    float sum[4] = {bias[0], bias[1], 0.0F, 0.0F};
-    mma_bf16(sum, ones, b0, b1);
-    bias[0] = sum[0];
-    bias[1] = sum[1];
-  }
-
   // This warp's part of zbar = xbar W2 + b2 - tau_i sum_j (xbar_i . x_j + 1) g2_j. The "+ 1" is added, with
   // b2, by the warp that the columns belong to.
   TTT_DEVICE void read_second_layer(const std::uint32_t (&x)[2][4], const float (&a)[4][4]) {
@@ -457,7 +376,7 @@ class MlpPrefill {
     }
     TTT_UNROLL for (int n = 0; n < 2; ++n) {
       TTT_UNROLL for (int e = 0; e < 4; ++e) {
-        const float eta = causal_eta(n, e);
+        const float eta = causal_eta(token_eta(), n, e);
         scores[n][e] *= eta;
         scores_and_one[n][e] = scores[n][e] + eta;
       }
@@ -503,10 +422,6 @@ class MlpPrefill {
     add_rows(upper ? updates[2] : updates[0], upper ? updates[3] : updates[1], bias_2_);
   }
 
-  const TttPrefillParams& p_;
-  unsigned char* const shared_;
-  const int head_, lane_, warp_;
-  PrefillRange range_;
   float w1_[2][8][4];   // W1^T: tiles [16 hidden, 8 in]
   float w2_[4][4][4];   // W2^T: tiles [16 out, 8 hidden]
   float bias_1_[4][2];  // of this warp's hidden units

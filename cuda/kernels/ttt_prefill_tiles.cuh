@@ -32,6 +32,10 @@ struct OperandTile {
   static TTT_DEVICE int slice_offset(int lane, int slice) {
     return chunk_offset(lane & 15, 2 * slice + (lane >> 4));
   }
+  // The same columns for load_matrices_transposed: the registers are the A fragment of the transposed slice.
+  static TTT_DEVICE int transposed_offset(int lane, int slice) {
+    return chunk_offset((lane & 7) + (lane >> 4) * 8, 2 * slice + (lane >> 3 & 1));
+  }
 };
 
 // The tokens of one segment, by mini-batches; row r of mini-batch c is the segment's row 16 c + r - phase.

@@ -41,9 +41,9 @@ ModelConfig device_config(LayerType type) {
 }
 
 // The smallest that takes all of the fast kernels.
-ModelConfig fast_config(LayerType type) {
+ModelConfig fast_config(LayerType type, std::size_t head_size = 64) {
   ModelConfig config = odd_config(type);
-  config.hidden_size = 64;
+  config.hidden_size = head_size;
   config.num_attention_heads = 1;
   config.mini_batch_size = 16;
   config.intermediate_size = 24;
@@ -75,8 +75,8 @@ TEST_CASE("the CUDA backend keeps the contract without convolutions and with min
   check_all_on_device(test::RandomModel(config, 3).model, cuda::Precision::kExact);
 }
 
-// The emulator takes half a minute for the one and more than a minute for the other: on a GPU they are run
-// with everything else, in the emulator when asked for.
+// The emulator takes half a minute for TTT-Linear and more than a minute for each of the others: on a GPU
+// they are run with everything else, in the emulator when asked for.
 #ifdef TTT_ON_DEVICE
 constexpr const char* kWholeContract = "[slow]";
 #else
@@ -94,6 +94,14 @@ TEST_CASE("the CUDA backend keeps the contract in fast mode with TTT-MLP layers 
           kWholeContract) {
   check_all_on_device(
       test::RandomModel(fast_config(LayerType::kTttMlp), 5, weights::DType::kBF16, tie_two_ids).model,
+      cuda::Precision::kFast);
+}
+
+TEST_CASE(
+    "the CUDA backend keeps the contract in fast mode with TTT-MLP layers whose fast weights are streamed",
+    kWholeContract) {
+  check_all_on_device(
+      test::RandomModel(fast_config(LayerType::kTttMlp, 96), 6, weights::DType::kF32, tie_two_ids).model,
       cuda::Precision::kFast);
 }
 

@@ -77,6 +77,11 @@ TEST_CASE("a misaligned address is refused as by the hardware") {
                                       load_matrices(fragment, shared + 8);
                                     }),
                     Contains("misaligned address of load_matrices at emulator.cpp:"));
+  alignas(16) float numbers[8] = {};
+  CHECK_THROWS_WITH(test::run_block(32, 0, [&numbers] { load_global_16(numbers + 2); }),
+                    Contains("misaligned address of load_global_16 at emulator.cpp:"));
+  CHECK_THROWS_WITH(test::run_block(32, 0, [&numbers] { store_global_8(numbers + 1, {}); }),
+                    Contains("misaligned address of store_global_8 at emulator.cpp:"));
 }
 
 TEST_CASE("after a fault the next kernel runs") {

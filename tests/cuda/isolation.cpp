@@ -19,6 +19,7 @@ namespace {
 constexpr SlotId kDeviceSlots = 5;
 constexpr int kDeviceTrials = test::kSanitized ? 10 : 100;  // of each of two models
 constexpr int kFastTrials = test::kSanitized ? 1 : 4;
+constexpr int kWideTrials = 1;  // of heads whose fast weights are streamed
 
 struct Sequence {
   std::vector<TokenId> tokens;
@@ -141,6 +142,7 @@ TEST_CASE("in fast mode a sequence among strangers gets bitwise what it gets alo
   for (const LayerType type : {LayerType::kTttLinear, LayerType::kTttMlp}) {
     check_isolation(isolation_config(type, 64, 16), cuda::Precision::kFast, kFastTrials);
   }
+  check_isolation(isolation_config(LayerType::kTttMlp, 96, 16), cuda::Precision::kFast, kWideTrials);
 }
 
 }  // namespace ttt

@@ -91,6 +91,7 @@ TEST_CASE("a fast step gives the same bits in every order of its threads") {
   for (const LayerType type : {LayerType::kTttLinear, LayerType::kTttMlp}) {
     check_orders(scheduled_config(type, 1, 64, 16), cuda::Precision::kFast, 18, test::kSanitized ? 1 : 3);
   }
+  check_orders(scheduled_config(LayerType::kTttMlp, 1, 96, 16), cuda::Precision::kFast, 18, 1);
 }
 
 }  // namespace ttt
