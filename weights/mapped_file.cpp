@@ -39,6 +39,7 @@ MappedFile::MappedFile(std::string path, FileAccess access) : path_(std::move(pa
   const std::span<std::byte> buffer(static_cast<std::byte*>(address), file.size());
   bytes_ = buffer;
   if (mapped_) return;
+  ::madvise(address, buffer.size(), MADV_HUGEPAGE);  // advice: fresh small pages take longer than reading
   try {
     const std::size_t count = file.read_at(0, buffer);
     if (count != buffer.size()) {
