@@ -3,7 +3,7 @@
 // The folder holds a file for each model, named by a hash of its weights, types and shapes, and may be
 // deleted at any time. A file is used only if every weight is the one that was written; whatever else it is,
 // the weights are packed anew. Panels are the same for every instruction set, so that none is part of the
-// name. Who can write the folder can change results, not more. docs/decisions/0016-packed-cache.md
+// name. Who can write the folder can change results, not more. docs/decisions/0017-packed-cache.md
 #pragma once
 
 #include <cstddef>
