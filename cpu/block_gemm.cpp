@@ -35,7 +35,7 @@ constexpr std::size_t kBlocks = QuantisedInputs::kBlocks;
 constexpr std::size_t kPairNumbers = 2 * kPanelOutputs;  // of a panel's pair of inputs
 
 template <class Block>
-using WideOf = std::conditional_t<Block::kInQuads, WideQuads, WidePairs>;
+using WideOf = std::conditional_t<Block::kInQuads, WideQuads<Block::kParts>, WidePairs>;
 
 static_assert(kTilePanels * sizeof(WidePanel) <= kGemmScratch * sizeof(float));
 
@@ -55,16 +55,15 @@ HWY_INLINE void add_pair(const QuantisedInputs* x, std::size_t first_input, cons
 }
 
 template <std::size_t kRows, std::size_t kVectors, class Block, int... kIndices>
-HWY_INLINE void add_group(const QuantisedInputs* x, std::size_t first_input, const Block& w,
+HWY_INLINE void add_pairs(const QuantisedInputs* x, std::size_t first_input, const Block& w,
                           std::size_t group, Sums (&sums)[kRows][kVectors],
                           std::integer_sequence<int, kIndices...>) {
   (add_pair<kIndices>(x, first_input, w, group, sums), ...);
 }
 
-// The exact sums of products of a part of block `b`: of all its 32 inputs, or of 16.
 template <std::size_t kRows, std::size_t kVectors, class Block>
-HWY_INLINE void sum_part(const QuantisedInputs* x, std::size_t b, std::size_t part, const Block& w,
-                         Sums (&sums)[kRows][kVectors]) {
+HWY_INLINE void sum_pairs(const QuantisedInputs* x, std::size_t b, std::size_t part, const Block& w,
+                          Sums (&sums)[kRows][kVectors]) {
   TTT_UNROLL
   for (std::size_t r = 0; r < kRows; ++r) {
     TTT_UNROLL
@@ -74,7 +73,7 @@ HWY_INLINE void sum_part(const QuantisedInputs* x, std::size_t b, std::size_t pa
   }
   constexpr std::size_t kGroups = weights::kBlockWeights / 2 / Block::kPairs / Block::kParts;
   for (std::size_t group = part * kGroups; group < (part + 1) * kGroups; ++group) {
-    add_group(x, b * weights::kBlockWeights, w, group, sums,
+    add_pairs(x, b * weights::kBlockWeights, w, group, sums,
               std::make_integer_sequence<int, Block::kPairs>());
   }
 }
@@ -87,15 +86,21 @@ HWY_INLINE void add_quad(const QuantisedInputs* x, std::size_t first_input, cons
   for (std::size_t v = 0; v < kVectors; ++v) weights[v] = w.template quad<j>(group, v);
   TTT_UNROLL
   for (std::size_t r = 0; r < kRows; ++r) {
-    const SignedQuads value = same_quad(x[r].values + first_input + 8 * group + 4 * j);
+    const SignedQuads value = same_quad(x[r].values + first_input + 4 * (Block::kQuads * group + j));
     TTT_UNROLL
     for (std::size_t v = 0; v < kVectors; ++v) sums[r][v] = multiply_add(weights[v], value, sums[r][v]);
   }
 }
 
-// The exact sums of products of block `b`.
+template <std::size_t kRows, std::size_t kVectors, class Block, int... kIndices>
+HWY_INLINE void add_quads(const QuantisedInputs* x, std::size_t first_input, const Block& w,
+                          std::size_t group, QuadSums (&sums)[kRows][kVectors],
+                          std::integer_sequence<int, kIndices...>) {
+  (add_quad<kIndices>(x, first_input, w, group, sums), ...);
+}
+
 template <std::size_t kRows, std::size_t kVectors, class Block>
-HWY_INLINE void sum_quads(const QuantisedInputs* x, std::size_t b, const Block& w,
+HWY_INLINE void sum_quads(const QuantisedInputs* x, std::size_t b, std::size_t part, const Block& w,
                           Sums (&sums)[kRows][kVectors]) {
   QuadSums quads[kRows][kVectors];
   TTT_UNROLL
@@ -103,15 +108,28 @@ HWY_INLINE void sum_quads(const QuantisedInputs* x, std::size_t b, const Block& 
     TTT_UNROLL
     for (std::size_t v = 0; v < kVectors; ++v) quads[r][v] = no_quads();
   }
-  for (std::size_t group = 0; group < weights::kBlockWeights / 8; ++group) {
-    add_quad<0>(x, b * weights::kBlockWeights, w, group, quads);
-    add_quad<1>(x, b * weights::kBlockWeights, w, group, quads);
+  constexpr std::size_t kGroups = weights::kBlockWeights / 4 / Block::kQuads / Block::kParts;
+  for (std::size_t group = part * kGroups; group < (part + 1) * kGroups; ++group) {
+    add_quads(x, b * weights::kBlockWeights, w, group, quads,
+              std::make_integer_sequence<int, Block::kQuads>());
   }
   TTT_UNROLL
   for (std::size_t r = 0; r < kRows; ++r) {
-    const Sums start = set_sums(-w.offset() * (x[r].sums[2 * b] + x[r].sums[2 * b + 1]));
+    const std::int32_t* const halves = x[r].sums + 2 * b;
+    const Sums start = set_sums(-w.offset() * (Block::kParts == 1 ? halves[0] + halves[1] : halves[part]));
     TTT_UNROLL
     for (std::size_t v = 0; v < kVectors; ++v) sums[r][v] = sum_of(quads[r][v], start);
+  }
+}
+
+// The exact sums of products of a part of block `b`: of all its 32 inputs, or of 16.
+template <std::size_t kRows, std::size_t kVectors, class Block>
+HWY_INLINE void sum_part(const QuantisedInputs* x, std::size_t b, std::size_t part, const Block& w,
+                         Sums (&sums)[kRows][kVectors]) {
+  if constexpr (Block::kInQuads) {
+    sum_quads(x, b, part, w, sums);
+  } else {
+    sum_pairs(x, b, part, w, sums);
   }
 }
 
@@ -135,14 +153,10 @@ template <std::size_t kRows, std::size_t kVectors, class Block>
 HWY_INLINE void add_block(const QuantisedInputs* x, std::size_t b, const Block& w,
                           V (&totals)[kRows][kVectors]) {
   Sums sums[kRows][kVectors];
-  if constexpr (Block::kInQuads) {
-    sum_quads(x, b, w, sums);
-    add_scaled(x, b, w, sums, totals);
-  } else if constexpr (Block::kParts == 1) {
-    sum_part(x, b, 0, w, sums);
+  sum_part(x, b, 0, w, sums);
+  if constexpr (Block::kParts == 1) {
     add_scaled(x, b, w, sums, totals);
   } else {
-    sum_part(x, b, 0, w, sums);
     Sums others[kRows][kVectors];
     sum_part(x, b, 1, w, others);
     V both[kRows][kVectors];
@@ -304,24 +318,35 @@ void few_rows(const Job& job) {
 
 // A group of inputs and the outputs of vector v.
 template <class Block, int... kIndices>
-HWY_INLINE void widen_group(const Block& block, std::size_t group, std::size_t v, std::int16_t* pairs,
+HWY_INLINE void widen_pairs(const Block& block, std::size_t group, std::size_t v, std::int16_t* pairs,
                             std::integer_sequence<int, kIndices...>) {
   (store_pairs(block.template wide_pair<kIndices>(group, v), pairs + kIndices * kPairNumbers), ...);
+}
+
+template <class Block, int... kIndices>
+HWY_INLINE void widen_quads(const Block& block, std::size_t group, std::size_t v, std::uint8_t* quads,
+                            std::integer_sequence<int, kIndices...>) {
+  (store_quads(block.template quad<kIndices>(group, v), quads + kIndices * 2 * kPairNumbers), ...);
 }
 
 // Block `b`, the outputs of vector v.
 template <class Block>
 HWY_INLINE void widen_block(const Block& block, std::size_t b, std::size_t v, WidePanel& to) {
   if constexpr (Block::kInQuads) {
-    for (std::size_t group = 0; group < weights::kBlockWeights / 8; ++group) {
-      auto* const quads = to.quads + b * weights::kBlockWeights / 4 + 2 * group;
-      store_quads(block.template quad<0>(group, v), &quads[0][v * kLanes][0]);
-      store_quads(block.template quad<1>(group, v), &quads[1][v * kLanes][0]);
+    constexpr std::size_t kBlockQuads = weights::kBlockWeights / 4;
+    for (std::size_t group = 0; group < kBlockQuads / Block::kQuads; ++group) {
+      widen_quads(block, group, v, &to.quads[b * kBlockQuads + Block::kQuads * group][v * kLanes][0],
+                  std::make_integer_sequence<int, Block::kQuads>());
+    }
+    if constexpr (Block::kParts == 2) {
+      for (std::size_t part = 0; part < 2; ++part) {
+        hn::StoreU(block.factor(part, v), D(), to.factors[b][part] + v * kLanes);
+      }
     }
   } else {
     constexpr std::size_t kBlockPairs = weights::kBlockWeights / 2;
     for (std::size_t group = 0; group < kBlockPairs / Block::kPairs; ++group) {
-      widen_group(block, group, v, &to.pairs[b * kBlockPairs + Block::kPairs * group][v * kLanes][0],
+      widen_pairs(block, group, v, &to.pairs[b * kBlockPairs + Block::kPairs * group][v * kLanes][0],
                   std::make_integer_sequence<int, Block::kPairs>());
     }
   }

@@ -163,9 +163,7 @@ HWY_INLINE Pairs multiply(Pairs a, Pairs b) { return hn::Mul(a, b); }
 HWY_INLINE Pairs subtract(Pairs pairs, std::int16_t value) { return hn::Sub(pairs, hn::Set(I16(), value)); }
 
 HWY_INLINE Sums multiply_add(Pairs a, Pairs b, Sums sums) {
-#if HWY_TARGET == HWY_AVX3_DL
-  return Sums{_mm512_dpwssd_epi32(sums.raw, a.raw, b.raw)};
-#elif HWY_ARCH_X86
+#if HWY_ARCH_X86
   Sums unused = sums;
   sums = hn::ReorderWidenMulAccumulate(I32(), a, b, sums, unused);
   // Keeps the chain of additions: g++ would make a tree of it, with all products of a tile first and most of
@@ -211,6 +209,10 @@ HWY_INLINE QuadSums multiply_add(Quads w, SignedQuads x, QuadSums sums) {
   return QuadSums{_mm512_dpbusd_epi32(sums.raw, w.raw, x.raw)};
 }
 HWY_INLINE Sums sum_of(QuadSums sums, Sums start) { return hn::Add(sums, start); }
+// Of the even and the odd inputs, none above 255.
+HWY_INLINE Quads join(Pairs evens, Pairs odds) {
+  return hn::BitCast(hn::Repartition<std::uint8_t, D>(), hn::Or(evens, hn::ShiftLeft<8>(odds)));
+}
 // Signed bytes, each greater by 128.
 HWY_INLINE Quads load_shifted_quads(const std::int8_t* from) {
   const hn::Repartition<std::uint8_t, D> bytes;

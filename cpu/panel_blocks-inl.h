@@ -29,17 +29,18 @@ struct PanelScales {
 //  * Stored, kInputs: a block as it lies in the panel, and its inputs;
 //  * Scales, unpack(): what is made once of 256 inputs' stored blocks;
 //  * kHasMinimums: a weight is scale * quant - minimum;
-//  * scale(v): of the sum of the 32 inputs, for the outputs of vector v.
-// In pairs (Q6_K, and Q8_0 without VNNI), which take an even and an odd one of each four inputs in turn:
+//  * scale(v): of the sum of the 32 inputs, for the outputs of vector v;
 //  * kParts: parts of the 32 inputs whose sums have factors of their own, 1 or 2;
+//  * factor(part, v): of a part's sum, a whole number, where there are two.
+// In pairs (Q8_0 and Q6_K without VNNI), which take an even and an odd one of each four inputs in turn:
 //  * kPairs: of a group of inputs that lie together, 4 or 8;
 //  * start(x, part): where the sum of a part begins, an offset of the quants times the sum of x;
 //  * pair<j>(group, v): pair j of a group, without the offset;
-//  * wide_pair<j>(group, v): the same with the offset, times the factor of the part, in 16 bits;
-//  * factor(part, v): of a part's sum, a whole number.
-// In quads (Q4_0, Q4_K, and Q8_0 with VNNI):
+//  * wide_pair<j>(group, v): the same with the offset, times the factor of the part, in 16 bits.
+// In quads (Q4_0 and Q4_K, with VNNI all):
+//  * kQuads: of a group of inputs that lie together, 2 or 4;
 //  * offset(): a weight is the quant less this;
-//  * quad<j>(group, v): quad j, 0 or 1, of a group of eight inputs, without the offset.
+//  * quad<j>(group, v): quad j of a group, without the offset.
 struct NoScales {};
 
 struct Q8Block {
@@ -48,18 +49,19 @@ struct Q8Block {
   static constexpr std::size_t kInputs = weights::kBlockWeights;
   static constexpr bool kInQuads = kBytesInQuads;
   static constexpr std::size_t kParts = 1;
-  static constexpr std::size_t kPairs = 4;
   static constexpr bool kHasMinimums = false;
   static void unpack(const Stored*, Scales&) {}
 
   Q8Block(const Stored* blocks, const Scales&, std::size_t b) : at(blocks + b) {}
 #if HWY_TARGET == HWY_AVX3_DL
+  static constexpr std::size_t kQuads = 2;
   static std::int32_t offset() { return 128; }
   template <int j>
   HWY_INLINE Quads quad(std::size_t group, std::size_t v) const {
     return load_shifted_quads(&at->quants[2 * group + j][v * kLanes][0]);
   }
 #else
+  static constexpr std::size_t kPairs = 4;
   static std::int32_t start(const QuantisedInputs&, std::size_t) { return 0; }
   template <int j>
   HWY_INLINE Pairs pair(std::size_t group, std::size_t v) const {
@@ -80,6 +82,8 @@ struct Q4Block {
   using Scales = NoScales;
   static constexpr std::size_t kInputs = weights::kBlockWeights;
   static constexpr bool kInQuads = true;
+  static constexpr std::size_t kParts = 1;
+  static constexpr std::size_t kQuads = 2;
   static constexpr bool kHasMinimums = false;
   static void unpack(const Stored*, Scales&) {}
 
@@ -100,6 +104,8 @@ struct Q4KBlock {
   using Scales = PanelScales;
   static constexpr std::size_t kInputs = weights::kKBlockWeights;
   static constexpr bool kInQuads = true;
+  static constexpr std::size_t kParts = 1;
+  static constexpr std::size_t kQuads = 2;
   static constexpr bool kHasMinimums = true;
   static HWY_INLINE void unpack(const Stored* at, Scales& to) {
     TTT_UNROLL
@@ -154,9 +160,8 @@ struct Q6KBlock {
   using Stored = PanelBlockQ6_K;
   using Scales = NoScales;
   static constexpr std::size_t kInputs = weights::kKBlockWeights;
-  static constexpr bool kInQuads = false;
+  static constexpr bool kInQuads = kBytesInQuads;
   static constexpr std::size_t kParts = 2;
-  static constexpr std::size_t kPairs = 8;
   static constexpr bool kHasMinimums = false;
   static void unpack(const Stored*, Scales&) {}
 
@@ -164,7 +169,22 @@ struct Q6KBlock {
       : at(&blocks->quants[kParts * b]),
         part_scales(blocks->part_scales[kParts * b]),
         scales(blocks->scales) {}
+#if HWY_TARGET == HWY_AVX3_DL
+  static constexpr std::size_t kQuads = 4;
+  static std::int32_t offset() { return 32; }
+  template <int j>
+  HWY_INLINE Quads quad(std::size_t group, std::size_t v) const {
+    return join(pair<2 * j>(group, v), pair<2 * j + 1>(group, v));
+  }
+#else
+  static constexpr std::size_t kPairs = 8;
   static std::int32_t start(const QuantisedInputs& x, std::size_t part) { return -32 * x.sums[part]; }
+  template <int j>
+  HWY_INLINE Pairs wide_pair(std::size_t group, std::size_t v) const {
+    return multiply(subtract(pair<j>(group, v), 32),
+                    load_for_both(part_scales + group * kPanelOutputs + v * kLanes));
+  }
+#endif
   template <int j>
   HWY_INLINE Pairs pair(std::size_t group, std::size_t v) const {
     if constexpr (j < 6) {
@@ -172,11 +192,6 @@ struct Q6KBlock {
     } else {
       return load_split_sixes<(j - 6) * 6>(&at[group][0][v * kLanes][0], 2 * kPanelOutputs);
     }
-  }
-  template <int j>
-  HWY_INLINE Pairs wide_pair(std::size_t group, std::size_t v) const {
-    return multiply(subtract(pair<j>(group, v), 32),
-                    load_for_both(part_scales + group * kPanelOutputs + v * kLanes));
   }
   HWY_INLINE V factor(std::size_t part, std::size_t v) const {
     const hn::RebindToSigned<D> integers;
@@ -198,6 +213,7 @@ struct WidePanel {
     std::uint8_t quads[kBlockInputs / 4][kPanelOutputs][4];
   };
   PanelScales scales;
+  float factors[QuantisedInputs::kBlocks][2][kPanelOutputs];  // where a block has two parts
   bool has_minimums;
   std::int32_t offset;  // of quads
 };
@@ -226,13 +242,19 @@ struct WidePairs : WideBlock {
   }
 };
 
+template <std::size_t kNumParts>
 struct WideQuads : WideBlock {
   static constexpr bool kInQuads = true;
+  static constexpr std::size_t kParts = kNumParts;
+  static constexpr std::size_t kQuads = 2;
   std::int32_t offset() const { return panels->offset; }
   template <int j>
   HWY_INLINE Quads quad(std::size_t group, std::size_t v) const {
     const auto* const quads = panel_of(v).quads + b * (weights::kBlockWeights / 4);
     return load_quads(&quads[2 * group + j][first_output(v)][0]);
+  }
+  HWY_INLINE V factor(std::size_t part, std::size_t v) const {
+    return hn::LoadU(D(), panel_of(v).factors[b][part] + first_output(v));
   }
 };
 
