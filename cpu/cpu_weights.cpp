@@ -35,7 +35,7 @@ std::vector<TensorView> list_matrix_tensors(const Model& model) {
   return tensors;
 }
 
-// All matrices together. Most are too small for large pages of their own; of 125M in Q8_0, 217 of 218.
+// All matrices together: in a small model nearly all are too small for large pages of their own.
 LargeBuffer allocate_matrices(std::span<const TensorView> tensors) {
   std::uint64_t bytes = 0;
   for (const TensorView& tensor : tensors) bytes += aligned(PackedMatrix::planned_bytes(tensor));
@@ -50,17 +50,22 @@ class Packer {
       : model_(model), pool_(pool), file_(file), next_(to) {}
   PackedMatrix operator()(const TensorView& tensor) {
     if (tensor.bytes.empty()) return {};
-    PackedMatrix matrix = file_ ? file_->next(tensor) : PackedMatrix(tensor, pool_, next_);
-    next_ += aligned(matrix.bytes());
+    PackedMatrix matrix = file_ ? file_->next(tensor) : pack(tensor);
     if (model_.release) model_.release(tensor.bytes);
     return matrix;
   }
 
  private:
+  PackedMatrix pack(const TensorView& tensor) {
+    PackedMatrix matrix(tensor, pool_, next_);
+    next_ += aligned(matrix.bytes());
+    return matrix;
+  }
+
   const Model& model_;
   ThreadPool& pool_;
   std::optional<PackedFile>& file_;
-  std::byte* next_;
+  std::byte* next_;  // of all matrices' memory; null where they come from the file
 };
 
 CpuLayerWeights prepare(const LayerWeights& layer, Packer& packed) {
