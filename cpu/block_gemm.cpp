@@ -28,7 +28,10 @@ namespace {
 constexpr std::size_t kTilePanels = TTT_AVX512 ? 2 : 1;
 constexpr std::size_t kTileRows =
     TTT_AVX512 ? 6 : std::clamp<std::size_t>((kMaxSums - 2) / kPanelVectors, 1, 12);
-constexpr std::size_t kFewRows = at_most(kTileRows, 6);
+// Up to so many rows read stored weights at once, and where bytes are multiplied, which cost little to take
+// apart, up to twice as many in two groups. More rows have their weights widened.
+constexpr std::size_t kFewRows = kBytesInQuads ? 8 : at_most(kTileRows, 6);
+constexpr std::size_t kGroupedRows = kBytesInQuads ? 2 * kFewRows : 0;
 constexpr std::size_t kRowBlock = 128;  // rows of x, 112 KB for 256 inputs, stay in the second-level cache
 constexpr std::size_t kCacheLine = 64;
 constexpr std::size_t kBlocks = QuantisedInputs::kBlocks;
@@ -286,34 +289,76 @@ const typename Block::Stored* blocks_of(const PackedMatrix& w, std::size_t panel
 template <class Block>
 constexpr std::size_t kStoredBytes = sizeof(typename Block::Stored) * weights::kBlockWeights / Block::kInputs;
 
-// A panel from end to end, each weight unpacked in registers. One panel at a time, and nothing fetched ahead:
-// the machine sees a single stream coming.
-template <class Block, std::size_t kRows>
-HWY_INLINE void read_panel(const Job& job, std::size_t panel) {
-  for (std::size_t first = 0; first < job.w.num_inputs(); first += kBlockInputs) {
-    const QuantisedInputs* const x = job.inputs(first);
-    const std::size_t num_blocks = job.num_blocks(first);
-    const typename Block::Stored* const at = blocks_of<Block>(job.w, panel, first);
-    typename Block::Scales scales;
+// 256 inputs of a panel, from `first` on, as they are stored.
+template <class Block>
+struct StoredInputs {
+  StoredInputs(const Job& job, std::size_t panel, std::size_t first)
+      : at(blocks_of<Block>(job.w, panel, first)),
+        num_blocks(job.num_blocks(first)),
+        is_first(first == 0),
+        num_outputs(job.num_outputs_of(panel)) {
     Block::unpack(at, scales);
-    V totals[kRows][kPanelVectors];
-    set_zero(totals);
-    if constexpr (Block::kHasMinimums) {
-      subtract_minimums(
-          x, num_blocks,
-          [&](std::size_t b, std::size_t v) { return hn::LoadU(D(), scales.minimums[b] + v * kLanes); },
-          totals);
+  }
+
+  const typename Block::Stored* at;
+  typename Block::Scales scales;
+  std::size_t num_blocks;
+  bool is_first;
+  std::size_t num_outputs;
+};
+
+// Each weight unpacked in registers.
+template <class Block, std::size_t kRows>
+HWY_INLINE void stored_tile(const QuantisedInputs* x, const StoredInputs<Block>& w, float* y,
+                            std::size_t y_stride) {
+  V totals[kRows][kPanelVectors];
+  set_zero(totals);
+  if constexpr (Block::kHasMinimums) {
+    subtract_minimums(
+        x, w.num_blocks,
+        [&](std::size_t b, std::size_t v) { return hn::LoadU(D(), w.scales.minimums[b] + v * kLanes); },
+        totals);
+  }
+  for (std::size_t b = 0; b < w.num_blocks; ++b) add_block(x, b, Block(w.at, w.scales, b), totals);
+  store_totals(totals, w.is_first, w.num_outputs, y, y_stride);
+}
+
+// fn(x, w, y) for each panel from end to end, then the next. One panel at a time, and nothing fetched ahead:
+// the machine sees a single stream coming.
+template <class Block, class Fn>
+HWY_INLINE void for_stored_inputs(const Job& job, Fn&& fn) {
+  for (std::size_t panel = job.begin; panel < job.end; ++panel) {
+    for (std::size_t first = 0; first < job.w.num_inputs(); first += kBlockInputs) {
+      fn(job.inputs(first), StoredInputs<Block>(job, panel, first), job.y + panel * kPanelOutputs);
     }
-    for (std::size_t b = 0; b < num_blocks; ++b) add_block(x, b, Block(at, scales, b), totals);
-    store_totals(totals, first == 0, job.num_outputs_of(panel), job.y + panel * kPanelOutputs,
-                 job.w.num_outputs());
   }
 }
 
-// Up to kFewRows rows: every weight is read once.
 template <class Block, std::size_t kRows>
 void few_rows(const Job& job) {
-  for (std::size_t panel = job.begin; panel < job.end; ++panel) read_panel<Block, kRows>(job, panel);
+  const std::size_t y_stride = job.w.num_outputs();
+  for_stored_inputs<Block>(job, [&](const QuantisedInputs* x, const StoredInputs<Block>& w, float* y) {
+    stored_tile<Block, kRows>(x, w, y, y_stride);
+  });
+}
+
+template <class Block, std::size_t... kIndices>
+constexpr auto stored_tile_table(std::index_sequence<kIndices...>) {
+  return std::array{&stored_tile<Block, kIndices + 1>...};
+}
+
+// More than kFewRows: in groups of nearly equal height, that meet the weights one after another.
+template <class Block>
+void grouped_rows(const Job& job) {
+  static constexpr auto kTiles = stored_tile_table<Block>(std::make_index_sequence<kFewRows>());
+  const std::size_t y_stride = job.w.num_outputs(), num_rows = job.x.num_rows;
+  const std::size_t num_groups = (num_rows + kFewRows - 1) / kFewRows;
+  for_stored_inputs<Block>(job, [&](const QuantisedInputs* x, const StoredInputs<Block>& w, float* y) {
+    for (std::size_t group = 0; group < num_groups; ++group) {
+      const std::size_t begin = num_rows * group / num_groups, end = num_rows * (group + 1) / num_groups;
+      kTiles[end - begin - 1](x + begin, w, y + begin * y_stride, y_stride);
+    }
+  });
 }
 
 // A group of inputs and the outputs of vector v.
@@ -469,6 +514,8 @@ void run(const Job& job) {
   static constexpr auto kTable = few_rows_table<Block>(std::make_index_sequence<kFewRows>());
   if (job.x.num_rows <= kFewRows) {
     kTable[job.x.num_rows - 1](job);
+  } else if (job.x.num_rows <= kGroupedRows) {
+    grouped_rows<Block>(job);
   } else {
     many_rows<Block>(job);
   }
