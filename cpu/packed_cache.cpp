@@ -182,8 +182,7 @@ std::optional<PackedFile> PackedCache::find(ThreadPool& pool) {
     fault = fault_of(file.file_, pool);
     if (!fault) {
       file.next_ = aligned(table_end(tensors_.size()));
-      ::utimensat(AT_FDCWD, path_.c_str(), nullptr,
-                  0);  // used now; a folder that cannot be written stays as it is
+      ::utimensat(AT_FDCWD, path_.c_str(), nullptr, 0);  // used now, where the folder can be written
       options_.inform(fmt::format("packed weights come from {}", path_));
       return file;
     }

@@ -30,7 +30,7 @@ struct PackedCacheOptions {
   std::function<void(const std::string&)> inform = [](const std::string&) {};
 };
 
-// A model's packed matrices in the order of matrices_of(); borrowed by the matrices made of it.
+// A model's packed matrices, one behind another; the matrices made of it borrow from it.
 class PackedFile {
  public:
   // The matrix that comes next. REQUIRES: called once for each tensor, in order.
