@@ -3,7 +3,7 @@
 
 #include "cuda/kernels/ttt_mlp_prefill.cuh"
 #include "cuda/kernels/ttt_mlp_streamed.h"
-#include "cuda/launch.cuh"
+#include "cuda/kernels/ttt_prefill_launch.cuh"
 
 namespace ttt::cuda {
 
@@ -14,13 +14,7 @@ bool ttt_mlp_prefill_supports(int head_size, int inner_size, int mini_batch_size
 
 void launch_ttt_mlp_prefill(int head_size, const TttPrefillParams& params, cudaStream_t stream) {
   if (head_size != MlpPrefill::f) return launch_ttt_mlp_streamed(head_size, params, stream);
-  LaunchShape shape;
-  shape.grid_x = static_cast<unsigned>(params.num_heads);
-  shape.grid_y = static_cast<unsigned>(params.num_segments);
-  shape.starts_early = true;
-  shape.threads = MlpPrefill::kThreads;
-  shape.shared_bytes = MlpPrefill::kSharedBytes;
-  launch(ttt_mlp_prefill, shape, params, stream);
+  launch_prefill<MlpPrefill>(ttt_mlp_prefill, params, stream);
 }
 
 }  // namespace ttt::cuda

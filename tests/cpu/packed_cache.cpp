@@ -126,6 +126,18 @@ void check_packs_anew(const std::function<void(std::vector<char>&)>& change, std
   CHECK(read_file(cache.only_file()) == whole);
 }
 
+// Two models' files in a cache that has room for two, used so long ago. Returns the first one's.
+fs::path fill_cache(CacheFolder& cache, const Model& first_model, std::chrono::hours first_age,
+                    const Model& second_model, std::chrono::hours second_age) {
+  compute(first_model, &cache);
+  const fs::path first = cache.only_file();
+  cache.options.max_bytes = 2 * fs::file_size(first) + 100;
+  compute(second_model, &cache);
+  REQUIRE(cache.files().size() == 2);
+  for (const fs::path& file : cache.files()) set_age(file, file == first ? first_age : second_age);
+  return first;
+}
+
 }  // namespace
 
 TEST_CASE("a second start takes the packed weights from the cache, with the same results in every type") {
@@ -199,13 +211,8 @@ TEST_CASE("other weights under a hash that is known are found out, and never sto
 TEST_CASE("files that were used longest ago make room, and what a killed process left is removed") {
   const std::array models = {model_of(1), model_of(2), model_of(3)};
   CacheFolder cache;
-  compute(models[0].model, &cache);
-  const fs::path first = cache.only_file();
-  cache.options.max_bytes = 2 * fs::file_size(first) + 100;
-  compute(models[1].model, &cache);
-  REQUIRE(cache.files().size() == 2);
-  for (const fs::path& file : cache.files())
-    set_age(file, file == first ? std::chrono::hours(1) : std::chrono::hours(2));
+  const fs::path first =
+      fill_cache(cache, models[0].model, std::chrono::hours(1), models[1].model, std::chrono::hours(2));
   const fs::path stale = fs::path(cache.options.folder) / ".ttt-1-0.tmp";
   const fs::path fresh = fs::path(cache.options.folder) / ".ttt-1-1.tmp";
   const fs::path foreign = fs::path(cache.options.folder) / "notes.packed";
@@ -228,12 +235,8 @@ TEST_CASE("files that were used longest ago make room, and what a killed process
 TEST_CASE("using a file makes it the one that is removed last") {
   const std::array models = {model_of(1), model_of(2), model_of(3)};
   CacheFolder cache;
-  compute(models[0].model, &cache);
-  const fs::path first = cache.only_file();
-  cache.options.max_bytes = 2 * fs::file_size(first) + 100;
-  compute(models[1].model, &cache);
-  for (const fs::path& file : cache.files())
-    set_age(file, file == first ? std::chrono::hours(2) : std::chrono::hours(1));
+  const fs::path first =
+      fill_cache(cache, models[0].model, std::chrono::hours(2), models[1].model, std::chrono::hours(1));
   compute(models[0].model, &cache);
   compute(models[2].model, &cache);
   CHECK(fs::exists(first));
