@@ -18,11 +18,11 @@ namespace {
 
 constexpr std::size_t kTileRows = 6;
 
-// Vectors beside each other in a tile of `rows` rows: a power of two, as the widths of inner models are.
-constexpr std::size_t tile_vectors(std::size_t rows) {
-  std::size_t vectors = 8;
-  while (vectors > 1 && vectors * rows > kMaxSums) vectors /= 2;
-  return vectors;
+// Vectors beside each other in a tile: powers of two, as the widths of inner models are.
+constexpr std::size_t kWidths = 4;  // 8, 4, 2 and 1
+constexpr std::size_t width_of(std::size_t index) { return std::size_t{8} >> index; }
+constexpr bool fits(std::size_t rows, std::size_t vectors) {
+  return vectors == 1 || vectors * rows <= kMaxSums;
 }
 
 // out(r, c) = sum + bias(c) where there is a bias, else out(r, c) - eta(r) * sum, with
@@ -79,27 +79,42 @@ HWY_INLINE void tile(const Product& p, std::size_t row, std::size_t column, std:
   }
 }
 
-template <std::size_t kRows>
+using Tile = void (*)(const Product&, std::size_t row, std::size_t column);
+
+template <std::size_t kRows, std::size_t kVectors>
 void wide_tile(const Product& p, std::size_t row, std::size_t column) {
-  tile<kRows, tile_vectors(kRows)>(p, row, column, kLanes, FloatColumns{p.w + column, p.w_stride});
+  tile<kRows, kVectors>(p, row, column, kLanes, FloatColumns{p.w + column, p.w_stride});
 }
 
 template <std::size_t kRows>
-void narrow_tile(const Product& p, std::size_t row, std::size_t column) {
-  const std::size_t width = at_most(p.num_columns - column, kLanes);
+void last_tile(const Product& p, std::size_t row, std::size_t column) {
+  const std::size_t width = p.num_columns - column;
   tile<kRows, 1>(p, row, column, width, LastColumns{p.w + column, p.w_stride, width});
 }
 
+// For so many rows: tiles from the widest that the registers hold to one vector, then what is left of one.
 struct Tiles {
-  void (*wide)(const Product&, std::size_t, std::size_t);
-  void (*narrow)(const Product&, std::size_t, std::size_t);
-  std::size_t wide_columns;
+  std::array<Tile, kWidths> wide;  // null where it does not fit
+  Tile last;
 };
+
+template <std::size_t kRows, std::size_t kIndex>
+constexpr Tile wide_tile_of() {
+  if constexpr (fits(kRows, width_of(kIndex))) {
+    return &wide_tile<kRows, width_of(kIndex)>;
+  } else {
+    return nullptr;
+  }
+}
+
+template <std::size_t kRows, std::size_t... kIndices>
+constexpr Tiles tiles_of(std::index_sequence<kIndices...>) {
+  return {{wide_tile_of<kRows, kIndices>()...}, &last_tile<kRows>};
+}
 
 template <std::size_t... kIndices>
 constexpr auto tiles_table(std::index_sequence<kIndices...>) {
-  return std::array{
-      Tiles{&wide_tile<kIndices + 1>, &narrow_tile<kIndices + 1>, tile_vectors(kIndices + 1) * kLanes}...};
+  return std::array{tiles_of<kIndices + 1>(std::make_index_sequence<kWidths>())...};
 }
 
 void run(const Product& p) {
@@ -109,10 +124,12 @@ void run(const Product& p) {
     const std::size_t begin = p.num_rows * t / num_tiles;
     const Tiles& tiles = kTiles[p.num_rows * (t + 1) / num_tiles - begin - 1];
     std::size_t column = 0;
-    for (; column + tiles.wide_columns <= p.num_columns; column += tiles.wide_columns) {
-      tiles.wide(p, begin, column);
+    for (std::size_t i = 0; i < kWidths; ++i) {
+      if (tiles.wide[i] == nullptr) continue;
+      const std::size_t width = width_of(i) * kLanes;
+      for (; column + width <= p.num_columns; column += width) tiles.wide[i](p, begin, column);
     }
-    for (; column < p.num_columns; column += kLanes) tiles.narrow(p, begin, column);
+    if (column < p.num_columns) tiles.last(p, begin, column);
   }
 }
 
