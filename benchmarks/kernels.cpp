@@ -115,7 +115,7 @@ struct Product {
         x(some_floats(kManyRows * shape.inputs)),
         y(kManyRows * shape.outputs),
         scratch(machine.pool.num_threads() * kGemmScratch),
-        quantised(quantised_size(kManyRows, shape.inputs)) {
+        quantised(kManyRows, shape.inputs) {
     const weights::Shape extents = {shape.outputs, shape.inputs};
     stored.resize(*weights::tensor_bytes(dtype, extents));
     weights::from_floats(dtype, some_floats(shape.outputs * shape.inputs), stored);
@@ -125,7 +125,7 @@ struct Product {
   }
 
   void multiply(Machine& machine, const PackedMatrix& w, std::size_t rows) {
-    GemmInputs inputs(x.data(), rows, shape.inputs, quantised.data());
+    GemmInputs inputs(x.data(), rows, shape.inputs, quantised);
     gemm(machine.pool, w, inputs, y.data(), scratch.data());
   }
 
@@ -151,8 +151,9 @@ struct Product {
   static void round_inputs(std::vector<float>& x) {
     for (std::size_t first = 0; first < x.size(); first += kBlockInputs) {
       QuantisedInputs rounded;
+      PairedInputs pairs;
       const std::size_t count = std::min(kBlockInputs, x.size() - first);
-      quantise_inputs(x.data() + first, count, rounded);
+      quantise_inputs(x.data() + first, count, rounded, pairs);
       for (std::size_t i = 0; i < count; ++i) {
         x[first + i] = rounded.scales[i / weights::kBlockWeights] * static_cast<float>(rounded.values[i]);
       }
@@ -165,7 +166,7 @@ struct Product {
   std::vector<PackedMatrix> copies;
   std::vector<float> x;
   AlignedFloats y, scratch;
-  std::vector<QuantisedInputs> quantised;
+  QuantisedBuffer quantised;
 };
 
 // The matrix that ran last, as the next benchmark mostly wants it too.
@@ -317,7 +318,8 @@ void add(const std::string& name, Run&& run) {
 }
 
 void add_products(Machine& machine) {
-  for (const Shape shape : {Shape{768, 768}, Shape{2048, 5504}, Shape{32000, 768}}) {
+  for (const Shape shape :
+       {Shape{768, 768}, Shape{2048, 2048}, Shape{5504, 2048}, Shape{2048, 5504}, Shape{32000, 768}}) {
     for (const auto dtype :
          {weights::DType::kF32, weights::DType::kBF16, weights::DType::kF16, weights::DType::kQ8_0,
           weights::DType::kQ4_0, weights::DType::kQ6_K, weights::DType::kQ4_K}) {
@@ -327,7 +329,8 @@ void add_products(Machine& machine) {
       add(name + "/rows:1", [&machine, dtype, shape](benchmark::State& state) {
         multiply_one_row(state, machine, dtype, shape);
       });
-      for (const std::size_t rows : {std::size_t{8}, std::size_t{32}, kManyRows}) {
+      for (const std::size_t rows :
+           {std::size_t{4}, std::size_t{8}, std::size_t{16}, std::size_t{32}, kManyRows}) {
         add(fmt::format("{}/rows:{}", name, rows), [&machine, dtype, shape, rows](benchmark::State& state) {
           multiply_rows(state, machine, dtype, shape, rows);
         });

@@ -3,8 +3,10 @@
 
 #include <algorithm>
 #include <array>
+#include <bit>
 #include <limits>
 #include <new>
+#include <numeric>
 #include <type_traits>
 #include <utility>
 
@@ -28,29 +30,51 @@ namespace {
 constexpr std::size_t kTilePanels = TTT_AVX512 ? 2 : 1;
 constexpr std::size_t kTileRows =
     TTT_AVX512 ? 6 : std::clamp<std::size_t>((kMaxSums - 2) / kPanelVectors, 1, 12);
-// Up to so many rows read stored weights at once, and where bytes are multiplied, which cost little to take
-// apart, up to twice as many in two groups. More rows have their weights widened.
-constexpr std::size_t kFewRows = kBytesInQuads ? 8 : at_most(kTileRows, 6);
-constexpr std::size_t kGroupedRows = kBytesInQuads ? 2 * kFewRows : 0;
-constexpr std::size_t kRowBlock = 128;  // rows of x, 112 KB for 256 inputs, stay in the second-level cache
+// Rows that read stored weights one panel after another. Up to so many leave it to the machine to see the
+// weights coming. With more it also sees the rows' inputs, which no longer stay in the first-level cache
+// beside the weights, and loses sight: then weights are fetched a little more than a page ahead.
+constexpr std::size_t kRowsUnfetched = 4;
+constexpr std::size_t kFetchAhead = 4352;
+// Many rows: so many at a time, and so many inputs of theirs, stay in the second-level cache.
+constexpr std::size_t kRowBlock = 128;
+constexpr std::size_t kChunkInputs = kBytesInQuads ? 2816 : 768;
 constexpr std::size_t kCacheLine = 64;
 constexpr std::size_t kBlocks = QuantisedInputs::kBlocks;
 constexpr std::size_t kPairNumbers = 2 * kPanelOutputs;  // of a panel's pair of inputs
 
+// Where bytes are multiplied, Q8_0 is read as it is stored: to take its sign away is one instruction of 25.
 template <class Block>
-using WideOf = std::conditional_t<Block::kInQuads, WideQuads<Block::kParts>, WidePairs>;
+constexpr bool kReadsStored = kBytesInQuads&& std::is_same_v<Block, Q8Block>;
 
-static_assert(kTilePanels * sizeof(WidePanel) <= kGemmScratch * sizeof(float));
+// Up to so many rows read each panel from end to end. More have their weights widened, where they need it.
+template <class Block>
+constexpr std::size_t kFewRows = kReadsStored<Block> ? 4
+                                 : kBytesInQuads     ? 8
+                                                     : at_most(kTileRows, 6);
+
+template <class Block>
+using WideOf = std::conditional_t<kReadsStored<Block>, StoredQuads<kTilePanels>,
+                                  std::conditional_t<Block::kInQuads, WideQuads<Block>, WidePairs>>;
+
+// Of many rows: the weights of a tile's panels, and the rows' sums. These lie side by side here, because rows
+// of y lie far apart, and where it is a power of two they meet in few sets of the cache: reading and writing
+// them there for every 256 inputs took 14 % of a tile's time.
+struct Scratch {
+  WidePanel panels[kTilePanels];
+  alignas(kCacheLine) float sums[kRowBlock][kTilePanels * kPanelOutputs];
+};
+
+static_assert(sizeof(Scratch) <= kGemmScratch * sizeof(float));
 
 template <int j, std::size_t kRows, std::size_t kVectors, class Block>
-HWY_INLINE void add_pair(const QuantisedInputs* x, std::size_t first_input, const Block& w, std::size_t group,
+HWY_INLINE void add_pair(const QuantisedRows& x, std::size_t first_input, const Block& w, std::size_t group,
                          Sums (&sums)[kRows][kVectors]) {
   Pairs weights[kVectors];
   TTT_UNROLL
   for (std::size_t v = 0; v < kVectors; ++v) weights[v] = w.template pair<j>(group, v);
   TTT_UNROLL
   for (std::size_t r = 0; r < kRows; ++r) {
-    const auto& pairs = j % 2 == 0 ? x[r].evens : x[r].odds;
+    const auto& pairs = j % 2 == 0 ? x.pairs[r].evens : x.pairs[r].odds;
     const Pairs value = same_pair(pairs + first_input / 2 + Block::kPairs * group + j / 2 * 2);
     TTT_UNROLL
     for (std::size_t v = 0; v < kVectors; ++v) sums[r][v] = multiply_add(weights[v], value, sums[r][v]);
@@ -58,20 +82,19 @@ HWY_INLINE void add_pair(const QuantisedInputs* x, std::size_t first_input, cons
 }
 
 template <std::size_t kRows, std::size_t kVectors, class Block, int... kIndices>
-HWY_INLINE void add_pairs(const QuantisedInputs* x, std::size_t first_input, const Block& w,
-                          std::size_t group, Sums (&sums)[kRows][kVectors],
-                          std::integer_sequence<int, kIndices...>) {
+HWY_INLINE void add_pairs(const QuantisedRows& x, std::size_t first_input, const Block& w, std::size_t group,
+                          Sums (&sums)[kRows][kVectors], std::integer_sequence<int, kIndices...>) {
   (add_pair<kIndices>(x, first_input, w, group, sums), ...);
 }
 
 template <std::size_t kRows, std::size_t kVectors, class Block>
-HWY_INLINE void sum_pairs(const QuantisedInputs* x, std::size_t b, std::size_t part, const Block& w,
+HWY_INLINE void sum_pairs(const QuantisedRows& x, std::size_t b, std::size_t part, const Block& w,
                           Sums (&sums)[kRows][kVectors]) {
   TTT_UNROLL
   for (std::size_t r = 0; r < kRows; ++r) {
     TTT_UNROLL
     for (std::size_t v = 0; v < kVectors; ++v) {
-      sums[r][v] = set_sums(Block::start(x[r], Block::kParts * b + part));
+      sums[r][v] = set_sums(Block::start(x.inputs[r], Block::kParts * b + part));
     }
   }
   constexpr std::size_t kGroups = weights::kBlockWeights / 2 / Block::kPairs / Block::kParts;
@@ -82,34 +105,36 @@ HWY_INLINE void sum_pairs(const QuantisedInputs* x, std::size_t b, std::size_t p
 }
 
 template <int j, std::size_t kRows, std::size_t kVectors, class Block>
-HWY_INLINE void add_quad(const QuantisedInputs* x, std::size_t first_input, const Block& w, std::size_t group,
+HWY_INLINE void add_quad(const QuantisedRows& x, std::size_t first_input, const Block& w, std::size_t group,
                          QuadSums (&sums)[kRows][kVectors]) {
   Quads weights[kVectors];
   TTT_UNROLL
   for (std::size_t v = 0; v < kVectors; ++v) weights[v] = w.template quad<j>(group, v);
   TTT_UNROLL
   for (std::size_t r = 0; r < kRows; ++r) {
-    const SignedQuads value = same_quad(x[r].values + first_input + 4 * (Block::kQuads * group + j));
+    const SignedQuads value = same_quad(x.inputs[r].values + first_input + 4 * (Block::kQuads * group + j));
     TTT_UNROLL
     for (std::size_t v = 0; v < kVectors; ++v) sums[r][v] = multiply_add(weights[v], value, sums[r][v]);
   }
 }
 
 template <std::size_t kRows, std::size_t kVectors, class Block, int... kIndices>
-HWY_INLINE void add_quads(const QuantisedInputs* x, std::size_t first_input, const Block& w,
-                          std::size_t group, QuadSums (&sums)[kRows][kVectors],
-                          std::integer_sequence<int, kIndices...>) {
+HWY_INLINE void add_quads(const QuantisedRows& x, std::size_t first_input, const Block& w, std::size_t group,
+                          QuadSums (&sums)[kRows][kVectors], std::integer_sequence<int, kIndices...>) {
   (add_quad<kIndices>(x, first_input, w, group, sums), ...);
 }
 
 template <std::size_t kRows, std::size_t kVectors, class Block>
-HWY_INLINE void sum_quads(const QuantisedInputs* x, std::size_t b, std::size_t part, const Block& w,
+HWY_INLINE void sum_quads(const QuantisedRows& x, std::size_t b, std::size_t part, const Block& w,
                           Sums (&sums)[kRows][kVectors]) {
+  const auto sum_of_inputs = [&](std::size_t r) {
+    return Block::kParts == 1 ? x.inputs[r].sums[b] : x.inputs[r].half_sums[2 * b + part];
+  };
   QuadSums quads[kRows][kVectors];
   TTT_UNROLL
   for (std::size_t r = 0; r < kRows; ++r) {
     TTT_UNROLL
-    for (std::size_t v = 0; v < kVectors; ++v) quads[r][v] = no_quads();
+    for (std::size_t v = 0; v < kVectors; ++v) quads[r][v] = begin_quads<Block::kOffset>(sum_of_inputs(r));
   }
   constexpr std::size_t kGroups = weights::kBlockWeights / 4 / Block::kQuads / Block::kParts;
   for (std::size_t group = part * kGroups; group < (part + 1) * kGroups; ++group) {
@@ -118,16 +143,15 @@ HWY_INLINE void sum_quads(const QuantisedInputs* x, std::size_t b, std::size_t p
   }
   TTT_UNROLL
   for (std::size_t r = 0; r < kRows; ++r) {
-    const std::int32_t* const halves = x[r].sums + 2 * b;
-    const Sums start = set_sums(-w.offset() * (Block::kParts == 1 ? halves[0] + halves[1] : halves[part]));
     TTT_UNROLL
-    for (std::size_t v = 0; v < kVectors; ++v) sums[r][v] = sum_of(quads[r][v], start);
+    for (std::size_t v = 0; v < kVectors; ++v)
+      sums[r][v] = end_quads<Block::kOffset>(quads[r][v], sum_of_inputs(r));
   }
 }
 
 // The exact sums of products of a part of block `b`: of all its 32 inputs, or of 16.
 template <std::size_t kRows, std::size_t kVectors, class Block>
-HWY_INLINE void sum_part(const QuantisedInputs* x, std::size_t b, std::size_t part, const Block& w,
+HWY_INLINE void sum_part(const QuantisedRows& x, std::size_t b, std::size_t part, const Block& w,
                          Sums (&sums)[kRows][kVectors]) {
   if constexpr (Block::kInQuads) {
     sum_quads(x, b, part, w, sums);
@@ -138,14 +162,14 @@ HWY_INLINE void sum_part(const QuantisedInputs* x, std::size_t b, std::size_t pa
 
 // totals += scale of x * scale of w * sum, an exact integer below 2^24.
 template <std::size_t kRows, std::size_t kVectors, class Block, class Sum>
-HWY_INLINE void add_scaled(const QuantisedInputs* x, std::size_t b, const Block& w,
+HWY_INLINE void add_scaled(const QuantisedRows& x, std::size_t b, const Block& w,
                            const Sum (&sums)[kRows][kVectors], V (&totals)[kRows][kVectors]) {
   TTT_UNROLL
   for (std::size_t v = 0; v < kVectors; ++v) {
     const V scale = w.scale(v);
     TTT_UNROLL
     for (std::size_t r = 0; r < kRows; ++r) {
-      const V product = hn::Mul(to_floats(sums[r][v]), hn::Mul(scale, set(x[r].scales[b])));
+      const V product = hn::Mul(to_floats(sums[r][v]), hn::Mul(scale, set(x.inputs[r].scales[b])));
       totals[r][v] = hn::Add(totals[r][v], product);
     }
   }
@@ -153,7 +177,7 @@ HWY_INLINE void add_scaled(const QuantisedInputs* x, std::size_t b, const Block&
 
 // Block `b` of x times that of the weights.
 template <std::size_t kRows, std::size_t kVectors, class Block>
-HWY_INLINE void add_block(const QuantisedInputs* x, std::size_t b, const Block& w,
+HWY_INLINE void add_block(const QuantisedRows& x, std::size_t b, const Block& w,
                           V (&totals)[kRows][kVectors]) {
   Sums sums[kRows][kVectors];
   sum_part(x, b, 0, w, sums);
@@ -178,7 +202,7 @@ HWY_INLINE void add_block(const QuantisedInputs* x, std::size_t b, const Block& 
 
 // totals -= minimums * sums of x, for all blocks of 256 inputs. minimums(b, v): of block b, vector v.
 template <std::size_t kRows, std::size_t kVectors, class Minimums>
-HWY_INLINE void subtract_minimums(const QuantisedInputs* x, std::size_t num_blocks, const Minimums& minimums,
+HWY_INLINE void subtract_minimums(const QuantisedRows& x, std::size_t num_blocks, const Minimums& minimums,
                                   V (&totals)[kRows][kVectors]) {
   for (std::size_t b = 0; b < num_blocks; ++b) {
     TTT_UNROLL
@@ -186,7 +210,7 @@ HWY_INLINE void subtract_minimums(const QuantisedInputs* x, std::size_t num_bloc
       const V minimum = minimums(b, v);
       TTT_UNROLL
       for (std::size_t r = 0; r < kRows; ++r) {
-        totals[r][v] = hn::Sub(totals[r][v], hn::Mul(minimum, set(x[r].scaled_sums[b])));
+        totals[r][v] = hn::Sub(totals[r][v], hn::Mul(minimum, set(x.inputs[r].scaled_sums[b])));
       }
     }
   }
@@ -220,7 +244,7 @@ struct Job {
     return at_most(w.num_outputs() - panel * kPanelOutputs, num_panels * kPanelOutputs);
   }
   // The rows' 256 inputs from `first_input` on, and their blocks.
-  const QuantisedInputs* inputs(std::size_t first_input) const {
+  QuantisedRows inputs(std::size_t first_input) const {
     return x.quantised + first_input / kBlockInputs * x.quantised_stride;
   }
   std::size_t num_blocks(std::size_t first_input) const {
@@ -228,62 +252,98 @@ struct Job {
   }
 };
 
-// Pairs of the values.
-void split_quads(std::size_t num_inputs, QuantisedInputs& x) {
+// What quantises a block: values are multiplied by it and rounded.
+struct Factors {
+  alignas(64) float factors[kBlocks];
+  bool is_finite[kBlocks];
+};
+
+// The largest magnitude of 32 values, as the integer with its bits: these are in order, with NaN above
+// infinity.
+std::int32_t largest_magnitude(const float* x) {
+  const hn::RebindToSigned<D> integers;
+  auto magnitudes = hn::Zero(integers);
+  for (std::size_t i = 0; i < weights::kBlockWeights; i += kLanes) {
+    const auto bits = hn::BitCast(integers, hn::LoadU(D(), x + i));
+    magnitudes = hn::Max(magnitudes, hn::And(bits, hn::Set(integers, 0x7FFFFFFF)));
+  }
+  return hn::GetLane(hn::MaxOfLanes(integers, magnitudes));
+}
+
+Factors scale_blocks(const float* x, std::size_t num_blocks, QuantisedInputs& to) {
+  Factors result;
+  for (std::size_t b = 0; b < num_blocks; ++b) {
+    const std::int32_t bits = largest_magnitude(x + b * weights::kBlockWeights);
+    const auto largest = std::bit_cast<float>(bits);
+    const bool is_finite = bits < 0x7F800000;
+    const bool is_zero = !is_finite || largest < 1e-30F;
+    to.scales[b] = !is_finite ? std::numeric_limits<float>::quiet_NaN() : is_zero ? 0.0F : largest / 127.0F;
+    result.factors[b] = is_zero ? 0.0F : 127.0F / largest;
+    result.is_finite[b] = is_finite;
+  }
+  return result;
+}
+
+// The sums of 16 values each, of 32, and these times their scale.
+void sum_values(std::size_t num_blocks, QuantisedInputs& to) {
+  for (std::size_t half = 0; half < 2 * num_blocks; ++half) {
+    const std::int8_t* const values = to.values + half * (weights::kBlockWeights / 2);
+#if HWY_TARGET == HWY_SCALAR
+    to.half_sums[half] = std::accumulate(values, values + weights::kBlockWeights / 2, 0);
+#else
+    const hn::FixedTag<std::uint8_t, 16> bytes;
+    const hn::FixedTag<std::uint64_t, 2> sums;
+    const auto shifted = hn::Xor(hn::LoadU(bytes, reinterpret_cast<const std::uint8_t*>(values)),
+                                 hn::Set(bytes, 0x80));  // each greater by 128
+    to.half_sums[half] =
+        static_cast<std::int32_t>(hn::GetLane(hn::SumOfLanes(sums, hn::SumsOf8(shifted)))) - 16 * 128;
+#endif
+  }
+  for (std::size_t b = 0; b < num_blocks; ++b) {
+    to.sums[b] = to.half_sums[2 * b] + to.half_sums[2 * b + 1];
+    to.scaled_sums[b] = to.scales[b] * static_cast<float>(to.sums[b]);
+  }
+}
+
+// Pairs of the values, where weights are multiplied in pairs.
+void split_quads(const std::int8_t* values, std::size_t num_inputs, PairedInputs& to) {
   const hn::CappedTag<std::int16_t, weights::kBlockWeights / 2> words;
   for (std::size_t i = 0; i < num_inputs / 2; i += hn::MaxLanes(words)) {
 #if HWY_TARGET == HWY_SCALAR
-    const std::int8_t* const pair = x.values + i / 2 * 4 + i % 2 * 2;
-    x.evens[i] = pair[0];
-    x.odds[i] = pair[1];
+    const std::int8_t* const pair = values + i / 2 * 4 + i % 2 * 2;
+    to.evens[i] = pair[0];
+    to.odds[i] = pair[1];
 #else
     const auto bytes =
-        hn::BitCast(words, hn::LoadU(hn::Repartition<std::int8_t, decltype(words)>(), x.values + 2 * i));
-    hn::StoreU(hn::ShiftRight<8>(hn::ShiftLeft<8>(bytes)), words, x.evens + i);
-    hn::StoreU(hn::ShiftRight<8>(bytes), words, x.odds + i);
+        hn::BitCast(words, hn::LoadU(hn::Repartition<std::int8_t, decltype(words)>(), values + 2 * i));
+    hn::StoreU(hn::ShiftRight<8>(hn::ShiftLeft<8>(bytes)), words, to.evens + i);
+    hn::StoreU(hn::ShiftRight<8>(bytes), words, to.odds + i);
 #endif
   }
 }
 
-void quantise(const float* x, std::size_t num_inputs, QuantisedInputs& to) {
-  const hn::RebindToSigned<D> integers;
-  const V rounder = set(12582912.0F);  // 1.5 * 2^23: adding it rounds to an integer, halves to even
-  for (std::size_t b = 0; b * weights::kBlockWeights < num_inputs; ++b) {
-    const float* const from = x + b * weights::kBlockWeights;
-    auto magnitudes = hn::Zero(integers);  // as integers they are in order, with NaN above infinity
-    for (std::size_t i = 0; i < weights::kBlockWeights; i += kLanes) {
-      const auto bits = hn::BitCast(integers, hn::LoadU(D(), from + i));
-      magnitudes = hn::Max(magnitudes, hn::And(bits, hn::Set(integers, 0x7FFFFFFF)));
+void quantise(const float* x, std::size_t num_inputs, QuantisedInputs& to, PairedInputs& pairs) {
+  const std::size_t num_blocks = num_inputs / weights::kBlockWeights;
+  const Factors blocks = scale_blocks(x, num_blocks, to);
+  const hn::Rebind<std::int8_t, D> bytes;
+  for (std::size_t b = 0; b < num_blocks; ++b) {
+    const V factor = set(blocks.factors[b]);
+    for (std::size_t i = b * weights::kBlockWeights; i < (b + 1) * weights::kBlockWeights; i += kLanes) {
+      const V scaled = blocks.is_finite[b] ? hn::Mul(hn::LoadU(D(), x + i), factor) : set(0.0F);
+      hn::StoreU(hn::DemoteTo(bytes, hn::NearestInt(scaled)), bytes, to.values + i);
     }
-    const std::int32_t bits = hn::GetLane(hn::MaxOfLanes(integers, magnitudes));
-    float largest;
-    std::memcpy(&largest, &bits, sizeof(largest));
-    const bool is_finite = bits < 0x7F800000;
-    const bool is_zero = !is_finite || largest < 1e-30F;
-    to.scales[b] = !is_finite ? std::numeric_limits<float>::quiet_NaN() : is_zero ? 0.0F : largest / 127.0F;
-    const V factor = set(is_zero ? 0.0F : 127.0F / largest);
-    std::int32_t sum = 0;
-    for (std::size_t half = 0; half < 2; ++half) {
-      auto sums = hn::Zero(integers);
-      for (std::size_t i = 16 * half; i < 16 * (half + 1); i += kLanes) {
-        const V scaled = is_finite ? hn::Mul(hn::LoadU(D(), from + i), factor) : set(0.0F);
-        const auto value = hn::ConvertTo(integers, hn::Sub(hn::Add(scaled, rounder), rounder));
-        sums = hn::Add(sums, value);
-        const hn::Rebind<std::int8_t, D> bytes;
-        hn::StoreU(hn::DemoteTo(bytes, value), bytes, to.values + b * weights::kBlockWeights + i);
-      }
-      to.sums[2 * b + half] = hn::GetLane(hn::SumOfLanes(integers, sums));
-      sum += to.sums[2 * b + half];
-    }
-    to.scaled_sums[b] = to.scales[b] * static_cast<float>(sum);
   }
-  split_quads(num_inputs, to);
+  sum_values(num_blocks, to);
+  if constexpr (!kBytesInQuads) split_quads(to.values, num_inputs, pairs);
 }
 
 template <class Block>
 const typename Block::Stored* blocks_of(const PackedMatrix& w, std::size_t panel, std::size_t first_input) {
   return reinterpret_cast<const typename Block::Stored*>(w.panel(panel)) + first_input / Block::kInputs;
 }
+
+// Into the second-level cache. What lies behind the end of all weights is not there, and so not fetched.
+HWY_INLINE void fetch(const char* at) { __builtin_prefetch(at, 0, 2); }
 
 // Of 32 inputs of a panel.
 template <class Block>
@@ -309,7 +369,7 @@ struct StoredInputs {
 
 // Each weight unpacked in registers.
 template <class Block, std::size_t kRows>
-HWY_INLINE void stored_tile(const QuantisedInputs* x, const StoredInputs<Block>& w, float* y,
+HWY_INLINE void stored_tile(const QuantisedRows& x, const StoredInputs<Block>& w, float* y,
                             std::size_t y_stride) {
   V totals[kRows][kPanelVectors];
   set_zero(totals);
@@ -319,46 +379,25 @@ HWY_INLINE void stored_tile(const QuantisedInputs* x, const StoredInputs<Block>&
         [&](std::size_t b, std::size_t v) { return hn::LoadU(D(), w.scales.minimums[b] + v * kLanes); },
         totals);
   }
-  for (std::size_t b = 0; b < w.num_blocks; ++b) add_block(x, b, Block(w.at, w.scales, b), totals);
+  for (std::size_t b = 0; b < w.num_blocks; ++b) {
+    if constexpr (kRows > kRowsUnfetched) {
+      const char* const ahead = reinterpret_cast<const char*>(w.at) + b * kStoredBytes<Block> + kFetchAhead;
+      for (std::size_t i = 0; i < kStoredBytes<Block>; i += kCacheLine) fetch(ahead + i);
+    }
+    add_block(x, b, Block(w.at, w.scales, b), totals);
+  }
   store_totals(totals, w.is_first, w.num_outputs, y, y_stride);
 }
 
-// fn(x, w, y) for each panel from end to end, then the next. One panel at a time, and nothing fetched ahead:
-// the machine sees a single stream coming.
-template <class Block, class Fn>
-HWY_INLINE void for_stored_inputs(const Job& job, Fn&& fn) {
-  for (std::size_t panel = job.begin; panel < job.end; ++panel) {
-    for (std::size_t first = 0; first < job.w.num_inputs(); first += kBlockInputs) {
-      fn(job.inputs(first), StoredInputs<Block>(job, panel, first), job.y + panel * kPanelOutputs);
-    }
-  }
-}
-
+// Each panel from end to end, then the next.
 template <class Block, std::size_t kRows>
 void few_rows(const Job& job) {
-  const std::size_t y_stride = job.w.num_outputs();
-  for_stored_inputs<Block>(job, [&](const QuantisedInputs* x, const StoredInputs<Block>& w, float* y) {
-    stored_tile<Block, kRows>(x, w, y, y_stride);
-  });
-}
-
-template <class Block, std::size_t... kIndices>
-constexpr auto stored_tile_table(std::index_sequence<kIndices...>) {
-  return std::array{&stored_tile<Block, kIndices + 1>...};
-}
-
-// More than kFewRows: in groups of nearly equal height, that meet the weights one after another.
-template <class Block>
-void grouped_rows(const Job& job) {
-  static constexpr auto kTiles = stored_tile_table<Block>(std::make_index_sequence<kFewRows>());
-  const std::size_t y_stride = job.w.num_outputs(), num_rows = job.x.num_rows;
-  const std::size_t num_groups = (num_rows + kFewRows - 1) / kFewRows;
-  for_stored_inputs<Block>(job, [&](const QuantisedInputs* x, const StoredInputs<Block>& w, float* y) {
-    for (std::size_t group = 0; group < num_groups; ++group) {
-      const std::size_t begin = num_rows * group / num_groups, end = num_rows * (group + 1) / num_groups;
-      kTiles[end - begin - 1](x + begin, w, y + begin * y_stride, y_stride);
+  for (std::size_t panel = job.begin; panel < job.end; ++panel) {
+    for (std::size_t first = 0; first < job.w.num_inputs(); first += kBlockInputs) {
+      stored_tile<Block, kRows>(job.inputs(first), StoredInputs<Block>(job, panel, first),
+                                job.y + panel * kPanelOutputs, job.w.num_outputs());
     }
-  });
+  }
 }
 
 // A group of inputs and the outputs of vector v.
@@ -401,9 +440,7 @@ template <class Block>
 void widen(const typename Block::Stored* from, std::size_t num_blocks, WidePanel& to) {
   typename Block::Scales scales;
   Block::unpack(from, scales);
-  to.has_minimums = Block::kHasMinimums;
   if constexpr (Block::kHasMinimums) to.scales = scales;
-  if constexpr (Block::kInQuads) to.offset = Block::offset();
   for (std::size_t b = 0; b < num_blocks; ++b) {
     const Block block(from, scales, b);
     for (std::size_t v = 0; v < kPanelVectors; ++v) {
@@ -413,23 +450,56 @@ void widen(const typename Block::Stored* from, std::size_t num_blocks, WidePanel
   }
 }
 
+template <class Block, std::size_t kPanels>
+typename WideOf<Block>::Source widen_panels(const typename Block::Stored* const (&stored)[kPanels],
+                                            std::size_t num_blocks, WidePanel* to) {
+  if constexpr (kReadsStored<Block>) {
+    typename WideOf<Block>::Source source;
+    for (std::size_t p = 0; p < kTilePanels; ++p) source.panels[p] = stored[p < kPanels ? p : 0];
+    return source;
+  } else {
+    for (std::size_t p = 0; p < kPanels; ++p) widen<Block>(stored[p], num_blocks, to[p]);
+    return to;
+  }
+}
+
+// Weights that are fetched while a tile is computed, some lines with each block: at once they would fill the
+// queue of misses, and the loads behind them would wait.
+template <std::size_t kPanels>
+struct Ahead {
+  const char* at[kPanels];
+  std::size_t lines_per_block;
+};
+
+// The rows' sums of 256 inputs. Panels are as many as sums has columns for.
 template <class Wide, std::size_t kPanels, std::size_t kRows>
-void tile(const QuantisedInputs* x, const WidePanel* w, std::size_t num_blocks, bool first,
-          std::size_t num_outputs, float* y, std::size_t y_stride) {
+void tile(const QuantisedRows& x, const typename Wide::Source& w, std::size_t num_blocks, bool first,
+          float* sums, Ahead<kPanels> ahead) {
+  constexpr std::size_t kWidth = kTilePanels * kPanelOutputs;
   V totals[kRows][kPanels * kPanelVectors];
   set_zero(totals);
-  for (std::size_t r = 0; r < kRows; ++r) __builtin_prefetch(y + r * y_stride, 1);
-  if (w->has_minimums) {
+  if constexpr (Wide::kHasMinimums) {
     subtract_minimums(
         x, num_blocks,
         [&](std::size_t b, std::size_t v) {
-          const WideBlock block{w, b};
-          return hn::LoadU(D(), block.panel_of(v).scales.minimums[b] + block.first_output(v));
+          return Wide{{w, b}}.minimum(v);
         },
         totals);
   }
-  for (std::size_t b = 0; b < num_blocks; ++b) add_block(x, b, Wide{{w, b}}, totals);
-  store_totals(totals, first, num_outputs, y, y_stride);
+  for (std::size_t b = 0; b < num_blocks; ++b) {
+    for (std::size_t line = 0; line < ahead.lines_per_block; ++line) {
+      for (const char*& at : ahead.at) fetch(std::exchange(at, at + kCacheLine));
+    }
+    add_block(x, b, Wide{{w, b}}, totals);
+  }
+  TTT_UNROLL
+  for (std::size_t r = 0; r < kRows; ++r) {
+    TTT_UNROLL
+    for (std::size_t v = 0; v < kPanels * kPanelVectors; ++v) {
+      float* const to = sums + r * kWidth + v * kLanes;
+      hn::Store(first ? totals[r][v] : hn::Add(hn::Load(D(), to), totals[r][v]), D(), to);
+    }
+  }
 }
 
 template <class Wide, std::size_t kPanels, std::size_t... kIndices>
@@ -443,62 +513,104 @@ struct Chunk {
   std::size_t first_input, end_input;
 };
 
+// The lines of y that a tile's sums will go to.
+template <std::size_t kPanels>
+HWY_INLINE void fetch_rows(const float* y, std::size_t num_rows, std::size_t y_stride) {
+  for (std::size_t r = 0; r < num_rows; ++r) {
+    for (std::size_t p = 0; p < kPanels; ++p) __builtin_prefetch(y + r * y_stride + p * kPanelOutputs, 1);
+  }
+}
+
+constexpr std::size_t round_up(std::size_t count, std::size_t step) {
+  return (count + step - 1) / step * step;
+}
+
 // 256 inputs of the chunk, from `first` on, of kPanels panels. On the way the weights that follow are fetched
 // evenly: the same panels' next inputs, or the next panels'.
 template <class Block, std::size_t kPanels>
-void all_tiles(const Job& job, const Chunk& chunk, std::size_t panel, std::size_t first, WidePanel* w) {
-  static constexpr auto kTiles = tile_table<WideOf<Block>, kPanels>(std::make_index_sequence<kTileRows>());
+void all_tiles(const Job& job, const Chunk& chunk, std::size_t panel, std::size_t first, Scratch& scratch) {
+  using Wide = WideOf<Block>;
+  static constexpr auto kTiles = tile_table<Wide, kPanels>(std::make_index_sequence<kTileRows>());
   const std::size_t num_blocks = job.num_blocks(first);
   const bool last = first + kBlockInputs >= chunk.end_input;
-  const char* ahead[kPanels];
+  const typename Block::Stored* stored[kPanels];
+  Ahead<kPanels> ahead;
   for (std::size_t p = 0; p < kPanels; ++p) {
-    widen<Block>(blocks_of<Block>(job.w, panel + p, first), num_blocks, w[p]);
-    ahead[p] = reinterpret_cast<const char*>(
+    stored[p] = blocks_of<Block>(job.w, panel + p, first);
+    ahead.at[p] = reinterpret_cast<const char*>(
         last ? blocks_of<Block>(job.w, at_most(panel + kPanels + p, job.end - 1), chunk.first_input)
              : blocks_of<Block>(job.w, panel + p, first + kBlockInputs));
   }
+  const typename Wide::Source w = widen_panels<Block, kPanels>(stored, num_blocks, scratch.panels);
   const std::size_t num_lines = num_blocks * kStoredBytes<Block> / kCacheLine;
-  const QuantisedInputs* const x = job.inputs(first) + chunk.first_row;
+  const QuantisedRows x = job.inputs(first) + chunk.first_row;
   const std::size_t y_stride = job.w.num_outputs();
-  float* const y = job.y + chunk.first_row * y_stride + panel * kPanelOutputs;
+  const float* const y = job.y + chunk.first_row * y_stride + panel * kPanelOutputs;
   const std::size_t num_tiles = (chunk.num_rows + kTileRows - 1) / kTileRows;
   std::size_t line = 0;
   for (std::size_t t = 0; t < num_tiles; ++t) {  // of nearly equal height
-    for (; line < num_lines * (t + 1) / num_tiles; ++line) {
-      for (std::size_t p = 0; p < kPanels; ++p) __builtin_prefetch(ahead[p] + line * kCacheLine);
-    }
+    const std::size_t wanted = num_lines * (t + 1) / num_tiles;
+    ahead.lines_per_block = wanted > line ? round_up(wanted - line, num_blocks) / num_blocks : 0;
     const std::size_t begin = chunk.num_rows * t / num_tiles;
     const std::size_t end = chunk.num_rows * (t + 1) / num_tiles;
-    kTiles[end - begin - 1](x + begin, w, num_blocks, first == 0, job.num_outputs_of(panel, kPanels),
-                            y + begin * y_stride, y_stride);
+    if (last) fetch_rows<kPanels>(y + begin * y_stride, end - begin, y_stride);
+    kTiles[end - begin - 1](x + begin, w, num_blocks, first == 0, scratch.sums[begin], ahead);
+    for (const char*& at : ahead.at) at += ahead.lines_per_block * num_blocks * kCacheLine;
+    line += ahead.lines_per_block * num_blocks;
+  }
+}
+
+template <std::size_t kPanels>
+HWY_INLINE void copy_outputs(const float* from, std::size_t count, float* to) {
+  if (count < kPanels * kPanelOutputs) {
+    std::memcpy(to, from, count * sizeof(float));
+    return;
+  }
+  TTT_UNROLL
+  for (std::size_t i = 0; i < kPanels * kPanelOutputs; i += kLanes)
+    hn::StoreU(hn::LoadU(D(), from + i), D(), to + i);
+}
+
+// y from and to the place where its sums are added up.
+template <std::size_t kPanels>
+void move_sums(const Job& job, const Chunk& chunk, std::size_t panel, bool from_y, Scratch& scratch) {
+  const std::size_t count = job.num_outputs_of(panel, kPanels), stride = job.w.num_outputs();
+  float* const y = job.y + chunk.first_row * stride + panel * kPanelOutputs;
+  for (std::size_t row = 0; row < chunk.num_rows; ++row) {
+    float* const sums = scratch.sums[row];
+    copy_outputs<kPanels>(from_y ? y + row * stride : sums, count, from_y ? sums : y + row * stride);
   }
 }
 
 template <class Block, std::size_t kPanels>
-void all_inputs(const Job& job, const Chunk& chunk, std::size_t panel, WidePanel* w) {
+void all_inputs(const Job& job, const Chunk& chunk, std::size_t panel, Scratch& scratch) {
+  if (chunk.first_input > 0) move_sums<kPanels>(job, chunk, panel, true, scratch);
   for (std::size_t first = chunk.first_input; first < chunk.end_input; first += kBlockInputs) {
-    all_tiles<Block, kPanels>(job, chunk, panel, first, w);
+    all_tiles<Block, kPanels>(job, chunk, panel, first, scratch);
   }
+  move_sums<kPanels>(job, chunk, panel, false, scratch);
 }
 
 template <class Block>
 void many_rows(const Job& job) {
-  auto* const w = ::new (job.scratch) WidePanel[kTilePanels];
+  auto& scratch = *::new (job.scratch) Scratch;
   const std::size_t all_rows = job.x.num_rows, num_inputs = job.w.num_inputs();
   const std::size_t num_row_blocks = (all_rows + kRowBlock - 1) / kRowBlock;
   for (std::size_t block = 0; block < num_row_blocks; ++block) {
     const std::size_t first_row = all_rows * block / num_row_blocks;
     const std::size_t num_rows = all_rows * (block + 1) / num_row_blocks - first_row;
-    // The fewer rows, the longer a panel is read without a jump.
-    const std::size_t step = kRowBlock / num_rows * kBlockInputs;
+    // The fewer rows, the longer a panel is read without a jump. Chunks of nearly equal length.
+    const std::size_t most = kRowBlock / num_rows * kChunkInputs;
+    const std::size_t num_chunks = (num_inputs + most - 1) / most;
+    const std::size_t step = round_up(num_inputs, num_chunks * kBlockInputs) / num_chunks;
     for (std::size_t input = 0; input < num_inputs; input += step) {
       const Chunk chunk{first_row, num_rows, input, at_most(input + step, num_inputs)};
       std::size_t panel = job.begin;
       for (; panel + kTilePanels <= job.end; panel += kTilePanels) {
-        all_inputs<Block, kTilePanels>(job, chunk, panel, w);
+        all_inputs<Block, kTilePanels>(job, chunk, panel, scratch);
       }
       if constexpr (kTilePanels > 1) {
-        for (; panel < job.end; ++panel) all_inputs<Block, 1>(job, chunk, panel, w);
+        for (; panel < job.end; ++panel) all_inputs<Block, 1>(job, chunk, panel, scratch);
       }
     }
   }
@@ -511,11 +623,9 @@ constexpr auto few_rows_table(std::index_sequence<kIndices...>) {
 
 template <class Block>
 void run(const Job& job) {
-  static constexpr auto kTable = few_rows_table<Block>(std::make_index_sequence<kFewRows>());
-  if (job.x.num_rows <= kFewRows) {
+  static constexpr auto kTable = few_rows_table<Block>(std::make_index_sequence<kFewRows<Block>>());
+  if (job.x.num_rows <= kFewRows<Block>) {
     kTable[job.x.num_rows - 1](job);
-  } else if (job.x.num_rows <= kGroupedRows) {
-    grouped_rows<Block>(job);
   } else {
     many_rows<Block>(job);
   }
@@ -546,8 +656,8 @@ namespace ttt::cpu {
 HWY_EXPORT(quantise);
 HWY_EXPORT(block_gemm_panels);
 
-void quantise_inputs(const float* x, std::size_t num_inputs, QuantisedInputs& to) {
-  HWY_DYNAMIC_DISPATCH(quantise)(x, num_inputs, to);
+void quantise_inputs(const float* x, std::size_t num_inputs, QuantisedInputs& to, PairedInputs& pairs) {
+  HWY_DYNAMIC_DISPATCH(quantise)(x, num_inputs, to, pairs);
 }
 
 void block_gemm_panels(const PackedMatrix& w, std::size_t begin, std::size_t end, const GemmRows& x, float* y,

@@ -13,6 +13,11 @@ namespace {
 
 constexpr std::size_t kGeluWork = 20;  // operations of a GELU or SiLU, for the decision to share the work
 
+// Of all products.
+std::size_t widest_input(const ModelConfig& config) {
+  return std::max(config.hidden_size, config.intermediate_size);
+}
+
 }  // namespace
 
 std::vector<Workspace::Extent> Workspace::extents(const ModelConfig& config, std::size_t max_batch_tokens,
@@ -36,23 +41,19 @@ std::vector<Workspace::Extent> Workspace::extents(const ModelConfig& config, std
   return list;
 }
 
-Workspace::Workspace(const ModelConfig& config, std::size_t max_batch_tokens, std::size_t num_threads) {
+Workspace::Workspace(const ModelConfig& config, std::size_t max_batch_tokens, std::size_t num_threads)
+    : quantised(max_batch_tokens, widest_input(config)) {
   for (const auto& [buffer, floats] : extents(config, max_batch_tokens, num_threads)) {
     (this->*buffer).resize(floats);
   }
   inner_scratch_stride = inner_scratch.size() / num_threads;
-  quantised = std::make_unique_for_overwrite<QuantisedInputs[]>(quantised_rows(config, max_batch_tokens));
-}
-
-std::size_t Workspace::quantised_rows(const ModelConfig& config, std::size_t max_batch_tokens) {
-  return quantised_size(max_batch_tokens, std::max(config.hidden_size, config.intermediate_size));
 }
 
 std::size_t Workspace::bytes(const ModelConfig& config, std::size_t max_batch_tokens,
                              std::size_t num_threads) {
   std::size_t floats = 0;
   for (const Extent& extent : extents(config, max_batch_tokens, num_threads)) floats += extent.floats;
-  return floats * sizeof(float) + quantised_rows(config, max_batch_tokens) * sizeof(QuantisedInputs);
+  return floats * sizeof(float) + QuantisedBuffer::bytes(max_batch_tokens, widest_input(config));
 }
 
 Forward::Forward(const CpuWeights& weights, StatePool& states, ThreadPool& pool, std::size_t max_batch_tokens)
@@ -278,7 +279,7 @@ std::span<const float> Forward::losses(std::size_t first_row, std::size_t num_ro
 }
 
 GemmInputs Forward::inputs(const AlignedFloats& x, std::size_t num_rows, std::size_t width) {
-  return {x.data(), num_rows, width, work_.quantised.get()};
+  return {x.data(), num_rows, width, work_.quantised};
 }
 
 void Forward::product(const PackedMatrix& w, GemmInputs& x, AlignedFloats& y) {

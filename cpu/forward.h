@@ -39,7 +39,7 @@ struct Workspace {
   AlignedFloats gemm_scratch;  // [threads, kGemmScratch]
   // Inputs of the product that is running, where its weights are in blocks; else never touched, so that it
   // takes no memory.
-  std::unique_ptr<QuantisedInputs[]> quantised;
+  QuantisedBuffer quantised;
   AlignedFloats inner_scratch;  // [threads, inner_loop_scratch_floats]
   std::size_t inner_scratch_stride = 0;
 
@@ -53,12 +53,11 @@ struct Workspace {
     AlignedFloats Workspace::*buffer;
     std::size_t floats;
   };
-  static std::size_t quantised_rows(const ModelConfig& config, std::size_t max_batch_tokens);
   static std::vector<Extent> extents(const ModelConfig& config, std::size_t max_batch_tokens,
                                      std::size_t num_threads);
 };
 
-inline constexpr std::size_t kHeadRows = 16;  // rows of logits at a time: 2 MiB at a vocabulary of 32,000
+inline constexpr std::size_t kHeadRows = 32;  // rows of logits at a time: 4 MiB at a vocabulary of 32,000
 
 class Forward {
  public:

@@ -353,13 +353,15 @@ void gemm_panels(const PackedMatrix& w, std::size_t begin, std::size_t end, cons
 void GemmInputs::prepare_for(const PackedMatrix& w, ThreadPool& pool) {
   if (is_quantised_ || !weights::is_block_type(w.dtype())) return;
   is_quantised_ = true;
-  const std::size_t num_blocks = quantised_size(1, num_inputs_);
+  const std::size_t num_blocks = (num_inputs_ + kBlockInputs - 1) / kBlockInputs;
   pool.for_ranges(num_rows_ * num_blocks, kQuantiseWork * kBlockInputs,
                   [&](std::size_t begin, std::size_t end, std::size_t) {
-                    for (std::size_t i = begin; i < end; ++i) {
-                      const std::size_t row = i % num_rows_, first = i / num_rows_ * kBlockInputs;
+                    for (std::size_t i = begin; i < end; ++i) {  // row by row, as x lies
+                      const std::size_t row = i / num_blocks, block = i % num_blocks;
+                      const std::size_t first = block * kBlockInputs, to = block * num_rows_ + row;
                       quantise_inputs(x_ + row * num_inputs_ + first,
-                                      std::min(num_inputs_ - first, kBlockInputs), quantised_[i]);
+                                      std::min(num_inputs_ - first, kBlockInputs), quantised_->inputs[to],
+                                      quantised_->pairs[to]);
                     }
                   });
 }

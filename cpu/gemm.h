@@ -18,26 +18,28 @@ inline constexpr std::size_t kGemmScratch = 128 * kBlockInputs + 2 * kBlockInput
 // x of one or more products. The first whose weights are in blocks quantises it, for all that follow.
 class GemmInputs {
  public:
-  // x [num_rows, num_inputs]. `quantised`: room for quantised_size(num_rows, num_inputs), which the products
-  // of other weights leave alone. Neither is copied.
-  GemmInputs(const float* x, std::size_t num_rows, std::size_t num_inputs, QuantisedInputs* quantised)
-      : x_(x), num_rows_(num_rows), num_inputs_(num_inputs), quantised_(quantised) {}
+  // x [num_rows, num_inputs]. `quantised` has room for it, which the products of other weights leave alone.
+  // Neither is copied.
+  GemmInputs(const float* x, std::size_t num_rows, std::size_t num_inputs, QuantisedBuffer& quantised)
+      : x_(x), num_rows_(num_rows), num_inputs_(num_inputs), quantised_(&quantised) {}
 
   void prepare_for(const PackedMatrix& w, ThreadPool& pool);
   std::size_t num_rows() const { return num_rows_; }
   // REQUIRES: prepared for the weights that they meet.
   GemmRows rows(std::size_t begin, std::size_t end) const {
-    return {x_ + begin * num_inputs_, end - begin, quantised_ + begin, num_rows_};
+    const QuantisedRows all{quantised_->inputs.get(), quantised_->pairs.get()};
+    return {x_ + begin * num_inputs_, end - begin, all + begin, num_rows_};
   }
 
  private:
   const float* x_;
   std::size_t num_rows_, num_inputs_;
-  QuantisedInputs* quantised_;
+  QuantisedBuffer* quantised_;
   bool is_quantised_ = false;
 };
 
-// y [num_rows, num_outputs] = x [num_rows, num_inputs] * w^T. `scratch`: kGemmScratch floats for each thread.
+// y [num_rows, num_outputs] = x [num_rows, num_inputs] * w^T. `scratch`: kGemmScratch floats for each thread,
+// aligned to 64 bytes.
 void gemm(ThreadPool& pool, const PackedMatrix& w, GemmInputs& x, float* y, float* scratch);
 
 // The same for panels [begin, end) in the calling thread alone; other outputs of y stay as they are.

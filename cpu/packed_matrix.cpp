@@ -40,7 +40,7 @@ std::uint64_t load_inputs(const std::uint8_t* from) {
   return bytes;
 }
 
-// The lower halves of eight inputs' bytes, as they lie in PanelBlockQ4_0 and PanelBlockQ4_K.
+// The lower halves of eight inputs' bytes, as they lie in PanelBlocksQ4_0 and PanelBlocksQ4_K.
 void set_nibbles(std::uint8_t (&bytes)[kPanelOutputs][4], std::size_t output, std::uint64_t inputs) {
   const std::uint64_t nibbles = inputs & 0x0F0F0F0F0F0F0F0F;
   const auto packed = static_cast<std::uint32_t>(nibbles | nibbles >> 28);
@@ -51,37 +51,37 @@ int nibble_of(const std::uint8_t (&bytes)[kPanelOutputs][4], std::size_t output,
   return bytes[output][input % 4] >> (input % 8 / 4 * 4) & 0xF;
 }
 
-// One output's block, into its place among those of a panel, and back to floats. What is set was zeros.
-void pack_block(const weights::BlockQ8_0& from, std::size_t output, PanelBlockQ8_0& to) {
-  to.scales[output] = from.scale;
+// One output's block, into its place `at` among those of a panel, and back to floats. What is set was zeros.
+void pack_block(const weights::BlockQ8_0& from, std::size_t at, std::size_t output, PanelBlocksQ8_0& to) {
+  to.scales[at][output] = from.scale;
 #pragma GCC unroll 8
   for (std::size_t four = 0; four < weights::kBlockWeights / 4; ++four) {
-    std::memcpy(to.quants[four][output], from.quants + 4 * four, 4);
+    std::memcpy(to.quants[at][four][output], from.quants + 4 * four, 4);
   }
 }
 
-void read_block(const PanelBlockQ8_0& from, std::size_t output, float* to) {
-  const float scale = weights::f16_to_float(from.scales[output]);
+void read_block(const PanelBlocksQ8_0& from, std::size_t at, std::size_t output, float* to) {
+  const float scale = weights::f16_to_float(from.scales[at][output]);
   for (std::size_t i = 0; i < weights::kBlockWeights; ++i) {
-    to[i] = scale * static_cast<float>(from.quants[i / 4][output][i % 4]);
+    to[i] = scale * static_cast<float>(from.quants[at][i / 4][output][i % 4]);
   }
 }
 
-void pack_block(const weights::BlockQ4_0& from, std::size_t output, PanelBlockQ4_0& to) {
-  to.scales[output] = from.scale;
+void pack_block(const weights::BlockQ4_0& from, std::size_t at, std::size_t output, PanelBlocksQ4_0& to) {
+  to.scales[at][output] = from.scale;
   for (std::size_t i = 0; i < weights::kBlockWeights; i += 8) {
-    set_nibbles(to.quants[i / 8], output, load_inputs(from.nibbles + i % 16) >> (i / 16 * 4));
+    set_nibbles(to.quants[at][i / 8], output, load_inputs(from.nibbles + i % 16) >> (i / 16 * 4));
   }
 }
 
-void read_block(const PanelBlockQ4_0& from, std::size_t output, float* to) {
-  const float scale = weights::f16_to_float(from.scales[output]);
+void read_block(const PanelBlocksQ4_0& from, std::size_t at, std::size_t output, float* to) {
+  const float scale = weights::f16_to_float(from.scales[at][output]);
   for (std::size_t i = 0; i < weights::kBlockWeights; ++i) {
-    to[i] = scale * static_cast<float>(nibble_of(from.quants[i / 8], output, i) - 8);
+    to[i] = scale * static_cast<float>(nibble_of(from.quants[at][i / 8], output, i) - 8);
   }
 }
 
-void pack_block(const weights::BlockQ4_K& from, std::size_t output, PanelBlockQ4_K& to) {
+void pack_block(const weights::BlockQ4_K& from, std::size_t, std::size_t output, PanelBlocksQ4_K& to) {
   to.scales[output] = from.scale;
   to.minimums[output] = from.minimum;
   for (std::size_t part = 0; part < 8; ++part) {
@@ -99,13 +99,13 @@ void pack_block(const weights::BlockQ4_K& from, std::size_t output, PanelBlockQ4
 }
 
 // The scale of a part in bits 0 to 5, its minimum above.
-int part_bits(const PanelBlockQ4_K& from, std::size_t output, std::size_t part) {
+int part_bits(const PanelBlocksQ4_K& from, std::size_t output, std::size_t part) {
   const auto& words = from.parts[part / 4];
   if (part % 4 < 3) return words[part % 4][output] & 0xFFF;
   return words[0][output] >> 12 | words[1][output] >> 12 << 4 | words[2][output] >> 12 << 8;
 }
 
-void read_block(const PanelBlockQ4_K& from, std::size_t output, float* to) {
+void read_block(const PanelBlocksQ4_K& from, std::size_t, std::size_t output, float* to) {
   for (std::size_t i = 0; i < weights::kKBlockWeights; ++i) {
     const int bits = part_bits(from, output, i / weights::BlockQ4_K::kPart);
     const float scale = weights::f16_to_float(from.scales[output]) * static_cast<float>(bits & 0x3F);
@@ -151,13 +151,13 @@ int six_of(const std::uint16_t (&words)[3][kPanelOutputs][2], std::size_t output
   return (word(0) >> 12 | word(1) >> 12 << 4 | word(2) >> 12 << 8) >> ((pair - 6) * 6) & 0x3F;
 }
 
-void pack_block(const weights::BlockQ6_K& from, std::size_t output, PanelBlockQ6_K& to) {
+void pack_block(const weights::BlockQ6_K& from, std::size_t, std::size_t output, PanelBlocksQ6_K& to) {
   to.scales[output] = from.scale;
   for (std::size_t part = 0; part < 16; ++part) to.part_scales[part][output] = from.part_scales[part];
   for (std::size_t part = 0; part < 16; ++part) set_sixes(to.quants[part], output, from, 16 * part);
 }
 
-void read_block(const PanelBlockQ6_K& from, std::size_t output, float* to) {
+void read_block(const PanelBlocksQ6_K& from, std::size_t, std::size_t output, float* to) {
   for (std::size_t i = 0; i < weights::kKBlockWeights; ++i) {
     const std::size_t part = i / weights::BlockQ6_K::kPart;
     const float scale =
@@ -168,41 +168,56 @@ void read_block(const PanelBlockQ6_K& from, std::size_t output, float* to) {
 
 // Turns rows of blocks, at any alignment, into a panel of blocks. An output that does not exist has scales of
 // 0.
-template <typename Block, typename PanelBlock>
+template <typename Block, typename PanelBlocks>
 void pack_blocks(const std::byte* rows, std::size_t num_outputs, std::size_t num_blocks, std::byte* panel) {
-  for (std::size_t b = 0; b < num_blocks; ++b, panel += sizeof(PanelBlock)) {
-    PanelBlock packed{};
+  for (std::size_t first = 0; first < num_blocks;
+       first += PanelBlocks::kBlocks, panel += sizeof(PanelBlocks)) {
+    PanelBlocks packed{};
     for (std::size_t output = 0; output < num_outputs; ++output) {
-      Block block;
-      std::memcpy(&block, rows + (output * num_blocks + b) * sizeof(Block), sizeof(Block));
-      pack_block(block, output, packed);
+      const std::byte* from = rows + (output * num_blocks + first) * sizeof(Block);
+      for (std::size_t b = 0; b < std::min(PanelBlocks::kBlocks, num_blocks - first); ++b) {
+        Block block;
+        std::memcpy(&block, from + b * sizeof(Block), sizeof(Block));
+        pack_block(block, b, output, packed);
+      }
     }
     std::memcpy(panel, &packed, sizeof(packed));
   }
 }
 
-template <typename PanelBlock>
+template <typename PanelBlocks>
 void read_blocks(const std::byte* panel, std::size_t output, std::size_t block_inputs, std::size_t num_blocks,
                  float* to) {
   for (std::size_t b = 0; b < num_blocks; ++b) {
-    PanelBlock block;
-    std::memcpy(&block, panel + b * sizeof(PanelBlock), sizeof(PanelBlock));
-    read_block(block, output, to + b * block_inputs);
+    PanelBlocks blocks;
+    std::memcpy(&blocks, panel + b / PanelBlocks::kBlocks * sizeof(PanelBlocks), sizeof(PanelBlocks));
+    read_block(blocks, b % PanelBlocks::kBlocks, output, to + b * block_inputs);
   }
 }
 
-// Calls fn(Block(), PanelBlock()) with the types of a block type.
+// fn(Block(), PanelBlocks()) with the types of a block type.
 template <typename Fn>
-void with_block_types(weights::DType dtype, Fn&& fn) {
-  if (dtype == weights::DType::kQ8_0) {
-    fn(weights::BlockQ8_0(), PanelBlockQ8_0());
-  } else if (dtype == weights::DType::kQ4_0) {
-    fn(weights::BlockQ4_0(), PanelBlockQ4_0());
-  } else if (dtype == weights::DType::kQ4_K) {
-    fn(weights::BlockQ4_K(), PanelBlockQ4_K());
-  } else {
-    fn(weights::BlockQ6_K(), PanelBlockQ6_K());
+auto with_block_types(weights::DType dtype, Fn&& fn) {
+  switch (dtype) {
+    case weights::DType::kQ8_0:
+      return fn(weights::BlockQ8_0(), PanelBlocksQ8_0());
+    case weights::DType::kQ4_0:
+      return fn(weights::BlockQ4_0(), PanelBlocksQ4_0());
+    case weights::DType::kQ4_K:
+      return fn(weights::BlockQ4_K(), PanelBlocksQ4_K());
+    default:
+      return fn(weights::BlockQ6_K(), PanelBlocksQ6_K());
   }
+}
+
+// Of a panel of `num_blocks` blocks, or of as many weights that are no blocks.
+std::uint64_t bytes_of_panel(weights::DType dtype, std::uint64_t num_blocks) {
+  if (!weights::is_block_type(dtype))
+    return num_blocks * kPanelOutputs * weights::dtype_info(dtype).block_bytes;
+  return with_block_types(dtype, [&](auto, auto panel_blocks) {
+    constexpr std::uint64_t kBlocks = decltype(panel_blocks)::kBlocks;
+    return (num_blocks + kBlocks - 1) / kBlocks * sizeof(panel_blocks);
+  });
 }
 
 }  // namespace
@@ -235,6 +250,10 @@ PackedMatrix::PackedMatrix(const weights::TensorView& tensor, std::span<const st
   data_ = packed.data();
 }
 
+std::size_t PackedMatrix::panel_bytes() const {
+  return static_cast<std::size_t>(bytes_of_panel(dtype_, num_inputs_ / block_inputs_));
+}
+
 void PackedMatrix::pack_panels(const weights::TensorView& tensor, std::size_t begin, std::size_t end,
                                std::byte* to) const {
   const std::size_t num_blocks = num_inputs_ / block_inputs_;
@@ -244,8 +263,8 @@ void PackedMatrix::pack_panels(const weights::TensorView& tensor, std::size_t be
     const std::size_t count = std::min(kPanelOutputs, num_outputs_ - first);
     const std::byte* rows = tensor.bytes.data() + first * num_blocks * block_bytes_;
     if (weights::is_block_type(dtype_)) {
-      with_block_types(dtype_, [&](auto block, auto panel_block) {
-        pack_blocks<decltype(block), decltype(panel_block)>(rows, count, num_blocks, to);
+      with_block_types(dtype_, [&](auto block, auto panel_blocks) {
+        pack_blocks<decltype(block), decltype(panel_blocks)>(rows, count, num_blocks, to);
       });
     } else if (dtype_ == weights::DType::kF32) {
       pack_panel<std::uint32_t>(rows, count, num_inputs_, to);
@@ -256,17 +275,17 @@ void PackedMatrix::pack_panels(const weights::TensorView& tensor, std::size_t be
 }
 
 std::uint64_t PackedMatrix::planned_bytes(const weights::TensorView& tensor) {
-  const weights::DTypeInfo& info = weights::dtype_info(tensor.dtype);
   const std::uint64_t panels = (tensor.shape.front() + kPanelOutputs - 1) / kPanelOutputs;
-  return panels * kPanelOutputs * (tensor.shape.back() / info.block_elements) * info.block_bytes;
+  const std::uint64_t blocks = tensor.shape.back() / weights::dtype_info(tensor.dtype).block_elements;
+  return panels * bytes_of_panel(tensor.dtype, blocks);
 }
 
 void PackedMatrix::read_output(std::size_t output, float* to) const {
   const std::byte* at = panel(output / kPanelOutputs);
   const std::size_t column = output % kPanelOutputs;
   if (weights::is_block_type(dtype_)) {
-    with_block_types(dtype_, [&](auto, auto panel_block) {
-      read_blocks<decltype(panel_block)>(at, column, block_inputs_, num_inputs_ / block_inputs_, to);
+    with_block_types(dtype_, [&](auto, auto panel_blocks) {
+      read_blocks<decltype(panel_blocks)>(at, column, block_inputs_, num_inputs_ / block_inputs_, to);
     });
     return;
   }

@@ -29,26 +29,32 @@ constexpr std::uint64_t aligned(std::uint64_t offset) {
   return (offset + kMatrixAlignment - 1) / kMatrixAlignment * kMatrixAlignment;
 }
 
-// 32 inputs of a panel: a vector holds fours of neighbouring inputs of consecutive outputs.
-struct PanelBlockQ8_0 {
-  std::uint16_t scales[kPanelOutputs];  // F16
-  std::int8_t quants[weights::kBlockWeights / 4][kPanelOutputs][4];
+// Blocks of a panel. A vector holds fours of neighbouring inputs of consecutive outputs. Two blocks of 32
+// inputs lie together, so that vectors of 64 bytes are whole cache lines; the last of an odd number has a
+// neighbour of zeros.
+struct PanelBlocksQ8_0 {
+  static constexpr std::size_t kBlocks = 2;
+  std::uint16_t scales[kBlocks][kPanelOutputs];  // F16
+  std::int8_t quants[kBlocks][weights::kBlockWeights / 4][kPanelOutputs][4];
 };
-struct PanelBlockQ4_0 {
-  std::uint16_t scales[kPanelOutputs];
+struct PanelBlocksQ4_0 {
+  static constexpr std::size_t kBlocks = 2;
+  std::uint16_t scales[kBlocks][kPanelOutputs];
   // Eight inputs share four bytes: byte j has the quant + 8 of input j in its lower half, of input j + 4
   // above.
-  std::uint8_t quants[weights::kBlockWeights / 8][kPanelOutputs][4];
+  std::uint8_t quants[kBlocks][weights::kBlockWeights / 8][kPanelOutputs][4];
 };
-// 256 inputs of a panel.
-struct PanelBlockQ4_K {
+// One block of 256 inputs.
+struct PanelBlocksQ4_K {
+  static constexpr std::size_t kBlocks = 1;
   std::uint16_t scales[kPanelOutputs], minimums[kPanelOutputs];  // F16
   // Four parts in three words: each of the first three has its part's scale in bits 0 to 5 and its minimum in
   // bits 6 to 11; those 12 bits of the fourth part lie in the words' upper four, the lowest first.
   std::uint16_t parts[2][3][kPanelOutputs];
   std::uint8_t quants[weights::kKBlockWeights / 8][kPanelOutputs][4];  // as above, without the 8
 };
-struct PanelBlockQ6_K {
+struct PanelBlocksQ6_K {
+  static constexpr std::size_t kBlocks = 1;
   std::uint16_t scales[kPanelOutputs];  // F16
   std::int8_t part_scales[weights::kKBlockWeights / weights::BlockQ6_K::kPart][kPanelOutputs];
   // Each four of inputs is two pairs, its inputs 0 and 2, then 1 and 3. A part's eight pairs of quant + 32 in
@@ -56,10 +62,14 @@ struct PanelBlockQ6_K {
   // and 7 lie in the words' upper four, the lowest first.
   std::uint16_t quants[weights::kKBlockWeights / weights::BlockQ6_K::kPart][3][kPanelOutputs][2];
 };
-static_assert(sizeof(PanelBlockQ8_0) == kPanelOutputs * sizeof(weights::BlockQ8_0));
-static_assert(sizeof(PanelBlockQ4_0) == kPanelOutputs * sizeof(weights::BlockQ4_0));
-static_assert(sizeof(PanelBlockQ4_K) == kPanelOutputs * sizeof(weights::BlockQ4_K));
-static_assert(sizeof(PanelBlockQ6_K) == kPanelOutputs * sizeof(weights::BlockQ6_K));
+static_assert(sizeof(PanelBlocksQ8_0) ==
+              PanelBlocksQ8_0::kBlocks * kPanelOutputs * sizeof(weights::BlockQ8_0));
+static_assert(sizeof(PanelBlocksQ4_0) ==
+              PanelBlocksQ4_0::kBlocks * kPanelOutputs * sizeof(weights::BlockQ4_0));
+static_assert(sizeof(PanelBlocksQ4_K) ==
+              PanelBlocksQ4_K::kBlocks * kPanelOutputs * sizeof(weights::BlockQ4_K));
+static_assert(sizeof(PanelBlocksQ6_K) ==
+              PanelBlocksQ6_K::kBlocks * kPanelOutputs * sizeof(weights::BlockQ6_K));
 
 class PackedMatrix {
  public:
@@ -81,7 +91,8 @@ class PackedMatrix {
   std::size_t num_inputs() const { return num_inputs_; }
   std::size_t num_panels() const { return (num_outputs_ + kPanelOutputs - 1) / kPanelOutputs; }
   std::size_t bytes() const { return num_panels() * panel_bytes(); }
-  // [num_inputs][16] weights, aligned to 32 bytes (F16, BF16) or 64 (F32); or blocks, aligned to 32.
+  // [num_inputs][16] weights, aligned to 32 bytes (F16, BF16) or 64 (F32); or blocks, aligned to 32 (Q6_K)
+  // or 64.
   const std::byte* panel(std::size_t index) const { return data_ + index * panel_bytes(); }
   // All panels.
   std::span<const std::byte> packed() const { return {data_, bytes()}; }
@@ -93,7 +104,7 @@ class PackedMatrix {
   // Type and extents, without panels.
   explicit PackedMatrix(const weights::TensorView& tensor);
   PackedMatrix(const weights::TensorView& tensor, ThreadPool& pool, LargeBuffer own);
-  std::size_t panel_bytes() const { return num_inputs_ / block_inputs_ * kPanelOutputs * block_bytes_; }
+  std::size_t panel_bytes() const;
   void pack_panels(const weights::TensorView& tensor, std::size_t begin, std::size_t end,
                    std::byte* to) const;
 

@@ -17,6 +17,7 @@
 #define TTT_CPU_PAIRS_INL_H_
 #endif
 
+#include <bit>
 #include <cstddef>
 #include <cstdint>
 #include <cstring>
@@ -97,13 +98,21 @@ HWY_INLINE Quads nibbles_of(Quads bytes) {
 }
 HWY_INLINE void store_quads(Quads quads, std::uint8_t* to) { std::memcpy(to, quads.weights, 4); }
 HWY_INLINE SignedQuads same_quad(const std::int8_t* from) { return {{from[0], from[1], from[2], from[3]}}; }
-HWY_INLINE QuadSums no_quads() { return {0, 0}; }
+// Sums of quads whose weights are kOffset too large, where `x` is the sum of their inputs: kOffset * x is
+// taken off at the beginning or at the end.
+template <std::int32_t kOffset>
+HWY_INLINE QuadSums begin_quads(std::int32_t) {
+  return {0, 0};
+}
 HWY_INLINE QuadSums multiply_add(Quads w, SignedQuads x, QuadSums sums) {
   const auto product = [&](std::size_t i) { return w.weights[i] * x.values[i]; };
   return {static_cast<std::int16_t>(sums.first + product(0) + product(1)),
           static_cast<std::int16_t>(sums.second + product(2) + product(3))};
 }
-HWY_INLINE Sums sum_of(QuadSums sums, Sums start) { return start + sums.first + sums.second; }
+template <std::int32_t kOffset>
+HWY_INLINE Sums end_quads(QuadSums sums, std::int32_t x) {
+  return sums.first + sums.second - kOffset * x;
+}
 
 #else
 
@@ -113,6 +122,15 @@ using Pairs = hn::Vec<I16>;
 using Sums = hn::Vec<I32>;
 
 HWY_INLINE Sums set_sums(std::int32_t value) { return hn::Set(I32(), value); }
+// kFactor * value, for a power of two or 0.
+template <std::int32_t kFactor>
+HWY_INLINE Sums times(std::int32_t value) {
+  if constexpr (kFactor == 0) {
+    return hn::Zero(I32());
+  } else {
+    return hn::ShiftLeft<std::countr_zero(static_cast<std::uint32_t>(kFactor))>(set_sums(value));
+  }
+}
 
 HWY_INLINE Pairs load_pairs(const std::int16_t* from) { return hn::LoadU(I16(), from); }
 // The even (0) or odd (1) inputs of quads.
@@ -204,11 +222,17 @@ HWY_INLINE SignedQuads same_quad(const std::int8_t* from) {
 #if HWY_TARGET == HWY_AVX3_DL
 
 using QuadSums = Sums;
-HWY_INLINE QuadSums no_quads() { return hn::Zero(I32()); }
+template <std::int32_t kOffset>
+HWY_INLINE QuadSums begin_quads(std::int32_t x) {
+  return hn::Neg(times<kOffset>(x));
+}
 HWY_INLINE QuadSums multiply_add(Quads w, SignedQuads x, QuadSums sums) {
   return QuadSums{_mm512_dpbusd_epi32(sums.raw, w.raw, x.raw)};
 }
-HWY_INLINE Sums sum_of(QuadSums sums, Sums start) { return hn::Add(sums, start); }
+template <std::int32_t kOffset>
+HWY_INLINE Sums end_quads(QuadSums sums, std::int32_t) {
+  return sums;
+}
 // Of the even and the odd inputs, none above 255.
 HWY_INLINE Quads join(Pairs evens, Pairs odds) {
   return hn::BitCast(hn::Repartition<std::uint8_t, D>(), hn::Or(evens, hn::ShiftLeft<8>(odds)));
@@ -223,7 +247,10 @@ HWY_INLINE Quads load_shifted_quads(const std::int8_t* from) {
 #else
 
 using QuadSums = hn::Vec<I16>;
-HWY_INLINE QuadSums no_quads() { return hn::Zero(I16()); }
+template <std::int32_t kOffset>
+HWY_INLINE QuadSums begin_quads(std::int32_t) {
+  return hn::Zero(I16());
+}
 
 // Products, neighbours added.
 HWY_INLINE QuadSums add_neighbours(Quads w, SignedQuads x) {
@@ -247,7 +274,12 @@ HWY_INLINE QuadSums multiply_add(Quads w, SignedQuads x, QuadSums sums) {
 #endif
   return sums;
 }
-HWY_INLINE Sums sum_of(QuadSums sums, Sums start) { return multiply_add(sums, hn::Set(I16(), 1), start); }
+template <std::int32_t kOffset>
+HWY_INLINE Sums end_quads(QuadSums sums, std::int32_t x) {
+  const Sums sum = multiply_add(sums, hn::Set(I16(), 1), hn::Zero(I32()));
+  if constexpr (kOffset == 0) return sum;
+  return hn::Sub(sum, times<kOffset>(x));
+}
 
 #endif
 

@@ -39,68 +39,74 @@ struct PanelScales {
 //  * wide_pair<j>(group, v): the same with the offset, times the factor of the part, in 16 bits.
 // In quads (Q4_0 and Q4_K, with VNNI all):
 //  * kQuads: of a group of inputs that lie together, 2 or 4;
-//  * offset(): a weight is the quant less this;
+//  * kOffset: a weight is the quant less this;
 //  * quad<j>(group, v): quad j of a group, without the offset.
 struct NoScales {};
 
 struct Q8Block {
-  using Stored = PanelBlockQ8_0;
+  using Stored = PanelBlocksQ8_0;
   using Scales = NoScales;
-  static constexpr std::size_t kInputs = weights::kBlockWeights;
+  static constexpr std::size_t kInputs = Stored::kBlocks * weights::kBlockWeights;
   static constexpr bool kInQuads = kBytesInQuads;
   static constexpr std::size_t kParts = 1;
   static constexpr bool kHasMinimums = false;
   static void unpack(const Stored*, Scales&) {}
 
-  Q8Block(const Stored* blocks, const Scales&, std::size_t b) : at(blocks + b) {}
+  Q8Block(const Stored* blocks, const Scales&, std::size_t b)
+      : quants(blocks[b / Stored::kBlocks].quants[b % Stored::kBlocks]),
+        scales(blocks[b / Stored::kBlocks].scales[b % Stored::kBlocks]) {}
 #if HWY_TARGET == HWY_AVX3_DL
   static constexpr std::size_t kQuads = 2;
-  static std::int32_t offset() { return 128; }
+  static constexpr std::int32_t kOffset = 128;
   template <int j>
   HWY_INLINE Quads quad(std::size_t group, std::size_t v) const {
-    return load_shifted_quads(&at->quants[2 * group + j][v * kLanes][0]);
+    return load_shifted_quads(&quants[2 * group + j][v * kLanes][0]);
   }
 #else
   static constexpr std::size_t kPairs = 4;
   static std::int32_t start(const QuantisedInputs&, std::size_t) { return 0; }
   template <int j>
   HWY_INLINE Pairs pair(std::size_t group, std::size_t v) const {
-    return load_half_quads<j % 2>(&at->quants[2 * group + j / 2][v * kLanes][0]);
+    return load_half_quads<j % 2>(&quants[2 * group + j / 2][v * kLanes][0]);
   }
   template <int j>
   HWY_INLINE Pairs wide_pair(std::size_t group, std::size_t v) const {
     return pair<j>(group, v);
   }
 #endif
-  HWY_INLINE V scale(std::size_t v) const { return load_f16(at->scales + v * kLanes); }
+  HWY_INLINE V scale(std::size_t v) const { return load_f16(scales + v * kLanes); }
 
-  const Stored* at;
+  const std::int8_t (*quants)[kPanelOutputs][4];
+  const std::uint16_t* scales;
 };
 
 struct Q4Block {
-  using Stored = PanelBlockQ4_0;
+  using Stored = PanelBlocksQ4_0;
   using Scales = NoScales;
-  static constexpr std::size_t kInputs = weights::kBlockWeights;
+  static constexpr std::size_t kInputs = Stored::kBlocks * weights::kBlockWeights;
   static constexpr bool kInQuads = true;
   static constexpr std::size_t kParts = 1;
   static constexpr std::size_t kQuads = 2;
   static constexpr bool kHasMinimums = false;
   static void unpack(const Stored*, Scales&) {}
 
-  Q4Block(const Stored* blocks, const Scales&, std::size_t b) : at(blocks + b) {}
-  static std::int32_t offset() { return 8; }
+  Q4Block(const Stored* blocks, const Scales&, std::size_t b)
+      : quants(blocks[b / Stored::kBlocks].quants[b % Stored::kBlocks]),
+        scales(blocks[b / Stored::kBlocks].scales[b % Stored::kBlocks]) {}
+  static constexpr std::int32_t kOffset = 8;
   template <int j>
   HWY_INLINE Quads quad(std::size_t group, std::size_t v) const {
-    return nibbles_of<j>(load_quads(&at->quants[group][v * kLanes][0]));
+    return nibbles_of<j>(load_quads(&quants[group][v * kLanes][0]));
   }
-  HWY_INLINE V scale(std::size_t v) const { return load_f16(at->scales + v * kLanes); }
+  HWY_INLINE V scale(std::size_t v) const { return load_f16(scales + v * kLanes); }
 
-  const Stored* at;
+  const std::uint8_t (*quants)[kPanelOutputs][4];
+  const std::uint16_t* scales;
 };
 
 // The 6-bit numbers of 256 inputs become fp32 scales and minimums, exactly: 17 bits.
 struct Q4KBlock {
-  using Stored = PanelBlockQ4_K;
+  using Stored = PanelBlocksQ4_K;
   using Scales = PanelScales;
   static constexpr std::size_t kInputs = weights::kKBlockWeights;
   static constexpr bool kInQuads = true;
@@ -117,7 +123,7 @@ struct Q4KBlock {
 
   Q4KBlock(const Stored* blocks, const Scales& panel_scales, std::size_t b)
       : at(&blocks->quants[b * (weights::kBlockWeights / 8)]), scales(panel_scales.scales[b]) {}
-  static std::int32_t offset() { return 0; }
+  static constexpr std::int32_t kOffset = 0;
   template <int j>
   HWY_INLINE Quads quad(std::size_t group, std::size_t v) const {
     return nibbles_of<j>(load_quads(&at[group][v * kLanes][0]));
@@ -157,7 +163,7 @@ struct Q4KBlock {
 };
 
 struct Q6KBlock {
-  using Stored = PanelBlockQ6_K;
+  using Stored = PanelBlocksQ6_K;
   using Scales = NoScales;
   static constexpr std::size_t kInputs = weights::kKBlockWeights;
   static constexpr bool kInQuads = kBytesInQuads;
@@ -171,14 +177,14 @@ struct Q6KBlock {
         scales(blocks->scales) {}
 #if HWY_TARGET == HWY_AVX3_DL
   static constexpr std::size_t kQuads = 4;
-  static std::int32_t offset() { return 32; }
+  static constexpr std::int32_t kOffset = 32;
   template <int j>
   HWY_INLINE Quads quad(std::size_t group, std::size_t v) const {
     return join(pair<2 * j>(group, v), pair<2 * j + 1>(group, v));
   }
 #else
   static constexpr std::size_t kPairs = 8;
-  static std::int32_t start(const QuantisedInputs& x, std::size_t part) { return -32 * x.sums[part]; }
+  static std::int32_t start(const QuantisedInputs& x, std::size_t part) { return -32 * x.half_sums[part]; }
   template <int j>
   HWY_INLINE Pairs wide_pair(std::size_t group, std::size_t v) const {
     return multiply(subtract(pair<j>(group, v), 32),
@@ -207,19 +213,18 @@ struct Q6KBlock {
 };
 
 // 256 inputs of a panel widened once for many rows, by wide_pair() or quad(), and by scale().
-struct WidePanel {
+struct alignas(64) WidePanel {
   union {
     std::int16_t pairs[kBlockInputs / 2][kPanelOutputs][2];
     std::uint8_t quads[kBlockInputs / 4][kPanelOutputs][4];
   };
   PanelScales scales;
   float factors[QuantisedInputs::kBlocks][2][kPanelOutputs];  // where a block has two parts
-  bool has_minimums;
-  std::int32_t offset;  // of quads
 };
 
 // Block `b` of panels side by side, whose vectors are counted through.
 struct WideBlock {
+  using Source = const WidePanel*;
   HWY_INLINE const WidePanel& panel_of(std::size_t v) const { return panels[v / kPanelVectors]; }
   static HWY_INLINE std::size_t first_output(std::size_t v) { return v % kPanelVectors * kLanes; }
   HWY_INLINE V scale(std::size_t v) const {
@@ -231,6 +236,7 @@ struct WideBlock {
 };
 
 struct WidePairs : WideBlock {
+  static constexpr bool kHasMinimums = false;
   static constexpr bool kInQuads = false;
   static constexpr std::size_t kParts = 1;
   static constexpr std::size_t kPairs = 4;
@@ -242,20 +248,52 @@ struct WidePairs : WideBlock {
   }
 };
 
-template <std::size_t kNumParts>
+template <class Block>
 struct WideQuads : WideBlock {
+  static constexpr bool kHasMinimums = Block::kHasMinimums;
   static constexpr bool kInQuads = true;
-  static constexpr std::size_t kParts = kNumParts;
+  static constexpr std::size_t kParts = Block::kParts;
+  static constexpr std::int32_t kOffset = Block::kOffset;
   static constexpr std::size_t kQuads = 2;
-  std::int32_t offset() const { return panels->offset; }
   template <int j>
   HWY_INLINE Quads quad(std::size_t group, std::size_t v) const {
     const auto* const quads = panel_of(v).quads + b * (weights::kBlockWeights / 4);
     return load_quads(&quads[2 * group + j][first_output(v)][0]);
   }
+  HWY_INLINE V minimum(std::size_t v) const {
+    return hn::LoadU(D(), panel_of(v).scales.minimums[b] + first_output(v));
+  }
   HWY_INLINE V factor(std::size_t part, std::size_t v) const {
     return hn::LoadU(D(), panel_of(v).factors[b][part] + first_output(v));
   }
+};
+
+// The same of Q8_0 as it is stored.
+template <std::size_t kPanels>
+struct StoredQuads {
+  struct Source {
+    const PanelBlocksQ8_0* panels[kPanels];
+  };
+  struct Place {
+    const Source& source;
+    std::size_t b;
+  };
+  static constexpr bool kHasMinimums = false;
+  static constexpr bool kInQuads = true;
+  static constexpr std::size_t kParts = 1;
+  static constexpr std::size_t kQuads = 2;
+
+  HWY_INLINE Q8Block block(std::size_t v) const {
+    return {place.source.panels[v / kPanelVectors], NoScales(), place.b};
+  }
+  static constexpr std::int32_t kOffset = 128;
+  template <int j>
+  HWY_INLINE Quads quad(std::size_t group, std::size_t v) const {
+    return load_shifted_quads(&block(v).quants[2 * group + j][v % kPanelVectors * kLanes][0]);
+  }
+  HWY_INLINE V scale(std::size_t v) const { return block(v).scale(v % kPanelVectors); }
+
+  Place place;
 };
 
 }  // namespace ttt::cpu::HWY_NAMESPACE

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "cpu/gemm.h"
+#include "cpu/aligned_floats.h"
 
 #include <algorithm>
 #include <catch2/catch.hpp>
@@ -155,8 +156,8 @@ TEST_CASE("a part of the panels leaves the other outputs alone") {
   const std::vector<float> x = test::random_floats(random, rows * 9);
   const std::vector<float> all = test::products(packed, x.data(), rows);
   std::vector<float> y(rows * 70, 7.0F);
-  std::vector<float> scratch(cpu::kGemmScratch);
-  cpu::gemm_panels(packed, 1, 3, {x.data(), rows, nullptr, rows}, y.data(), scratch.data());
+  cpu::AlignedFloats scratch(cpu::kGemmScratch);
+  cpu::gemm_panels(packed, 1, 3, {x.data(), rows, {}, rows}, y.data(), scratch.data());
   for (std::size_t i = 0; i < y.size(); ++i) {
     const std::size_t output = i % 70;
     REQUIRE(y[i] == (output >= 16 && output < 48 ? all[i] : 7.0F));

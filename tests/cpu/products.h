@@ -7,6 +7,7 @@
 #include <cstring>
 #include <vector>
 
+#include "cpu/aligned_floats.h"
 #include "cpu/gemm.h"
 
 namespace ttt::test {
@@ -20,9 +21,9 @@ inline std::vector<float> products(const cpu::PackedMatrix& w, const float* x, s
                                    std::size_t threads = 1) {
   cpu::ThreadPool pool(threads);
   std::vector<float> y(rows * w.num_outputs(), std::nanf(""));
-  std::vector<float> scratch(threads * cpu::kGemmScratch, 1.0F);
-  std::vector<cpu::QuantisedInputs> quantised(cpu::quantised_size(rows, w.num_inputs()));
-  cpu::GemmInputs inputs(x, rows, w.num_inputs(), quantised.data());
+  cpu::AlignedFloats scratch(threads * cpu::kGemmScratch, 1.0F);
+  cpu::QuantisedBuffer quantised(rows, w.num_inputs());
+  cpu::GemmInputs inputs(x, rows, w.num_inputs(), quantised);
   cpu::gemm(pool, w, inputs, y.data(), scratch.data());
   return y;
 }
