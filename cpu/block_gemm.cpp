@@ -450,6 +450,8 @@ void widen(const typename Block::Stored* from, std::size_t num_blocks, WidePanel
   }
 }
 
+// What tiles read: the panels widened, or as they are stored. Where one is missing the first stands in for
+// it.
 template <class Block, std::size_t kPanels>
 typename WideOf<Block>::Source widen_panels(const typename Block::Stored* const (&stored)[kPanels],
                                             std::size_t num_blocks, WidePanel* to) {
@@ -471,7 +473,7 @@ struct Ahead {
   std::size_t lines_per_block;
 };
 
-// The rows' sums of 256 inputs. Panels are as many as sums has columns for.
+// The rows' sums of 256 inputs, for kPanels of the kTilePanels that a row of `sums` has room for.
 template <class Wide, std::size_t kPanels, std::size_t kRows>
 void tile(const QuantisedRows& x, const typename Wide::Source& w, std::size_t num_blocks, bool first,
           float* sums, Ahead<kPanels> ahead) {

@@ -227,7 +227,8 @@ PackedMatrix::PackedMatrix(const weights::TensorView& tensor)
       block_inputs_(weights::dtype_info(tensor.dtype).block_elements),
       block_bytes_(weights::dtype_info(tensor.dtype).block_bytes),
       num_outputs_(static_cast<std::size_t>(tensor.shape.front())),
-      num_inputs_(static_cast<std::size_t>(tensor.shape.back())) {}
+      num_inputs_(static_cast<std::size_t>(tensor.shape.back())),
+      panel_bytes_(static_cast<std::size_t>(bytes_of_panel(dtype_, num_inputs_ / block_inputs_))) {}
 
 PackedMatrix::PackedMatrix(const weights::TensorView& tensor, ThreadPool& pool, std::byte* to)
     : PackedMatrix(tensor) {
@@ -250,15 +251,11 @@ PackedMatrix::PackedMatrix(const weights::TensorView& tensor, std::span<const st
   data_ = packed.data();
 }
 
-std::size_t PackedMatrix::panel_bytes() const {
-  return static_cast<std::size_t>(bytes_of_panel(dtype_, num_inputs_ / block_inputs_));
-}
-
 void PackedMatrix::pack_panels(const weights::TensorView& tensor, std::size_t begin, std::size_t end,
                                std::byte* to) const {
   const std::size_t num_blocks = num_inputs_ / block_inputs_;
-  to += begin * panel_bytes();
-  for (std::size_t index = begin; index < end; ++index, to += panel_bytes()) {
+  to += begin * panel_bytes_;
+  for (std::size_t index = begin; index < end; ++index, to += panel_bytes_) {
     const std::size_t first = index * kPanelOutputs;
     const std::size_t count = std::min(kPanelOutputs, num_outputs_ - first);
     const std::byte* rows = tensor.bytes.data() + first * num_blocks * block_bytes_;

@@ -90,10 +90,10 @@ class PackedMatrix {
   std::size_t num_outputs() const { return num_outputs_; }
   std::size_t num_inputs() const { return num_inputs_; }
   std::size_t num_panels() const { return (num_outputs_ + kPanelOutputs - 1) / kPanelOutputs; }
-  std::size_t bytes() const { return num_panels() * panel_bytes(); }
+  std::size_t bytes() const { return num_panels() * panel_bytes_; }
   // [num_inputs][16] weights, aligned to 32 bytes (F16, BF16) or 64 (F32); or blocks, aligned to 32 (Q6_K)
   // or 64.
-  const std::byte* panel(std::size_t index) const { return data_ + index * panel_bytes(); }
+  const std::byte* panel(std::size_t index) const { return data_ + index * panel_bytes_; }
   // All panels.
   std::span<const std::byte> packed() const { return {data_, bytes()}; }
 
@@ -104,7 +104,6 @@ class PackedMatrix {
   // Type and extents, without panels.
   explicit PackedMatrix(const weights::TensorView& tensor);
   PackedMatrix(const weights::TensorView& tensor, ThreadPool& pool, LargeBuffer own);
-  std::size_t panel_bytes() const;
   void pack_panels(const weights::TensorView& tensor, std::size_t begin, std::size_t end,
                    std::byte* to) const;
 
@@ -113,6 +112,7 @@ class PackedMatrix {
   std::size_t block_bytes_ = 0;
   std::size_t num_outputs_ = 0;
   std::size_t num_inputs_ = 0;
+  std::size_t panel_bytes_ = 0;
   LargeBuffer own_;  // where the panels are the matrix's own
   const std::byte* data_ = nullptr;
 };

@@ -26,7 +26,7 @@ struct PanelScales {
 };
 
 // What all readers of stored blocks have:
-//  * Stored, kInputs: a block as it lies in the panel, and its inputs;
+//  * Stored, kInputs: one or two blocks as they lie together in the panel, and their inputs;
 //  * Scales, unpack(): what is made once of 256 inputs' stored blocks;
 //  * kHasMinimums: a weight is scale * quant - minimum;
 //  * scale(v): of the sum of the 32 inputs, for the outputs of vector v;
@@ -268,7 +268,7 @@ struct WideQuads : WideBlock {
   }
 };
 
-// The same of Q8_0 as it is stored.
+// The same of Q8_0 as it is stored, with VNNI.
 template <std::size_t kPanels>
 struct StoredQuads {
   struct Source {
@@ -282,14 +282,14 @@ struct StoredQuads {
   static constexpr bool kInQuads = true;
   static constexpr std::size_t kParts = 1;
   static constexpr std::size_t kQuads = 2;
+  static constexpr std::int32_t kOffset = 128;
 
   HWY_INLINE Q8Block block(std::size_t v) const {
     return {place.source.panels[v / kPanelVectors], NoScales(), place.b};
   }
-  static constexpr std::int32_t kOffset = 128;
   template <int j>
   HWY_INLINE Quads quad(std::size_t group, std::size_t v) const {
-    return load_shifted_quads(&block(v).quants[2 * group + j][v % kPanelVectors * kLanes][0]);
+    return block(v).template quad<j>(group, v % kPanelVectors);
   }
   HWY_INLINE V scale(std::size_t v) const { return block(v).scale(v % kPanelVectors); }
 
