@@ -99,6 +99,9 @@ HWY_INLINE void sum_pairs(const QuantisedRows& x, std::size_t b, std::size_t par
   }
   constexpr std::size_t kGroups = weights::kBlockWeights / 2 / Block::kPairs / Block::kParts;
   for (std::size_t group = part * kGroups; group < (part + 1) * kGroups; ++group) {
+    // One row is as fast as weights come, and they come only if the machine sees their lines one after
+    // another: g++ loads the last line of a block of Q8_0 first (AVX-512, 103 to 70 % of a plain read).
+    if constexpr (kRows == 1) __asm__ volatile("" ::: "memory");
     add_pairs(x, b * weights::kBlockWeights, w, group, sums,
               std::make_integer_sequence<int, Block::kPairs>());
   }
