@@ -3,10 +3,7 @@
 
 #include <algorithm>
 #include <array>
-#include <bit>
-#include <limits>
 #include <new>
-#include <numeric>
 #include <type_traits>
 #include <utility>
 
@@ -39,12 +36,11 @@ constexpr std::size_t kFetchAhead = 4352;
 constexpr std::size_t kRowBlock = 128;
 constexpr std::size_t kChunkInputs = kBytesInQuads ? 2816 : 768;
 constexpr std::size_t kCacheLine = 64;
-constexpr std::size_t kBlocks = QuantisedInputs::kBlocks;
 constexpr std::size_t kPairNumbers = 2 * kPanelOutputs;  // of a panel's pair of inputs
 
-// Where bytes are multiplied, Q8_0 is read as it is stored: to take its sign away is one instruction of 25.
+// Where bytes are multiplied, Q8_0 is read as it is stored: to take its sign away is two instructions of 22.
 template <class Block>
-constexpr bool kReadsStored = kBytesInQuads&& std::is_same_v<Block, Q8Block>;
+constexpr bool kReadsStored = kBytesInQuads ? std::is_same_v<Block, Q8Block> : false;
 
 // Up to so many rows read each panel from end to end. More have their weights widened, where they need it.
 template <class Block>
@@ -254,91 +250,6 @@ struct Job {
     return at_most(w.num_inputs() - first_input, kBlockInputs) / weights::kBlockWeights;
   }
 };
-
-// What quantises a block: values are multiplied by it and rounded.
-struct Factors {
-  alignas(64) float factors[kBlocks];
-  bool is_finite[kBlocks];
-};
-
-// The largest magnitude of 32 values, as the integer with its bits: these are in order, with NaN above
-// infinity.
-std::int32_t largest_magnitude(const float* x) {
-  const hn::RebindToSigned<D> integers;
-  auto magnitudes = hn::Zero(integers);
-  for (std::size_t i = 0; i < weights::kBlockWeights; i += kLanes) {
-    const auto bits = hn::BitCast(integers, hn::LoadU(D(), x + i));
-    magnitudes = hn::Max(magnitudes, hn::And(bits, hn::Set(integers, 0x7FFFFFFF)));
-  }
-  return hn::GetLane(hn::MaxOfLanes(integers, magnitudes));
-}
-
-Factors scale_blocks(const float* x, std::size_t num_blocks, QuantisedInputs& to) {
-  Factors result;
-  for (std::size_t b = 0; b < num_blocks; ++b) {
-    const std::int32_t bits = largest_magnitude(x + b * weights::kBlockWeights);
-    const auto largest = std::bit_cast<float>(bits);
-    const bool is_finite = bits < 0x7F800000;
-    const bool is_zero = !is_finite || largest < 1e-30F;
-    to.scales[b] = !is_finite ? std::numeric_limits<float>::quiet_NaN() : is_zero ? 0.0F : largest / 127.0F;
-    result.factors[b] = is_zero ? 0.0F : 127.0F / largest;
-    result.is_finite[b] = is_finite;
-  }
-  return result;
-}
-
-// The sums of 16 values each, of 32, and these times their scale.
-void sum_values(std::size_t num_blocks, QuantisedInputs& to) {
-  for (std::size_t half = 0; half < 2 * num_blocks; ++half) {
-    const std::int8_t* const values = to.values + half * (weights::kBlockWeights / 2);
-#if HWY_TARGET == HWY_SCALAR
-    to.half_sums[half] = std::accumulate(values, values + weights::kBlockWeights / 2, 0);
-#else
-    const hn::FixedTag<std::uint8_t, 16> bytes;
-    const hn::FixedTag<std::uint64_t, 2> sums;
-    const auto shifted = hn::Xor(hn::LoadU(bytes, reinterpret_cast<const std::uint8_t*>(values)),
-                                 hn::Set(bytes, 0x80));  // each greater by 128
-    to.half_sums[half] =
-        static_cast<std::int32_t>(hn::GetLane(hn::SumOfLanes(sums, hn::SumsOf8(shifted)))) - 16 * 128;
-#endif
-  }
-  for (std::size_t b = 0; b < num_blocks; ++b) {
-    to.sums[b] = to.half_sums[2 * b] + to.half_sums[2 * b + 1];
-    to.scaled_sums[b] = to.scales[b] * static_cast<float>(to.sums[b]);
-  }
-}
-
-// Pairs of the values, where weights are multiplied in pairs.
-void split_quads(const std::int8_t* values, std::size_t num_inputs, PairedInputs& to) {
-  const hn::CappedTag<std::int16_t, weights::kBlockWeights / 2> words;
-  for (std::size_t i = 0; i < num_inputs / 2; i += hn::MaxLanes(words)) {
-#if HWY_TARGET == HWY_SCALAR
-    const std::int8_t* const pair = values + i / 2 * 4 + i % 2 * 2;
-    to.evens[i] = pair[0];
-    to.odds[i] = pair[1];
-#else
-    const auto bytes =
-        hn::BitCast(words, hn::LoadU(hn::Repartition<std::int8_t, decltype(words)>(), values + 2 * i));
-    hn::StoreU(hn::ShiftRight<8>(hn::ShiftLeft<8>(bytes)), words, to.evens + i);
-    hn::StoreU(hn::ShiftRight<8>(bytes), words, to.odds + i);
-#endif
-  }
-}
-
-void quantise(const float* x, std::size_t num_inputs, QuantisedInputs& to, PairedInputs& pairs) {
-  const std::size_t num_blocks = num_inputs / weights::kBlockWeights;
-  const Factors blocks = scale_blocks(x, num_blocks, to);
-  const hn::Rebind<std::int8_t, D> bytes;
-  for (std::size_t b = 0; b < num_blocks; ++b) {
-    const V factor = set(blocks.factors[b]);
-    for (std::size_t i = b * weights::kBlockWeights; i < (b + 1) * weights::kBlockWeights; i += kLanes) {
-      const V scaled = blocks.is_finite[b] ? hn::Mul(hn::LoadU(D(), x + i), factor) : set(0.0F);
-      hn::StoreU(hn::DemoteTo(bytes, hn::NearestInt(scaled)), bytes, to.values + i);
-    }
-  }
-  sum_values(num_blocks, to);
-  if constexpr (!kBytesInQuads) split_quads(to.values, num_inputs, pairs);
-}
 
 template <class Block>
 const typename Block::Stored* blocks_of(const PackedMatrix& w, std::size_t panel, std::size_t first_input) {
@@ -658,12 +569,7 @@ HWY_AFTER_NAMESPACE();
 #if HWY_ONCE
 namespace ttt::cpu {
 
-HWY_EXPORT(quantise);
 HWY_EXPORT(block_gemm_panels);
-
-void quantise_inputs(const float* x, std::size_t num_inputs, QuantisedInputs& to, PairedInputs& pairs) {
-  HWY_DYNAMIC_DISPATCH(quantise)(x, num_inputs, to, pairs);
-}
 
 void block_gemm_panels(const PackedMatrix& w, std::size_t begin, std::size_t end, const GemmRows& x, float* y,
                        float* scratch) {

@@ -1,0 +1,65 @@
+// SPDX-License-Identifier: Apache-2.0
+// Inputs of products whose weights are in blocks (block_gemm.h): 32 consecutive inputs of a row become whole
+// numbers with a scale of their own, so that a row never depends on its neighbours. Why:
+// docs/decisions/0010-quantised-products.md
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+
+#include "cpu/packed_matrix.h"
+
+namespace ttt::cpu {
+
+// 256 inputs of a row, eight blocks. Nothing else lies between one row's and the next: so eight rows of 2,048
+// fit the first-level cache.
+struct alignas(64) QuantisedInputs {
+  static constexpr std::size_t kBlocks = kBlockInputs / weights::kBlockWeights;
+  std::int8_t values[kBlockInputs];  // -127 to 127
+  float scales[kBlocks];
+  std::int32_t sums[kBlocks];           // of the values
+  std::int32_t half_sums[2 * kBlocks];  // of 16 values each
+  float scaled_sums[kBlocks];           // scale * sum
+};
+
+// The values as pairs, of each four their inputs 0 and 2, and 1 and 3: only for targets without VNNI, which
+// multiply some weights in pairs.
+struct alignas(64) PairedInputs {
+  std::int16_t evens[kBlockInputs / 2], odds[kBlockInputs / 2];
+};
+
+// x is nearest(value * (127 / largest magnitude)), halves to even, with scale magnitude / 127. Magnitudes
+// below 1e-30 become zeros; a block with a NaN or an infinity gets the scale NaN. REQUIRES: num_inputs is a
+// multiple of 32, at most 256.
+void quantise_inputs(const float* x, std::size_t num_inputs, QuantisedInputs& to, PairedInputs& pairs);
+
+// Room for the quantised inputs of rows.
+class QuantisedBuffer {
+ public:
+  QuantisedBuffer(std::size_t num_rows, std::size_t num_inputs)
+      : inputs(std::make_unique_for_overwrite<QuantisedInputs[]>(size(num_rows, num_inputs))),
+        pairs(std::make_unique_for_overwrite<PairedInputs[]>(size(num_rows, num_inputs))) {}
+
+  static constexpr std::size_t bytes(std::size_t num_rows, std::size_t num_inputs) {
+    return size(num_rows, num_inputs) * (sizeof(QuantisedInputs) + sizeof(PairedInputs));
+  }
+
+  std::unique_ptr<QuantisedInputs[]> inputs;
+  std::unique_ptr<PairedInputs[]> pairs;
+
+ private:
+  static constexpr std::size_t size(std::size_t num_rows, std::size_t num_inputs) {
+    return num_rows * ((num_inputs + kBlockInputs - 1) / kBlockInputs);
+  }
+};
+
+// Of rows of quantised inputs.
+struct QuantisedRows {
+  QuantisedRows operator+(std::size_t rows) const { return {inputs + rows, pairs + rows}; }
+
+  const QuantisedInputs* inputs;
+  const PairedInputs* pairs;
+};
+
+}  // namespace ttt::cpu
