@@ -390,7 +390,8 @@ struct Ahead {
 // The rows' sums of 256 inputs, for kPanels of the kTilePanels that a row of `sums` has room for.
 template <class Wide, std::size_t kPanels, std::size_t kRows>
 void tile(const QuantisedRows& x, const typename Wide::Source& w, std::size_t num_blocks, bool first,
-          float* sums, Ahead<kPanels> ahead) {
+          float* sums, const Ahead<kPanels>& to_fetch) {
+  Ahead<kPanels> ahead = to_fetch;
   constexpr std::size_t kWidth = kTilePanels * kPanelOutputs;
   V totals[kRows][kPanels * kPanelVectors];
   set_zero(totals);
@@ -458,21 +459,21 @@ void all_tiles(const Job& job, const Chunk& chunk, std::size_t panel, std::size_
              : blocks_of<Block>(job.w, panel + p, first + kBlockInputs));
   }
   const typename Wide::Source w = widen_panels<Block, kPanels>(stored, num_blocks, scratch.panels);
-  const std::size_t num_lines = num_blocks * kStoredBytes<Block> / kCacheLine;
   const QuantisedRows x = job.inputs(first) + chunk.first_row;
   const std::size_t y_stride = job.w.num_outputs();
   const float* const y = job.y + chunk.first_row * y_stride + panel * kPanelOutputs;
   const std::size_t num_tiles = (chunk.num_rows + kTileRows - 1) / kTileRows;
-  std::size_t line = 0;
-  for (std::size_t t = 0; t < num_tiles; ++t) {  // of nearly equal height
-    const std::size_t wanted = num_lines * (t + 1) / num_tiles;
-    ahead.lines_per_block = wanted > line ? round_up(wanted - line, num_blocks) / num_blocks : 0;
-    const std::size_t begin = chunk.num_rows * t / num_tiles;
-    const std::size_t end = chunk.num_rows * (t + 1) / num_tiles;
-    if (last) fetch_rows<kPanels>(y + begin * y_stride, end - begin, y_stride);
-    kTiles[end - begin - 1](x + begin, w, num_blocks, first == 0, scratch.sums[begin], ahead);
+  const std::size_t height = chunk.num_rows / num_tiles, num_higher = chunk.num_rows % num_tiles;
+  std::size_t lines_left = (kStoredBytes<Block> + kCacheLine - 1) / kCacheLine;  // of each block
+  ahead.lines_per_block = (lines_left + num_tiles - 1) / num_tiles;
+  for (std::size_t t = 0, row = 0; t < num_tiles; ++t) {
+    ahead.lines_per_block = at_most(ahead.lines_per_block, lines_left);
+    const std::size_t num_rows = t < num_higher ? height + 1 : height;
+    if (last) fetch_rows<kPanels>(y + row * y_stride, num_rows, y_stride);
+    kTiles[num_rows - 1](x + row, w, num_blocks, first == 0, scratch.sums[row], ahead);
     for (const char*& at : ahead.at) at += ahead.lines_per_block * num_blocks * kCacheLine;
-    line += ahead.lines_per_block * num_blocks;
+    lines_left -= ahead.lines_per_block;
+    row += num_rows;
   }
 }
 
