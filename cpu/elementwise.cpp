@@ -40,10 +40,12 @@ void gelu_of(std::span<const float> x, float* out) {
   }
 }
 
-void gelu_derivative_multiply(std::span<float> x, const float* a) {
-  for (std::size_t i = 0; i < x.size(); i += kLanes) {
-    const std::size_t n = at_most(x.size() - i, kLanes);
-    store(hn::Mul(load(x.data() + i, n), gelu_derivative(load(a + i, n))), x.data() + i, n);
+void gelu_and_derivative_of(std::span<float> a, float* out) {
+  for (std::size_t i = 0; i < a.size(); i += kLanes) {
+    const std::size_t n = at_most(a.size() - i, kLanes);
+    const Gelu g = gelu_and_derivative(load(a.data() + i, n));
+    store(g.value, out + i, n);
+    store(g.derivative, a.data() + i, n);
   }
 }
 
@@ -66,7 +68,7 @@ HWY_EXPORT(add);
 HWY_EXPORT(silu_multiply);
 HWY_EXPORT(gelu_multiply);
 HWY_EXPORT(gelu_of);
-HWY_EXPORT(gelu_derivative_multiply);
+HWY_EXPORT(gelu_and_derivative_of);
 HWY_EXPORT(scaled_sigmoid);
 
 void add(std::span<float> x, const float* y) { HWY_DYNAMIC_DISPATCH(add)(x, y); }
@@ -77,8 +79,8 @@ void gelu_multiply(std::span<float> x, const float* gate) { HWY_DYNAMIC_DISPATCH
 
 void gelu(std::span<const float> x, float* out) { HWY_DYNAMIC_DISPATCH(gelu_of)(x, out); }
 
-void gelu_derivative_multiply(std::span<float> x, const float* a) {
-  HWY_DYNAMIC_DISPATCH(gelu_derivative_multiply)(x, a);
+void gelu_and_derivative(std::span<float> a, float* out) {
+  HWY_DYNAMIC_DISPATCH(gelu_and_derivative_of)(a, out);
 }
 
 void scaled_sigmoid(std::span<float> x, const float* bias, float scale) {

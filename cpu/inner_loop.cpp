@@ -180,65 +180,124 @@ void commit_rows(Block keys, std::size_t in, Block gradients, std::size_t out_si
   run(product);
 }
 
-// out(r, c) = x(r) . w(c) + plus for a tile: one partial sum for each, over vectors in order.
+// out(r, c) = x(r) . w(c) + plus, or (x(r) . w(c)) * factors(r, c) where there are factors.
+struct Dots {
+  Block x;
+  std::size_t num_rows;
+  Block w;
+  std::size_t num_columns;
+  std::size_t size;
+  float plus = 0.0F;
+  Block factors = {};
+  MutableBlock out = {};
+};
+
+// Of a tile of dots: beside each other, so that one vector holds their sums.
+constexpr std::size_t kDotColumns = 4;
+constexpr std::size_t kDotRows = kMaxSums / kDotColumns >= 6 ? 4 : 2;
+
+#if HWY_TARGET == HWY_SCALAR
+HWY_INLINE void sums_of_lanes(const V (&v)[kDotColumns], float* sums) {
+  for (std::size_t c = 0; c < kDotColumns; ++c) sums[c] = hn::GetLane(v[c]);
+}
+#else
+// The sum of four lanes that are the sums of each such lane of all blocks of 128 bits.
+template <class DV>
+HWY_INLINE auto sum_of_blocks(DV, hn::Vec<DV> v) {
+  if constexpr (hn::MaxLanes(DV()) == kDotColumns) {
+    return v;
+  } else {
+    const hn::Half<DV> half;
+    return sum_of_blocks(half, hn::Add(hn::LowerHalf(half, v), hn::UpperHalf(half, v)));
+  }
+}
+
+// sums[c] = the sum of the lanes of v[c]: lanes {0, 2}, {1, 3} of each block, their sum, then of halves.
+HWY_INLINE void sums_of_lanes(const V (&v)[kDotColumns], float* sums) {
+  const D d;
+  const hn::RepartitionToWide<D> wide;
+  const V first = hn::Add(hn::InterleaveLower(d, v[0], v[1]), hn::InterleaveUpper(d, v[0], v[1]));
+  const V second = hn::Add(hn::InterleaveLower(d, v[2], v[3]), hn::InterleaveUpper(d, v[2], v[3]));
+  const auto a = hn::BitCast(wide, first), b = hn::BitCast(wide, second);
+  const V low = hn::BitCast(d, hn::InterleaveLower(wide, a, b));
+  const V high = hn::BitCast(d, hn::InterleaveUpper(wide, a, b));
+  hn::StoreU(sum_of_blocks(d, hn::Add(low, high)), hn::FixedTag<float, kDotColumns>(), sums);
+}
+#endif
+
+// kRows rows from `row` on, kColumns <= kDotColumns columns from `column` on.
 template <std::size_t kRows, std::size_t kColumns>
-HWY_INLINE void dot_tile(Block x, Block w, std::size_t size, float plus, MutableBlock out) {
-  V sums[kRows][kColumns];
+HWY_INLINE void dot_tile(const Dots& p, std::size_t row, std::size_t column) {
+  const float* const x = p.x.at + row * p.x.stride;
+  const float* const w = p.w.at + column * p.w.stride;
+  V sums[kRows][kDotColumns];  // those of missing columns stay 0
   set_zero(sums);
-  for (std::size_t i = 0; i < size; i += kLanes) {
-    const std::size_t n = at_most(size - i, kLanes);
+  for (std::size_t i = 0; i < p.size; i += kLanes) {
+    const std::size_t n = at_most(p.size - i, kLanes);
     V values[kRows];
     TTT_UNROLL
-    for (std::size_t r = 0; r < kRows; ++r) values[r] = load(x.at + r * x.stride + i, n);
+    for (std::size_t r = 0; r < kRows; ++r) values[r] = load(x + r * p.x.stride + i, n);
     TTT_UNROLL
     for (std::size_t c = 0; c < kColumns; ++c) {
-      const V weights = load(w.at + c * w.stride + i, n);
+      const V weights = load(w + c * p.w.stride + i, n);
       TTT_UNROLL
       for (std::size_t r = 0; r < kRows; ++r) sums[r][c] = hn::MulAdd(values[r], weights, sums[r][c]);
     }
   }
   TTT_UNROLL
   for (std::size_t r = 0; r < kRows; ++r) {
-    TTT_UNROLL
-    for (std::size_t c = 0; c < kColumns; ++c) out.at[r * out.stride + c] = sum_of_lanes(sums[r][c]) + plus;
+    float dots[kDotColumns];
+    sums_of_lanes(sums[r], dots);
+    if (p.factors.at == nullptr) {
+      for (float& dot : dots) dot += p.plus;
+    } else {
+      float factors[kDotColumns] = {};
+      std::memcpy(factors, p.factors.at + (row + r) * p.factors.stride + column, kColumns * sizeof(float));
+      for (std::size_t c = 0; c < kDotColumns; ++c) dots[c] *= factors[c];
+    }
+    std::memcpy(p.out.at + (row + r) * p.out.stride + column, dots, kColumns * sizeof(float));
   }
 }
 
-template <std::size_t kRows>
-void dot_rows(Block x, Block w, std::size_t num_columns, std::size_t size, float plus, MutableBlock out) {
-  std::size_t c = 0;
-  for (; c + 4 <= num_columns; c += 4) {
-    dot_tile<kRows, 4>(x, {w.at + c * w.stride, w.stride}, size, plus, {out.at + c, out.stride});
+template <std::size_t kColumns>
+void dot_rows(const Dots& p, std::size_t row, std::size_t column) {
+  for (; row + kDotRows <= p.num_rows; row += kDotRows) dot_tile<kDotRows, kColumns>(p, row, column);
+  for (; row < p.num_rows; ++row) dot_tile<1, kColumns>(p, row, column);
+}
+
+// Few columns at a time, all rows from first_row(column) on: w passes once.
+template <class FirstRow>
+HWY_INLINE void dots(const Dots& p, const FirstRow& first_row) {
+  std::size_t column = 0;
+  for (; column + kDotColumns <= p.num_columns; column += kDotColumns) {
+    dot_rows<kDotColumns>(p, first_row(column), column);
   }
-  for (; c < num_columns; ++c) {
-    dot_tile<kRows, 1>(x, {w.at + c * w.stride, w.stride}, size, plus, {out.at + c, out.stride});
-  }
+  for (; column < p.num_columns; ++column) dot_rows<1>(p, first_row(column), column);
 }
 
 void score_open_rows(Block x, std::size_t num_rows, std::size_t phase, Block keys, std::size_t size,
                      MutableBlock scores) {
-  std::size_t r = 0;
-  for (; r + 2 <= num_rows; r += 2) {  // the first of both rows gets a score too many, which nobody reads
-    dot_rows<2>({x.at + r * x.stride, x.stride}, keys, phase + r + 2, size, 1.0F,
-                {scores.at + r * scores.stride, scores.stride});
-  }
-  if (r < num_rows) {
-    dot_rows<1>({x.at + r * x.stride, x.stride}, keys, phase + r + 1, size, 1.0F,
-                {scores.at + r * scores.stride, scores.stride});
-  }
+  // Rows that see none of a few columns are left out. What one gets beyond its own slot nobody reads.
+  dots({.x = x,
+        .num_rows = num_rows,
+        .w = keys,
+        .num_columns = phase + num_rows,
+        .size = size,
+        .plus = 1.0F,
+        .out = scores},
+       [phase](std::size_t column) { return column > phase ? column - phase : 0; });
 }
 
 void product_transposed(Block x, std::size_t num_rows, const float* W, std::size_t in, std::size_t out_size,
-                        MutableBlock out) {
-  std::size_t r = 0;
-  for (; r + 2 <= num_rows; r += 2) {
-    dot_rows<2>({x.at + r * x.stride, x.stride}, {W, in}, out_size, in, 0.0F,
-                {out.at + r * out.stride, out.stride});
-  }
-  if (r < num_rows) {
-    dot_rows<1>({x.at + r * x.stride, x.stride}, {W, in}, out_size, in, 0.0F,
-                {out.at + r * out.stride, out.stride});
-  }
+                        Block factors, MutableBlock out) {
+  dots({.x = x,
+        .num_rows = num_rows,
+        .w = {W, in},
+        .num_columns = out_size,
+        .size = in,
+        .factors = factors,
+        .out = out},
+       [](std::size_t) { return std::size_t{0}; });
 }
 
 }  // namespace
@@ -256,8 +315,8 @@ HWY_EXPORT(product_transposed);
 
 std::size_t inner_loop_scratch_floats(std::size_t head_size, std::size_t inner_size,
                                       std::size_t mini_batch_size) {
-  // One row: target, zhat. Of every row of a run: z, two rows of the inner layer, scores.
-  return 2 * head_size + kInnerLoopRun * (head_size + 2 * inner_size + mini_batch_size);
+  // One row: zhat. Of every row of a run: z, two rows of the inner layer, scores.
+  return head_size + kInnerLoopRun * (head_size + 2 * inner_size + mini_batch_size);
 }
 
 void affine(Block x, std::size_t num_rows, std::size_t in, const float* W, const float* b,
@@ -281,8 +340,8 @@ void commit_rows(Block keys, std::size_t in, Block gradients, std::size_t out_si
 }
 
 void product_transposed(Block x, std::size_t num_rows, const float* W, std::size_t in, std::size_t out_size,
-                        MutableBlock out) {
-  HWY_DYNAMIC_DISPATCH(product_transposed)(x, num_rows, W, in, out_size, out);
+                        Block factors, MutableBlock out) {
+  HWY_DYNAMIC_DISPATCH(product_transposed)(x, num_rows, W, in, out_size, factors, out);
 }
 
 }  // namespace ttt::cpu

@@ -85,7 +85,7 @@ void affine(Block x, std::size_t num_rows, std::size_t in, const float* W, const
 
 // The read-out's correction for the gradients of the open mini-batch. Row r of the run is in slot phase + r
 // and sees the open rows j <= phase + r:
-//   scores(r, j) = x(r) . keys(j) + 1; a row of scores has room for phase + num_rows
+//   scores(r, j) = x(r) . keys(j) + 1; a row of scores has room for phase + num_rows, so have the keys
 //   out(r) -= eta[r] * sum_j scores(r, j) gradients(j)
 void score_open_rows(Block x, std::size_t num_rows, std::size_t phase, Block keys, std::size_t size,
                      MutableBlock scores);
@@ -96,8 +96,8 @@ void subtract_open_rows(Block scores, std::size_t num_rows, std::size_t phase, B
 void commit_rows(Block keys, std::size_t in, Block gradients, std::size_t out_size, std::size_t count,
                  float eta, float* W, float* b);
 
-// out [rows, out_size] = x [rows, in] W^T, W [out_size, in]
+// out [rows, out_size] = (x [rows, in] W^T) * factors [rows, out_size], W [out_size, in]
 void product_transposed(Block x, std::size_t num_rows, const float* W, std::size_t in, std::size_t out_size,
-                        MutableBlock out);
+                        Block factors, MutableBlock out);
 
 }  // namespace ttt::cpu

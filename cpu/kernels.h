@@ -12,15 +12,20 @@ namespace ttt::cpu {
 // out = x * rsqrt(mean(x^2) + eps) * weight                                    norm.cpp
 void rms_norm(std::span<const float> x, std::span<const float> weight, float eps, float* out);
 
-// out = (x - mean) / sqrt(var + 1e-6) * weight + bias; two-pass biased variance
+// out = N(x) = (x - mean) / sqrt(var + 1e-6) * weight + bias; two-pass biased variance
 void layer_norm(std::span<const float> x, std::span<const float> weight, std::span<const float> bias,
                 float* out);
 
-// The inner loop's loss 1/2 |N(z) - target|^2 and its gradient at z, N = layer_norm with the inner norm's
-// gain and bias:  e = gain * (N(z) - target),  gradient = (e - mean(e) - zhat * mean(e * zhat)) / s.
+// out = q + N(x); `out` may be neither
+void layer_norm_add(std::span<const float> x, std::span<const float> weight, std::span<const float> bias,
+                    const float* q, float* out);
+
+// The inner loop's loss 1/2 |N(z) - (v - k)|^2, and alpha times its gradient at z, `weight` and `bias` being
+// those of the inner norm:
+//   e = weight * (N(z) - (v - k)),  gradient = alpha * (e - mean(e) - zhat * mean(e * zhat)) / s.
 // Returns the loss; `gradient` may be z itself. zhat_scratch has z.size() floats.
-float layer_norm_loss_gradient(std::span<const float> z, std::span<const float> target,
-                               std::span<const float> weight, std::span<const float> bias,
+float layer_norm_loss_gradient(std::span<const float> z, std::span<const float> weight,
+                               std::span<const float> bias, const float* k, const float* v, float alpha,
                                float* zhat_scratch, float* gradient);
 
 // Depthwise causal convolution of channels [begin, end), rows [num_rows, d]:      conv.cpp
@@ -52,9 +57,10 @@ void add(std::span<float> x, const float* y);
 void silu_multiply(std::span<float> gate, const float* up);
 // x *= gelu(gate)
 void gelu_multiply(std::span<float> x, const float* gate);
-// out = gelu(x); x *= d gelu(a) / da
+// out = gelu(x)
 void gelu(std::span<const float> x, float* out);
-void gelu_derivative_multiply(std::span<float> x, const float* a);
+// out = gelu(a); a = d gelu(a) / da
+void gelu_and_derivative(std::span<float> a, float* out);
 // x = scale * sigmoid(x + bias)
 void scaled_sigmoid(std::span<float> x, const float* bias, float scale);
 

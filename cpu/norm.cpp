@@ -17,7 +17,7 @@ namespace {
 constexpr float kLayerNormEps = 1e-6F;  // of every LayerNorm in the model, whatever rms_norm_eps says
 
 // zhat = (z - mean) / s; returns s = sqrt(var + eps).
-float normalise(const float* z, std::size_t size, float* zhat) {
+HWY_INLINE float normalise(const float* z, std::size_t size, float* zhat) {
   const auto count = static_cast<float>(size);
   const V mean = set(sum(z, size) / count);
   for (std::size_t i = 0; i < size; i += kLanes) {
@@ -43,28 +43,28 @@ void rms_norm(std::span<const float> x, std::span<const float> weight, float eps
   }
 }
 
-void layer_norm(std::span<const float> x, std::span<const float> weight, std::span<const float> bias,
-                float* out) {
-  const std::size_t size = x.size();
-  normalise(x.data(), size, out);
+// out = x normalised, and q added where there is a q.
+HWY_INLINE void layer_norm_of(const float* x, std::size_t size, const float* weight, const float* bias,
+                              const float* q, float* out) {
+  normalise(x, size, out);
   for (std::size_t i = 0; i < size; i += kLanes) {
     const std::size_t n = at_most(size - i, kLanes);
-    store(hn::MulAdd(load(out + i, n), load(weight.data() + i, n), load(bias.data() + i, n)), out + i, n);
+    const V normed = hn::MulAdd(load(out + i, n), load(weight + i, n), load(bias + i, n));
+    store(q == nullptr ? normed : hn::Add(load(q + i, n), normed), out + i, n);
   }
 }
 
-float layer_norm_loss_gradient(std::span<const float> z, std::span<const float> target,
-                               std::span<const float> weight, std::span<const float> bias, float* zhat,
-                               float* gradient) {
-  const std::size_t size = z.size();
+HWY_INLINE float loss_gradient_of(const float* z, std::size_t size, const float* weight, const float* bias,
+                                  const float* k, const float* v, float alpha, float* zhat, float* gradient) {
   const auto count = static_cast<float>(size);
-  const float s = normalise(z.data(), size, zhat);
+  const float s = normalise(z, size, zhat);
   V squares = set(0.0F);
   for (std::size_t i = 0; i < size; i += kLanes) {
     const std::size_t n = at_most(size - i, kLanes);
-    const V gain = load(weight.data() + i, n);
-    const V normed = hn::MulAdd(load(zhat + i, n), gain, load(bias.data() + i, n));
-    const V difference = hn::Sub(normed, load(target.data() + i, n));
+    const V gain = load(weight + i, n);
+    const V normed = hn::MulAdd(load(zhat + i, n), gain, load(bias + i, n));
+    const V target = hn::Sub(load(v + i, n), load(k + i, n));
+    const V difference = hn::Sub(normed, target);
     squares = hn::MulAdd(difference, difference, squares);
     store(hn::Mul(difference, gain), gradient + i, n);
   }
@@ -74,9 +74,30 @@ float layer_norm_loss_gradient(std::span<const float> z, std::span<const float> 
     const std::size_t n = at_most(size - i, kLanes);
     const V centred = hn::Sub(load(gradient + i, n), mean_e);
     const V projected = hn::NegMulAdd(load(zhat + i, n), mean_e_zhat, centred);
-    store(hn::Div(projected, set(s)), gradient + i, n);
+    store(hn::Mul(hn::Div(projected, set(s)), set(alpha)), gradient + i, n);
   }
   return 0.5F * sum_of_lanes(squares);
+}
+
+// The usual head: its loops are unrolled.
+constexpr std::size_t kUsualSize = 64;
+
+void layer_norm(std::span<const float> x, std::span<const float> weight, std::span<const float> bias,
+                const float* q, float* out) {
+  if (x.size() == kUsualSize) {
+    layer_norm_of(x.data(), kUsualSize, weight.data(), bias.data(), q, out);
+  } else {
+    layer_norm_of(x.data(), x.size(), weight.data(), bias.data(), q, out);
+  }
+}
+
+float layer_norm_loss_gradient(std::span<const float> z, std::span<const float> weight,
+                               std::span<const float> bias, const float* k, const float* v, float alpha,
+                               float* zhat, float* gradient) {
+  if (z.size() == kUsualSize) {
+    return loss_gradient_of(z.data(), kUsualSize, weight.data(), bias.data(), k, v, alpha, zhat, gradient);
+  }
+  return loss_gradient_of(z.data(), z.size(), weight.data(), bias.data(), k, v, alpha, zhat, gradient);
 }
 
 }  // namespace
@@ -96,13 +117,18 @@ void rms_norm(std::span<const float> x, std::span<const float> weight, float eps
 
 void layer_norm(std::span<const float> x, std::span<const float> weight, std::span<const float> bias,
                 float* out) {
-  HWY_DYNAMIC_DISPATCH(layer_norm)(x, weight, bias, out);
+  HWY_DYNAMIC_DISPATCH(layer_norm)(x, weight, bias, nullptr, out);
 }
 
-float layer_norm_loss_gradient(std::span<const float> z, std::span<const float> target,
-                               std::span<const float> weight, std::span<const float> bias, float* zhat,
-                               float* gradient) {
-  return HWY_DYNAMIC_DISPATCH(layer_norm_loss_gradient)(z, target, weight, bias, zhat, gradient);
+void layer_norm_add(std::span<const float> x, std::span<const float> weight, std::span<const float> bias,
+                    const float* q, float* out) {
+  HWY_DYNAMIC_DISPATCH(layer_norm)(x, weight, bias, q, out);
+}
+
+float layer_norm_loss_gradient(std::span<const float> z, std::span<const float> weight,
+                               std::span<const float> bias, const float* k, const float* v, float alpha,
+                               float* zhat, float* gradient) {
+  return HWY_DYNAMIC_DISPATCH(layer_norm_loss_gradient)(z, weight, bias, k, v, alpha, zhat, gradient);
 }
 
 }  // namespace ttt::cpu

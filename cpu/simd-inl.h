@@ -104,7 +104,7 @@ HWY_INLINE float dot(const float* a, const float* b, std::size_t size) {
       sums[part] = hn::MulAdd(hn::LoadU(D(), a + at), hn::LoadU(D(), b + at), sums[part]);
     }
   }
-  for (std::size_t part = 0; i < size; i += kLanes, ++part) {
+  for (std::size_t part = 0; part < 4 && i < size; i += kLanes, ++part) {
     const std::size_t count = at_most(size - i, kLanes);
     sums[part] = hn::MulAdd(load(a + i, count), load(b + i, count), sums[part]);
   }
@@ -120,7 +120,7 @@ HWY_INLINE float sum(const float* a, std::size_t size) {
       sums[part] = hn::Add(sums[part], hn::LoadU(D(), a + i + part * kLanes));
     }
   }
-  for (std::size_t part = 0; i < size; i += kLanes, ++part) {
+  for (std::size_t part = 0; part < 4 && i < size; i += kLanes, ++part) {
     sums[part] = hn::Add(sums[part], load(a + i, at_most(size - i, kLanes)));
   }
   return sum_of_lanes(hn::Add(hn::Add(sums[0], sums[1]), hn::Add(sums[2], sums[3])));
@@ -169,12 +169,17 @@ HWY_INLINE V gelu_sigmoid(V a) {
 
 HWY_INLINE V gelu(V a) { return hn::Mul(a, gelu_sigmoid(a)); }
 
-// d gelu(a) / da = s + a s (1 - s) d(2u)/da
-HWY_INLINE V gelu_derivative(V a) {
+struct Gelu {
+  V value, derivative;
+};
+
+// d gelu(a) / da = s + a s (1 - s) d(2u)/da, with a s = gelu(a)
+HWY_INLINE Gelu gelu_and_derivative(V a) {
   const V one = set(1.0F);
   const V s = gelu_sigmoid(a);
+  const V value = hn::Mul(a, s);
   const V slope = hn::Mul(set(kTwoSqrt2OverPi), hn::Add(one, hn::Mul(hn::Mul(set(3.0F * kGeluCubic), a), a)));
-  return hn::Add(s, hn::Mul(hn::Mul(a, hn::Mul(s, hn::Sub(one, s))), slope));
+  return {value, hn::Add(s, hn::Mul(hn::Mul(value, hn::Sub(one, s)), slope))};
 }
 
 // Left operand of a small product: element (row, i) is at[row * row_stride + i * step].

@@ -13,8 +13,7 @@ void read_run(const InnerLoopHead& head, const InnerLoopRows& rows, std::size_t 
               std::size_t phase, float* scratch) {
   const std::size_t f = head.head_size;
   const std::size_t stride = head.open_row_stride;
-  float* target = scratch;
-  float* zhat = target + f;
+  float* zhat = scratch;
   const MutableBlock z{zhat + f, f};
   const MutableBlock scores{z.at + kInnerLoopRun * f, head.mini_batch_size};
   const Block q{rows.q + first * rows.row_stride, rows.row_stride};
@@ -27,14 +26,12 @@ void read_run(const InnerLoopHead& head, const InnerLoopRows& rows, std::size_t 
   }
   affine({head.key + phase * stride, stride}, count, f, head.W1, head.b1, f, z);
   for (std::size_t r = 0; r < count; ++r) {
-    const float* k = rows.k + (first + r) * rows.row_stride;
+    const float* k = head.key + (phase + r) * stride;
     const float* v = rows.v + (first + r) * rows.row_stride;
-    for (std::size_t i = 0; i < f; ++i) target[i] = v[i] - k[i];
-    float* gradient = head.gradient_1 + (phase + r) * stride;
-    const float loss = layer_norm_loss_gradient({z.at + r * f, f}, {target, f}, head.norm_weight,
-                                                head.norm_bias, zhat, gradient);
     const float alpha = rows.alpha[(first + r) * rows.alpha_stride];
-    for (std::size_t i = 0; i < f; ++i) gradient[i] *= alpha;
+    float* gradient = head.gradient_1 + (phase + r) * stride;
+    const float loss = layer_norm_loss_gradient({z.at + r * f, f}, head.norm_weight, head.norm_bias, k, v,
+                                                alpha, zhat, gradient);
     if (rows.losses != nullptr) rows.losses[(first + r) * rows.losses_stride] = loss;
   }
 
@@ -44,10 +41,8 @@ void read_run(const InnerLoopHead& head, const InnerLoopRows& rows, std::size_t 
   subtract_open_rows({scores.at, scores.stride}, count, phase, gradients, f, head.token_eta.data() + phase,
                      z);
   for (std::size_t r = 0; r < count; ++r) {
-    layer_norm({z.at + r * f, f}, head.norm_weight, head.norm_bias, zhat);
-    const float* query = q.at + r * q.stride;
-    float* out = rows.out + (first + r) * rows.row_stride;
-    for (std::size_t i = 0; i < f; ++i) out[i] = query[i] + zhat[i];
+    layer_norm_add({z.at + r * f, f}, head.norm_weight, head.norm_bias, q.at + r * q.stride,
+                   rows.out + (first + r) * rows.row_stride);
   }
 }
 

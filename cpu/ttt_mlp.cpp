@@ -11,17 +11,15 @@ namespace {
 // Scratch of a run, in the order of inner_loop_scratch_floats().
 struct Scratch {
   Scratch(const InnerLoopHead& head, float* at)
-      : target(at),
-        zhat(target + head.head_size),
+      : zhat(at),
         z{zhat + head.head_size, head.head_size},
         a{z.at + kInnerLoopRun * head.head_size, head.inner_size},
         y{a.at + kInnerLoopRun * head.inner_size, head.inner_size},
         scores{y.at + kInnerLoopRun * head.inner_size, head.mini_batch_size} {}
 
-  float* target;        // [f]
   float* zhat;          // [f]
   MutableBlock z;       // [run][f]
-  MutableBlock a;       // [run][m'] before GELU
+  MutableBlock a;       // [run][m'] before GELU; of a key then GELU's derivative there
   MutableBlock y;       // [run][m'] after GELU, of the query
   MutableBlock scores;  // [run][K]
 };
@@ -38,23 +36,21 @@ void learn_run(const InnerLoopHead& head, const InnerLoopRows& rows, std::size_t
     std::copy_n(rows.k + (first + r) * rows.row_stride, f, head.key + at + r * stride);
   }
   affine({head.key + at, stride}, count, f, head.W1, head.b1, m, scratch.a);
-  for (std::size_t r = 0; r < count; ++r) gelu({scratch.a.at + r * m, m}, head.hidden + at + r * stride);
+  for (std::size_t r = 0; r < count; ++r) {
+    gelu_and_derivative({scratch.a.at + r * m, m}, head.hidden + at + r * stride);
+  }
   affine({head.hidden + at, stride}, count, m, head.W2, head.b2, f, scratch.z);
   for (std::size_t r = 0; r < count; ++r) {
-    const float* k = rows.k + (first + r) * rows.row_stride;
+    const float* k = head.key + at + r * stride;
     const float* v = rows.v + (first + r) * rows.row_stride;
-    for (std::size_t i = 0; i < f; ++i) scratch.target[i] = v[i] - k[i];
-    float* gradient_2 = head.gradient_2 + at + r * stride;
-    const float loss = layer_norm_loss_gradient({scratch.z.at + r * f, f}, {scratch.target, f},
-                                                head.norm_weight, head.norm_bias, scratch.zhat, gradient_2);
     const float alpha = rows.alpha[(first + r) * rows.alpha_stride];
-    for (std::size_t i = 0; i < f; ++i) gradient_2[i] *= alpha;
+    const float loss = layer_norm_loss_gradient({scratch.z.at + r * f, f}, head.norm_weight, head.norm_bias,
+                                                k, v, alpha, scratch.zhat, head.gradient_2 + at + r * stride);
     if (rows.losses != nullptr) rows.losses[(first + r) * rows.losses_stride] = loss;
   }
-  product_transposed({head.gradient_2 + at, stride}, count, head.W2, f, m, {head.gradient_1 + at, stride});
-  for (std::size_t r = 0; r < count; ++r) {
-    gelu_derivative_multiply({head.gradient_1 + at + r * stride, m}, scratch.a.at + r * m);
-  }
+  const Block derivatives{scratch.a.at, scratch.a.stride};
+  product_transposed({head.gradient_2 + at, stride}, count, head.W2, f, m, derivatives,
+                     {head.gradient_1 + at, stride});
 }
 
 // The same rows, layer by layer, each with the correction for the open rows:
@@ -77,10 +73,8 @@ void read_run(const InnerLoopHead& head, const InnerLoopRows& rows, std::size_t 
   score_open_rows(y, count, phase, {head.hidden, stride}, m, scratch.scores);
   subtract_open_rows(scores, count, phase, {head.gradient_2, stride}, f, token_eta, scratch.z);
   for (std::size_t r = 0; r < count; ++r) {
-    layer_norm({scratch.z.at + r * f, f}, head.norm_weight, head.norm_bias, scratch.zhat);
-    const float* query = q.at + r * q.stride;
-    float* out = rows.out + (first + r) * rows.row_stride;
-    for (std::size_t i = 0; i < f; ++i) out[i] = query[i] + scratch.zhat[i];
+    layer_norm_add({scratch.z.at + r * f, f}, head.norm_weight, head.norm_bias, q.at + r * q.stride,
+                   rows.out + (first + r) * rows.row_stride);
   }
 }
 

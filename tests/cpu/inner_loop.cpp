@@ -80,15 +80,21 @@ TEST_CASE("a product with the transposed matrix, a row alone or among others") {
   INFO(cpu::dispatch_target());
   test::Random random(2);
   for (std::size_t in = 1; in <= 70; ++in) {
-    const std::size_t out_size = 11, rows = 5;
+    const std::size_t out_size = 8 + in % 5, rows = 1 + in % 11;
+    INFO(in << " to " << out_size << ", " << rows << " rows");
     const auto x = random_floats(random, rows * in);
     const auto W = random_floats(random, out_size * in, 0.0, 0.3);
+    const auto factors = random_floats(random, rows * out_size);
     std::vector<float> out(rows * out_size), one(out_size);
-    cpu::product_transposed({x.data(), in}, rows, W.data(), in, out_size, {out.data(), out_size});
+    cpu::product_transposed({x.data(), in}, rows, W.data(), in, out_size, {factors.data(), out_size},
+                            {out.data(), out_size});
     for (std::size_t r = 0; r < rows; ++r) {
-      const Vector expected = naive::product_transposed(part(x, r * in, in), part(W, 0, W.size()));
+      Vector expected = naive::product_transposed(part(x, r * in, in), part(W, 0, W.size()));
+      for (std::size_t o = 0; o < out_size; ++o)
+        expected[o] *= static_cast<double>(factors[r * out_size + o]);
       REQUIRE(test::max_difference(part(out, r * out_size, out_size), expected) <= 1e-5);
-      cpu::product_transposed({x.data() + r * in, in}, 1, W.data(), in, out_size, {one.data(), out_size});
+      cpu::product_transposed({x.data() + r * in, in}, 1, W.data(), in, out_size,
+                              {factors.data() + r * out_size, out_size}, {one.data(), out_size});
       REQUIRE(std::memcmp(one.data(), out.data() + r * out_size, out_size * sizeof(float)) == 0);
     }
   }

@@ -33,7 +33,7 @@ HWY_INLINE V apply(Function function, V x) {
     case Function::kGelu:
       return gelu(x);
     default:
-      return gelu_derivative(x);
+      return gelu_and_derivative(x).derivative;
   }
 }
 
