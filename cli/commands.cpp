@@ -101,7 +101,7 @@ void Commands::add_device_options(Command& command, ModelOptions& options) {
   command.integer("--packed-cache-limit", options.packed_cache_limit, {0, kMaxCacheBytes}, "BYTES",
                   "of all files in that folder; those used longest ago are removed");
   command.flag("--mlock", options.mlock, "keep weights and states from being swapped out");
-  command.flag("--no-huge-pages", options.no_huge_pages, "use small pages for the weights, to compare");
+  command.flag("--no-huge-pages", options.no_huge_pages, "use small pages of memory, to compare");
   command.flag("--pin-threads", options.pin_threads,
                "tie each thread to a processor: on a machine with several memory nodes each then reads the "
                "weights of its own node");

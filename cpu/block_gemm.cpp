@@ -391,8 +391,8 @@ struct Ahead {
 template <class Wide, std::size_t kPanels, std::size_t kRows>
 void tile(const QuantisedRows& x, const typename Wide::Source& w, std::size_t num_blocks, bool first,
           float* sums, const Ahead<kPanels>& to_fetch) {
-  Ahead<kPanels> ahead = to_fetch;
   constexpr std::size_t kWidth = kTilePanels * kPanelOutputs;
+  Ahead<kPanels> ahead = to_fetch;
   V totals[kRows][kPanels * kPanelVectors];
   set_zero(totals);
   if constexpr (Wide::kHasMinimums) {

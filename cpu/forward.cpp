@@ -51,9 +51,11 @@ Workspace::Workspace(const ModelConfig& config, std::size_t max_batch_tokens, st
 
 std::size_t Workspace::bytes(const ModelConfig& config, std::size_t max_batch_tokens,
                              std::size_t num_threads) {
-  std::size_t floats = 0;
-  for (const Extent& extent : extents(config, max_batch_tokens, num_threads)) floats += extent.floats;
-  return floats * sizeof(float) + QuantisedBuffer::bytes(max_batch_tokens, widest_input(config));
+  std::size_t bytes = QuantisedBuffer::bytes(max_batch_tokens, widest_input(config));
+  for (const Extent& extent : extents(config, max_batch_tokens, num_threads)) {
+    bytes += large_buffer_bytes(extent.floats * sizeof(float));
+  }
+  return bytes;
 }
 
 Forward::Forward(const CpuWeights& weights, StatePool& states, ThreadPool& pool, std::size_t max_batch_tokens)

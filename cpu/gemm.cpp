@@ -360,8 +360,8 @@ void GemmInputs::prepare_for(const PackedMatrix& w, ThreadPool& pool) {
                       const std::size_t row = i / num_blocks, block = i % num_blocks;
                       const std::size_t first = block * kBlockInputs, to = block * num_rows_ + row;
                       quantise_inputs(x_ + row * num_inputs_ + first,
-                                      std::min(num_inputs_ - first, kBlockInputs), quantised_->inputs[to],
-                                      quantised_->pairs[to]);
+                                      std::min(num_inputs_ - first, kBlockInputs), quantised_->inputs()[to],
+                                      quantised_->pairs()[to]);
                     }
                   });
 }

@@ -27,7 +27,7 @@ class GemmInputs {
   std::size_t num_rows() const { return num_rows_; }
   // REQUIRES: prepared for the weights that they meet.
   GemmRows rows(std::size_t begin, std::size_t end) const {
-    const QuantisedRows all{quantised_->inputs.get(), quantised_->pairs.get()};
+    const QuantisedRows all{quantised_->inputs(), quantised_->pairs()};
     return {x_ + begin * num_inputs_, end - begin, all + begin, num_rows_};
   }
 

@@ -16,7 +16,7 @@ void rms_norm(std::span<const float> x, std::span<const float> weight, float eps
 void layer_norm(std::span<const float> x, std::span<const float> weight, std::span<const float> bias,
                 float* out);
 
-// out = q + N(x); `out` may be neither
+// out = q + N(x); `out` is neither x nor q.
 void layer_norm_add(std::span<const float> x, std::span<const float> weight, std::span<const float> bias,
                     const float* q, float* out);
 

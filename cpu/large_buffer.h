@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// Memory that is read from end to end: in large pages where it is large, which spares the walks through
-// tables.
+// Memory of weights, states and scratch: in large pages where it is large. That spares walks through tables,
+// and neighbouring lines of a large page cannot meet in few sets of the second-level cache by chance: with
+// scratch in small pages a prompt of 125M or 1.3B was 3 to 10 % slower.
 #pragma once
 
 #include <cstddef>
@@ -14,7 +15,9 @@ struct FreeBuffer {
 };
 using LargeBuffer = std::unique_ptr<std::byte[], FreeBuffer>;
 
-// Begins at a cache line, or from 2 MiB on at a large page. Throws std::bad_alloc.
+// Begins at a cache line, or from 1 MiB on at a large page of 2 MiB. Throws std::bad_alloc.
 LargeBuffer allocate_large(std::size_t size);
+// Bytes that such a buffer takes: whole lines, or whole large pages.
+std::size_t large_buffer_bytes(std::size_t size);
 
 }  // namespace ttt::cpu

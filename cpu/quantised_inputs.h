@@ -6,8 +6,8 @@
 
 #include <cstddef>
 #include <cstdint>
-#include <memory>
 
+#include "cpu/large_buffer.h"
 #include "cpu/packed_matrix.h"
 
 namespace ttt::cpu {
@@ -38,20 +38,24 @@ void quantise_inputs(const float* x, std::size_t num_inputs, QuantisedInputs& to
 class QuantisedBuffer {
  public:
   QuantisedBuffer(std::size_t num_rows, std::size_t num_inputs)
-      : inputs(std::make_unique_for_overwrite<QuantisedInputs[]>(size(num_rows, num_inputs))),
-        pairs(std::make_unique_for_overwrite<PairedInputs[]>(size(num_rows, num_inputs))) {}
+      : inputs_(allocate_large(size(num_rows, num_inputs) * sizeof(QuantisedInputs))),
+        pairs_(allocate_large(size(num_rows, num_inputs) * sizeof(PairedInputs))) {}
 
-  static constexpr std::size_t bytes(std::size_t num_rows, std::size_t num_inputs) {
-    return size(num_rows, num_inputs) * (sizeof(QuantisedInputs) + sizeof(PairedInputs));
+  static std::size_t bytes(std::size_t num_rows, std::size_t num_inputs) {
+    const std::size_t count = size(num_rows, num_inputs);
+    return large_buffer_bytes(count * sizeof(QuantisedInputs)) +
+           large_buffer_bytes(count * sizeof(PairedInputs));
   }
 
-  std::unique_ptr<QuantisedInputs[]> inputs;
-  std::unique_ptr<PairedInputs[]> pairs;
+  QuantisedInputs* inputs() { return reinterpret_cast<QuantisedInputs*>(inputs_.get()); }
+  PairedInputs* pairs() { return reinterpret_cast<PairedInputs*>(pairs_.get()); }
 
  private:
   static constexpr std::size_t size(std::size_t num_rows, std::size_t num_inputs) {
     return num_rows * ((num_inputs + kBlockInputs - 1) / kBlockInputs);
   }
+
+  LargeBuffer inputs_, pairs_;
 };
 
 // Of rows of quantised inputs.

@@ -6,8 +6,8 @@
 #include <cstddef>
 #include <cstdint>
 #include <span>
-#include <vector>
 
+#include "cpu/aligned_floats.h"
 #include "cpu/cpu_weights.h"
 #include "engine/batch.h"
 #include "engine/config.h"
@@ -46,7 +46,7 @@ class StatePool {
   std::size_t conv_floats_;  // of one convolution's inputs, at their longest
   std::size_t layer_floats_;
   std::size_t slot_floats_;
-  std::vector<float> floats_;
+  AlignedFloats floats_;
 };
 
 }  // namespace ttt::cpu
