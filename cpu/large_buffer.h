@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Memory of weights, states and scratch: in large pages where it is large. That spares walks through tables,
-// and neighbouring lines of a large page cannot meet in few sets of the second-level cache by chance: with
-// scratch in small pages a prompt of 125M or 1.3B was 3 to 10 % slower.
+// Memory of weights, states and scratch: in large pages where it is large, which spares walks through tables
+// (docs/decisions/0009-packed-weights.md has what it brings).
 #pragma once
 
 #include <cstddef>
