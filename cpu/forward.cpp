@@ -13,6 +13,9 @@ namespace {
 
 constexpr std::size_t kGeluWork = 20;  // operations of a GELU or SiLU, for the decision to share the work
 
+// Whose single tokens one thread reads one after another: their fast weights are neighbours.
+constexpr std::size_t kHeadsTogether = 4;
+
 // Of all products.
 std::size_t widest_input(const ModelConfig& config) {
   return std::max(config.hidden_size, config.intermediate_size);
@@ -171,12 +174,20 @@ void Forward::inner_loop(const CpuLayerWeights& w, std::size_t layer) {
   // Two reads through the fast weights and a share of the commit; TTT-MLP has two layers and a way back.
   const std::size_t token_work = 3 * config_.head_size() * config_.inner_size() * (config_.is_mlp() ? 2 : 1);
   const std::size_t task_work = token_work * num_rows_ / segments_.size();
-  pool_.for_tasks(num_tasks, task_work, [&](std::size_t task, std::size_t thread) {
-    const ResolvedSegment& segment = segments_[task / heads];
-    const LayerState state = states_.layer(segment.segment.slot, layer);
-    inner_model_(head_of(w, state, task % heads), rows_of(segment, layer, task % heads),
-                 work_.inner_scratch.data() + thread * work_.inner_scratch_stride);
-  });
+  const bool single_tokens = num_rows_ == segments_.size();
+  const auto head_at = [&](std::size_t task) {
+    return head_of(w, states_.layer(segments_[task / heads].segment.slot, layer), task % heads);
+  };
+  const auto work = [&](std::size_t begin, std::size_t end, std::size_t thread) {
+    for (std::size_t task = begin; task < end; ++task) {
+      if (single_tokens && task + 1 < num_tasks) {
+        fetch_open_rows(head_at(task + 1), segments_[(task + 1) / heads].segment.position);
+      }
+      inner_model_(head_at(task), rows_of(segments_[task / heads], layer, task % heads),
+                   work_.inner_scratch.data() + thread * work_.inner_scratch_stride);
+    }
+  };
+  pool_.for_pieces(num_tasks, single_tokens ? kHeadsTogether : 1, task_work, work);
 }
 
 InnerLoopHead Forward::head_of(const CpuLayerWeights& w, const LayerState& state, std::size_t a) const {

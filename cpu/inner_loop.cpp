@@ -19,8 +19,8 @@ namespace {
 constexpr std::size_t kTileRows = 6;
 
 // Vectors beside each other in a tile: powers of two, as the widths of inner models are.
-constexpr std::size_t kWidths = 4;  // 8, 4, 2 and 1
-constexpr std::size_t width_of(std::size_t index) { return std::size_t{8} >> index; }
+constexpr std::size_t kWidths = 5;  // 16, 8, 4, 2 and 1
+constexpr std::size_t width_of(std::size_t index) { return std::size_t{16} >> index; }
 constexpr bool fits(std::size_t rows, std::size_t vectors) {
   return vectors == 1 || vectors * rows <= kMaxSums;
 }
@@ -312,6 +312,27 @@ HWY_EXPORT(score_open_rows);
 HWY_EXPORT(subtract_open_rows);
 HWY_EXPORT(commit_rows);
 HWY_EXPORT(product_transposed);
+
+namespace {
+
+constexpr std::size_t kLineFloats = 16;  // of a cache line
+
+void fetch_floats(const float* at, std::size_t count) {
+  for (std::size_t i = 0; i < count; i += kLineFloats) __builtin_prefetch(at + i, 0, 2);
+}
+
+}  // namespace
+
+void fetch_open_rows(const InnerLoopHead& head, std::int64_t position) {
+  for (std::size_t row = 0; row < phase_of(position, head.mini_batch_size); ++row) {
+    const std::size_t at = row * head.open_row_stride;
+    fetch_floats(head.key + at, head.head_size);
+    fetch_floats(head.gradient_1 + at, head.inner_size);
+    if (head.hidden == nullptr) continue;
+    fetch_floats(head.hidden + at, head.inner_size);
+    fetch_floats(head.gradient_2 + at, head.head_size);
+  }
+}
 
 std::size_t inner_loop_scratch_floats(std::size_t head_size, std::size_t inner_size,
                                       std::size_t mini_batch_size) {

@@ -64,6 +64,11 @@ inline constexpr std::size_t kInnerLoopRun = 16;
 void ttt_linear(const InnerLoopHead& head, const InnerLoopRows& rows, float* scratch);
 void ttt_mlp(const InnerLoopHead& head, const InnerLoopRows& rows, float* scratch);
 
+// Asks for the open rows that a token at `position` will read, while something else is computed. With many
+// sequences they come from memory, and no hardware foresees them: a head's part of a row is a few hundred
+// bytes, the rows are kilobytes apart.
+void fetch_open_rows(const InnerLoopHead& head, std::int64_t position);
+
 std::size_t inner_loop_scratch_floats(std::size_t head_size, std::size_t inner_size,
                                       std::size_t mini_batch_size);
 
