@@ -24,6 +24,7 @@
 #include "cli/convert.h"
 #include "cli/exit_code.h"
 #include "cli/json_output.h"
+#include "cli/machine.h"
 #include "cli/parse_value.h"
 #include "cli/processor_time.h"
 #include "cli/progress.h"
@@ -41,8 +42,8 @@ using Clock = std::chrono::steady_clock;
 
 constexpr std::int64_t kMaxTokens = std::int64_t{1} << 40;
 constexpr std::int64_t kMaxBatch = 4096;
-// Enough to be beyond every cache where the model is.
-constexpr std::uint64_t kMaxProbeBytes = std::uint64_t{512} << 20;
+// Of what a processor's probe reads, where a step reads more.
+constexpr std::uint64_t kMaxProbeBytes = std::uint64_t{2} << 30;
 
 double seconds_since(Clock::time_point begin) {
   return std::chrono::duration<double>(Clock::now() - begin).count();
@@ -177,13 +178,21 @@ Plan plan_of(const BenchOptions& options) {
   return plan;
 }
 
+// What a step of one sequence reads: a small model lies in the caches as much as the probe's buffer does. Not
+// more than half of the memory that the model left.
+std::uint64_t probe_bytes(const BenchReport& report) {
+  const std::uint64_t step = report.matrix_bytes + static_cast<std::uint64_t>(report.state_traffic_bytes);
+  const std::uint64_t usable = usable_memory(read_machine()).value_or(kMaxProbeBytes);
+  return std::min({step, kMaxProbeBytes, usable / 2});
+}
+
 class Bench {
  public:
   Bench(const Plan& plan, Driver& driver, BenchReport& report)
       : plan_(plan),
         driver_(driver),
         report_(report),
-        probe_(make_probe(report.backend, std::min(report.matrix_bytes, kMaxProbeBytes))),
+        probe_(make_probe(report.backend, probe_bytes(report))),
         progress_("measuring", Progress::Unit::kTokens) {
     const std::size_t longest = plan_.prefills.empty() ? 0 : plan_.prefills.back();
     const std::size_t deepest = plan_.depths.empty() ? 0 : plan_.depths.back();
@@ -249,14 +258,16 @@ class Bench {
       rows.back().flops = steps * sequences * (report_.token_flops.sum() + report_.head_flops);
       rows.back().product_ops = steps * sequences * (report_.token_flops.products + report_.head_flops);
     }
+    double read_rate = probe();
     for (std::size_t repetition = 0; repetition <= plan_.repetitions; ++repetition) {
       for (std::size_t i = 0; i < rows.size(); ++i) {
         std::vector<double> steps;
         const ProcessorTime processors;
         driver_.decode(states_.at(rows[i].depth), rows[i].depth, batch, plan_.decode, steps);
         show(batch * plan_.decode);
-        probe();
+        const double read_rate_before = std::exchange(read_rate, probe());
         if (repetition == 0) continue;  // warm-up
+        if (probe_) rows[i].read_rates.push_back(std::max(read_rate_before, read_rate));
         rows[i].seconds.push_back(std::accumulate(steps.begin(), steps.end(), 0.0));
         rows[i].others += processors.taken_by_others() / static_cast<double>(plan_.repetitions);
         rows[i].step_seconds.insert(rows[i].step_seconds.end(), steps.begin(), steps.end());
@@ -265,8 +276,12 @@ class Bench {
     std::ranges::move(rows, std::back_inserter(report_.rows));
   }
 
-  void probe() {
-    if (probe_) report_.limits = best_of(report_.limits, probe_->measure());
+  // Returns the rate at which memory was read; 0 where that is not known.
+  double probe() {
+    if (!probe_) return 0.0;
+    const MachineLimits reading = probe_->measure();
+    report_.limits = best_of(report_.limits, reading);
+    return reading.read_bytes_per_second;
   }
 
   void show(std::size_t tokens) {
@@ -365,7 +380,7 @@ int bench(const BenchOptions& options) {
   if (options.random) {
     const ModelConfig config = random_config(*options.random);
     const weights::DType type = *weights::dtype_from_name(options.type);
-    check_memory(RandomWeights::without_bytes(config, type), options.model, limits, kMaxProbeBytes);
+    check_memory(RandomWeights::without_bytes(config, type), options.model, limits);
     if (options.write) check_output(*options.write, options.force);
     const RandomWeights random(config, type, /*seed=*/1);
     if (options.write) {

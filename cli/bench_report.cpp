@@ -83,11 +83,33 @@ std::vector<Flatness> flatness(const BenchReport& report) {
   return all;
 }
 
+namespace {
+
+// The bytes' times at the rates at which the machine read meanwhile; at its best where those are unknown.
+std::vector<double> read_times(const BenchReport& report, const BenchRow& row) {
+  if (row.read_rates.empty()) return {row.bytes / report.limits.read_bytes_per_second};
+  std::vector<double> seconds;
+  for (const double rate : row.read_rates) seconds.push_back(row.bytes / rate);
+  return seconds;
+}
+
+double mean_of(const std::vector<double>& values) {
+  return std::accumulate(values.begin(), values.end(), 0.0) / static_cast<double>(values.size());
+}
+
+}  // namespace
+
+double BenchReport::seconds_to_read(const BenchRow& row) const { return mean_of(read_times(*this, row)); }
+
+double BenchReport::seconds_to_compute(const BenchRow& row) const {
+  return (row.flops - row.product_ops) / best_rate(inner_loop) + row.product_ops / best_rate(products);
+}
+
 std::optional<double> BenchReport::share_of_limit(const BenchRow& row) const {
   if (!has_limits()) return std::nullopt;
-  const double compute_seconds =
-      (row.flops - row.product_ops) / best_rate(inner_loop) + row.product_ops / best_rate(products);
-  return std::max(row.bytes / limits.read_bytes_per_second, compute_seconds) / row.mean_seconds();
+  std::vector<double> least = read_times(*this, row);
+  for (double& seconds : least) seconds = std::max(seconds, seconds_to_compute(row));
+  return mean_of(least) / row.mean_seconds();
 }
 
 double BenchReport::best_rate(Arithmetic arithmetic) const {
@@ -103,8 +125,8 @@ double BenchReport::best_rate(Arithmetic arithmetic) const {
 }
 
 std::vector<std::string> column_names() {
-  return {"test", "depth", "batch", "tokens/s",    "sd",       "ms/step",
-          "p50",  "p90",   "p99",   "first token", "of limit", "others"};
+  return {"test", "depth", "batch",       "tokens/s", "sd",         "ms/step",  "p50",
+          "p90",  "p99",   "first token", "to read",  "to compute", "of limit", "others"};
 }
 
 std::vector<std::string> cells_of(const BenchReport& report, const BenchRow& row) {
@@ -114,6 +136,9 @@ std::vector<std::string> cells_of(const BenchReport& report, const BenchRow& row
   };
   const auto step = [&](double share) { return milliseconds(decodes ? row.percentile_step(share) : 0.0); };
   const std::optional<double> share_of_limit = report.share_of_limit(row);
+  const auto least = [&](double seconds) {
+    return decodes ? milliseconds(seconds / static_cast<double>(row.tokens)) : readable_seconds(seconds);
+  };
   return {fmt::format("{} {}", decodes ? "decode" : "prefill", row.tokens),
           fmt::format("{}", row.depth),
           fmt::format("{}", row.batch),
@@ -124,6 +149,8 @@ std::vector<std::string> cells_of(const BenchReport& report, const BenchRow& row
           step(0.9),
           step(0.99),
           decodes ? std::string() : readable_seconds(row.mean_seconds()),
+          share_of_limit && decodes ? least(report.seconds_to_read(row)) : std::string(),
+          share_of_limit ? least(report.seconds_to_compute(row)) : std::string(),
           share_of_limit ? fmt::format("{:.0f} %", *share_of_limit * 100.0) : std::string(),
           fmt::format("{:.0f} %{}", row.others * 100.0, row.disturbed() ? " !" : "")};
 }
@@ -172,9 +199,7 @@ std::string to_markdown(const BenchReport& report) {
   return text;
 }
 
-double BenchRow::mean_seconds() const {
-  return std::accumulate(seconds.begin(), seconds.end(), 0.0) / static_cast<double>(seconds.size());
-}
+double BenchRow::mean_seconds() const { return mean_of(seconds); }
 
 double BenchRow::rate() const { return static_cast<double>(tokens * batch) / mean_seconds(); }
 
@@ -200,7 +225,7 @@ double BenchRow::percentile_step(double share) const {
 std::string to_csv(const BenchReport& report) {
   std::string text =
       "time,model,family,precision,threads,test,tokens,depth,batch,tokens_per_second,tokens_per_second_sd,"
-      "mean_ms,p50_ms,p90_ms,p99_ms,share_of_limit,processors_taken_by_others\n";
+      "mean_ms,p50_ms,p90_ms,p99_ms,read_ms,compute_ms,share_of_limit,processors_taken_by_others\n";
   const std::string threads =
       report.computes_on_processors() ? fmt::format("{}", report.backend.num_threads) : std::string();
   for (const BenchRow& row : report.rows) {
@@ -210,10 +235,15 @@ std::string to_csv(const BenchReport& report) {
     };
     const double mean = decodes ? row.time_per_token() : row.mean_seconds();
     const std::optional<double> share = report.share_of_limit(row);
-    text += fmt::format("{},{},{},{},{},{},{},{},{},{:.4f},{:.4f},{:.4f},{},{},{},{},{:.4f}\n", report.time,
-                        field(report.model), report.family, report.precision, threads,
+    const auto least = [&](double seconds) {
+      return share ? fmt::format("{:.4f}", seconds * 1e3 / (decodes ? static_cast<double>(row.tokens) : 1.0))
+                   : std::string();
+    };
+    text += fmt::format("{},{},{},{},{},{},{},{},{},{:.4f},{:.4f},{:.4f},{},{},{},{},{},{},{:.4f}\n",
+                        report.time, field(report.model), report.family, report.precision, threads,
                         decodes ? "decode" : "prefill", row.tokens, row.depth, row.batch, row.rate(),
                         row.deviation(), mean * 1e3, step(0.5), step(0.9), step(0.99),
+                        least(report.seconds_to_read(row)), least(report.seconds_to_compute(row)),
                         share ? fmt::format("{:.4f}", *share) : std::string(), row.others);
   }
   return text;

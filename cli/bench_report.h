@@ -24,9 +24,12 @@ struct BenchRow {
   std::size_t batch = 1;                  // sequences at once
   std::vector<double> seconds = {};       // of each repetition
   std::vector<double> step_seconds = {};  // decode: of every step of all repetitions
-  double bytes = 0.0, flops = 0.0;        // of a repetition, at least
-  double product_ops = 0.0;               // those of flops that are in products with matrices
-  double others = 0.0;                    // share of the processors that other programs took meanwhile
+  // Bytes a second of a plain read, of each repetition: the better reading of those right before and after
+  // it.
+  std::vector<double> read_rates = {};
+  double bytes = 0.0, flops = 0.0;  // of a repetition, at least
+  double product_ops = 0.0;         // those of flops that are in products with matrices
+  double others = 0.0;              // share of the processors that other programs took meanwhile
 
   double mean_seconds() const;
   double rate() const;                         // tokens/s of all sequences together
@@ -62,7 +65,11 @@ struct BenchReport {
   bool has_limits() const {
     return limits.read_bytes_per_second > 0.0 && best_rate(products) > 0.0 && best_rate(inner_loop) > 0.0;
   }
-  // Of what the machine could do at best: the time to read the row's bytes or to do its operations.
+  // Mean seconds of a repetition if it did nothing but read its bytes, or but compute. REQUIRES:
+  // has_limits().
+  double seconds_to_read(const BenchRow& row) const;
+  double seconds_to_compute(const BenchRow& row) const;
+  // Of what the machine could do at best: the longer of the two in each repetition.
   std::optional<double> share_of_limit(const BenchRow& row) const;
 };
 

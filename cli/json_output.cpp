@@ -180,6 +180,9 @@ Json threads_json(const BenchReport& report) {
 
 Json row_json(const BenchReport& report, const BenchRow& row) {
   const bool decodes = row.kind == BenchRow::Kind::kDecode;
+  const auto least = [&](double (BenchReport::*seconds)(const BenchRow&) const) {
+    return report.has_limits() ? Json((report.*seconds)(row)) : Json(nullptr);
+  };
   Json object = {{"test", decodes ? "decode" : "prefill"},
                  {"tokens", row.tokens},
                  {"depth", row.depth},
@@ -191,6 +194,9 @@ Json row_json(const BenchReport& report, const BenchRow& row) {
                  {"bytes", row.bytes},
                  {"flops", row.flops},
                  {"product_ops", row.product_ops},
+                 {"read_bytes_per_second", row.read_rates},
+                 {"seconds_to_read", least(&BenchReport::seconds_to_read)},
+                 {"seconds_to_compute", least(&BenchReport::seconds_to_compute)},
                  {"seconds", row.seconds}};
   if (decodes) {
     object["step_seconds"] = {{"mean", row.time_per_token()},

@@ -32,7 +32,8 @@ class MachineProbe final : public ttt::MachineProbe {
 
   MachineLimits measure() override;
 
-  // One reading each, of the kernels' target (cpu/dispatch.h). Reads the whole buffer once.
+  // One reading each, of the kernels' target (cpu/dispatch.h). Reads the whole buffer, a small one a few
+  // times and counts the best: a single pass of some milliseconds may be one in which something else ran.
   double read_bytes_per_second();
   double flops_per_second();     // fp32; some ten milliseconds
   double int8_ops_per_second();  // likewise

@@ -47,6 +47,7 @@ TEST_CASE("a bench has a row for every prompt, depth and batch, with all repetit
     CHECK(rows[i].at("test") == "decode");
     CHECK(rows[i].at("depth") == (i % 2 == 0 ? 0 : 33));
     CHECK(rows[i].at("batch") == (i < 4 ? 1 : 3));
+    CHECK(rows[i].at("read_bytes_per_second").size() == 2);
     CHECK(rows[i].at("step_seconds").at("p50") <= rows[i].at("step_seconds").at("p99"));
   }
   for (const json& row : rows) {

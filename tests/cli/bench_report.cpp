@@ -55,6 +55,28 @@ TEST_CASE("rates, spread and percentiles of a row") {
   CHECK(report.share_of_limit(row) == 0.5);  // a second to read, half a second to compute
 }
 
+TEST_CASE("a repetition is measured by the rate at which the machine read meanwhile") {
+  BenchReport report;
+  report.limits.read_bytes_per_second = 100.0;
+  report.limits.flops_per_second = 1000.0;
+  BenchRow row = decode_row(0, {2.0, 4.0});
+  row.bytes = 100.0;
+  row.flops = 1500.0;
+  CHECK(report.seconds_to_read(row) == 1.0);  // at the machine's best
+  CHECK(report.seconds_to_compute(row) == 1.5);
+  CHECK(report.share_of_limit(row) == 0.5);
+  row.read_rates = {100.0, 25.0};  // memory was slow in the second
+  CHECK(report.seconds_to_read(row) == 2.5);
+  CHECK(report.share_of_limit(row) == Approx((1.5 + 4.0) / 2.0 / 3.0));  // the longer of the two in each
+  report.rows = {row};
+  CHECK(contains(to_markdown(report), "| 250.00 | 150.00 | 92 % |"));  // ms a step
+  CHECK(contains(to_csv(report), ",250.0000,150.0000,0.9167,"));
+  const auto parsed = nlohmann::json::parse(to_json(report)).at("rows").at(0);
+  CHECK(parsed.at("read_bytes_per_second") == nlohmann::json({100.0, 25.0}));
+  CHECK(parsed.at("seconds_to_read") == 2.5);
+  CHECK(parsed.at("seconds_to_compute") == 1.5);
+}
+
 // Times on a straight line that rises by a tenth from 1,000 to 3,000, whatever the round's speed.
 TEST_CASE("the change of a token's time with the depth is that of a straight line") {
   BenchReport report;
@@ -119,7 +141,7 @@ TEST_CASE("a bench of a device names it, and says nothing of processors and unkn
   CHECK(contains(text, "\nmachine  NVIDIA H200 (cuda:0), kernels for sm_90-fast\nmemory   "));
   CHECK_FALSE(contains(text, "threads"));
   CHECK_FALSE(contains(text, "limits "));
-  CHECK(contains(text, "| 0.55 s |  | 0 % |"));  // first token, of limit, others
+  CHECK(contains(text, "| 0.55 s |  |  |  | 0 % |"));  // first token, to read, to compute, of limit, others
   const std::string page = to_html(report, &report);
   CHECK(contains(page, "<p>NVIDIA H200 (cuda:0), kernels for sm_90-fast; "));
   CHECK(contains(page, "\"soft\">Memory: "));
@@ -136,8 +158,8 @@ TEST_CASE("what a device has not is empty in a CSV line and null in JSON") {
   const BenchReport report = device_report();
   const std::string csv = to_csv(report);
   CHECK(contains(csv, ",BF16,,decode,10,0,1,"));
-  CHECK(contains(csv, ",200.0000,,0.0000\n"));  // the slowest step, no share, nothing taken by others
-  CHECK(contains(csv, ",,,,,0.0000\n"));        // a prompt has no steps
+  CHECK(contains(csv, ",200.0000,,,,0.0000\n"));  // the slowest step, no limits, nothing taken by others
+  CHECK(contains(csv, ",,,,,,,0.0000\n"));        // a prompt has no steps
   CHECK_FALSE(shows_no_number(csv));
   const auto parsed = nlohmann::json::parse(to_json(report));
   for (const char* key : {"threads", "read_bytes_per_second", "flops_per_second", "int8_ops_per_second",
