@@ -256,8 +256,6 @@ const typename Block::Stored* blocks_of(const PackedMatrix& w, std::size_t panel
   return reinterpret_cast<const typename Block::Stored*>(w.panel(panel)) + first_input / Block::kInputs;
 }
 
-// Into the second-level cache. What lies behind the end of all weights is not there, and so not fetched.
-HWY_INLINE void fetch(const char* at) { __builtin_prefetch(at, 0, 2); }
 
 // Of 32 inputs of a panel.
 template <class Block>

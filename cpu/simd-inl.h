@@ -249,6 +249,9 @@ HWY_INLINE void set_zero(V (&sums)[kRows][kVectors]) {
   }
 }
 
+// Into the second-level cache. What lies behind the end of all weights is not there, and so not fetched.
+HWY_INLINE void fetch(const char* at) { __builtin_prefetch(at, 0, 2); }
+
 }  // namespace ttt::cpu::HWY_NAMESPACE
 HWY_AFTER_NAMESPACE();
 
