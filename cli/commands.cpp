@@ -378,11 +378,23 @@ void Commands::add_quantize() {
                                "print the mix of types, bytes and the relative rms error of every matrix"));
   no_environment(quantize.choice("-o,--output", quantize_.format, {"md", "json"},
                                  "of --report: tables for people, or JSON"));
+  no_environment(quantize.text(
+      "-f,--file", quantize_.file, "FILE",
+      "add to the report, and so ask for it, what both models predict of this text (- is stdin): "
+      "perplexity, Kullback-Leibler divergence, how often the same token is on top; on the CPU, with both in "
+      "memory at once"));
+  no_environment(quantize.optional_integer(
+      "--tokens", quantize_.tokens, {static_cast<std::int64_t>(kMinComparedTokens), kAnyCount}, "N",
+      "of -f: read this many ids in all, bos included, instead of the whole text"));
+  quantize.integer("-t,--threads", quantize_.threads, {0, kMaxThreads}, "N",
+                   "of -f: threads; 0: the processors that affinity and cgroup allow");
   no_environment(quantize.flag("--force", quantize_.force, "replace an existing file"));
   add_verbose(quantize);
   quantize.example("ttt quantize model.gguf model-q8.gguf", "a quarter of the size, almost no loss");
   quantize.example("ttt quantize model.gguf model-q4.gguf --type q4_k --keep 'blk.0.*=q6_k' --report",
-                   "an eighth of the size; what does it cost?");
+                   "an eighth of the size; what does each matrix lose?");
+  quantize.example("ttt quantize model.gguf model-q4.gguf --type q4_k -f book.txt --tokens 8K",
+                   "and what does the model lose, on 8192 tokens of a book?");
 }
 
 void Commands::add_eval() {

@@ -21,17 +21,6 @@ namespace {
 
 constexpr std::size_t kFirstBucket = 64;
 
-std::vector<TokenId> read_ids(const PplOptions& options, const ModelFiles& files, const std::string& text) {
-  std::vector<TokenId> ids = files.encode_prompt(text, true, tokenizer::SpecialTokens::kPlain);
-  if (options.tokens && std::cmp_less(*options.tokens, ids.size())) {
-    ids.resize(static_cast<std::size_t>(*options.tokens));
-  } else if (options.tokens && std::cmp_greater(*options.tokens, ids.size())) {
-    print_warning(fmt::format("the text has {} tokens only, not {}", ids.size(), *options.tokens));
-  }
-  if (ids.size() < 2) throw UsageError("the text is too short: at least two tokens are needed, bos included");
-  return ids;
-}
-
 // -ln p(ids[i + 1] | ids[0 ... i]) for every i.
 std::vector<double> token_losses(const std::vector<TokenId>& ids, Backend& backend) {
   Progress progress("reading", Progress::Unit::kTokens);
@@ -80,6 +69,21 @@ std::string as_text(const PplResult& result) {
 
 }  // namespace
 
+std::vector<TokenId> ids_of_text(const ModelFiles& files, const std::string& text,
+                                 std::optional<std::int64_t> tokens, std::size_t least) {
+  std::vector<TokenId> ids = files.encode_prompt(text, true, tokenizer::SpecialTokens::kPlain);
+  if (tokens && std::cmp_less(*tokens, ids.size())) {
+    ids.resize(static_cast<std::size_t>(*tokens));
+  } else if (tokens && std::cmp_greater(*tokens, ids.size())) {
+    print_warning(fmt::format("the text has {} tokens only, not {}", ids.size(), *tokens));
+  }
+  if (ids.size() < least) {
+    throw UsageError(
+        fmt::format("the text is too short: at least {} tokens are needed, bos included", least));
+  }
+  return ids;
+}
+
 PplResult summarise_losses(const std::vector<double>& losses) {
   PplResult result;
   result.tokens = losses.size() + 1;
@@ -102,7 +106,7 @@ int eval_ppl(const PplOptions& options) {
   require_model(options.model.model);
   const std::string text = read_input(options.file);
   OpenModel model(options.model);
-  const std::vector<TokenId> ids = read_ids(options, model.files, text);
+  const std::vector<TokenId> ids = ids_of_text(model.files, text, options.tokens, /*least=*/2);
   const auto begin = std::chrono::steady_clock::now();
   const std::vector<double> losses = token_losses(ids, *model.backend);
   PplResult result = summarise_losses(losses);

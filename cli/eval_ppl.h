@@ -34,6 +34,11 @@ struct PplResult {
   double seconds = 0.0;
 };
 
+// What a command reads of a text: its ids with bos in front, `tokens` of them at most, with a warning where
+// it has fewer. Throws UsageError where there are not at least `least`.
+std::vector<TokenId> ids_of_text(const ModelFiles& files, const std::string& text,
+                                 std::optional<std::int64_t> tokens, std::size_t least);
+
 // -ln p of the predictions at 0, 1, 2 ... -> everything of PplResult but bits_per_byte and seconds. Sums in
 // double. Buckets are [0, 64), [64, 128), [128, 256) and so on. REQUIRES: not empty.
 PplResult summarise_losses(const std::vector<double>& losses);

@@ -209,6 +209,24 @@ Json row_json(const BenchReport& report, const BenchRow& row) {
   return object;
 }
 
+Json estimate_json(const MeanEstimate& estimate) {
+  return {{"mean", estimate.mean}, {"error", estimate.error}};
+}
+
+Json predictions_json(const std::string& file, const PredictionComparison& p) {
+  Json divergence = estimate_json(p.divergence);
+  divergence["p99"] = p.divergence_p99;
+  divergence["max"] = p.divergence_max;
+  return {{"file", file},
+          {"tokens", p.tokens},
+          {"source", {{"loss", p.source_loss}, {"perplexity", p.source_perplexity}}},
+          {"output", {{"loss", p.output_loss}, {"perplexity", p.output_perplexity}}},
+          {"perplexity_change", estimate_json(p.perplexity_change)},
+          {"divergence", divergence},
+          {"same_top", estimate_json(p.same_top)},
+          {"seconds", p.seconds}};
+}
+
 }  // namespace
 
 std::string to_json(const RunResult& result, const tokenizer::Tokenizer* tokenizer) {
@@ -381,12 +399,14 @@ std::string to_json(const QuantizeReport& report) {
                        {"bytes", tensor.bytes},
                        {"relative_error", tensor.relative_error}});
   }
-  return finish({{"schema", kSchemaVersion},
+  Json object = {{"schema", kSchemaVersion},
                  {"source", report.source},
                  {"output", report.output},
                  {"file_bytes", report.file_bytes},
                  {"weights_hash", report.weights_hash},
-                 {"tensors", tensors}});
+                 {"tensors", tensors}};
+  if (report.predictions) object["text"] = predictions_json(report.file, *report.predictions);
+  return finish(object);
 }
 
 std::string to_json(const TokenizeResult& result) {

@@ -254,6 +254,11 @@ void check_memory(const Model& model, const ModelOptions& options, const Backend
   }
 }
 
+std::uint64_t planned_cpu_memory(const Model& model, const ModelOptions& options,
+                                 const BackendLimits& limits) {
+  return cpu::plan_memory(model, cpu_options(options, limits)).total();
+}
+
 std::unique_ptr<Backend> make_backend(const Model& model, const ModelOptions& options,
                                       const BackendLimits& limits) {
   check_device(options);

@@ -70,6 +70,10 @@ struct BackendLimits {
 void check_memory(const Model& model, const ModelOptions& options, const BackendLimits& limits,
                   std::uint64_t beside = 0);
 
+// What a backend of the CPU takes, weights, states and workspace.
+std::uint64_t planned_cpu_memory(const Model& model, const ModelOptions& options,
+                                 const BackendLimits& limits);
+
 // The backend that `options` name. Throws UsageError for a device that is not there, MemoryError where the
 // memory that it will take is more than can be had, before it takes any.
 std::unique_ptr<Backend> make_backend(const Model& model, const ModelOptions& options,

@@ -98,11 +98,7 @@ ModelConfig official_config(std::string_view name) {
 }
 
 Model RandomWeights::without_bytes(const ModelConfig& config, DType matrix_type) {
-  return assemble_model(config, [&](std::string name, weights::Shape shape, bool is_matrix) {
-    const DType type = stored_type({.matrices = matrix_type}, name, shape, is_matrix);
-    return weights::TensorView{
-        .name = std::move(name), .dtype = type, .shape = std::move(shape), .bytes = {}};
-  });
+  return ttt::without_bytes(config, {.matrices = matrix_type});
 }
 
 RandomWeights::RandomWeights(const ModelConfig& config, DType matrix_type, std::uint64_t seed)

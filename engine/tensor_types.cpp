@@ -4,6 +4,8 @@
 #include <fnmatch.h>
 
 #include <algorithm>
+#include <string>
+#include <utility>
 
 #include "weights/block_types.h"
 
@@ -41,6 +43,14 @@ DType stored_type(const TensorTypes& types, std::string_view name, const weights
   DType type = wanted_type(types, name);
   while (shape.back() % weights::dtype_info(type).block_elements != 0) type = smaller_blocks(type);
   return type;
+}
+
+Model without_bytes(const ModelConfig& config, const TensorTypes& types) {
+  return assemble_model(config, [&](std::string name, weights::Shape shape, bool is_matrix) {
+    const DType type = stored_type(types, name, shape, is_matrix);
+    return weights::TensorView{
+        .name = std::move(name), .dtype = type, .shape = std::move(shape), .bytes = {}};
+  });
 }
 
 bool is_quantised(const Model& model) {

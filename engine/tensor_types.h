@@ -32,6 +32,9 @@ inline weights::DType stored_type(const TensorTypes& types, const NamedTensor& t
   return stored_type(types, tensor.view.name, tensor.view.shape, tensor.is_matrix);
 }
 
+// A model of such weights whose views have no bytes: to plan with.
+Model without_bytes(const ModelConfig& config, const TensorTypes& types);
+
 // True where some matrix of the model is quantised already.
 bool is_quantised(const Model& model);
 

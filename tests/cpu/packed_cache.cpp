@@ -1,6 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "cpu/packed_cache.h"
 
+#include <linux/capability.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
 #include <algorithm>
 #include <array>
 #include <catch2/catch.hpp>
@@ -106,6 +110,24 @@ void set_age(const fs::path& path, std::chrono::hours age) {
   fs::last_write_time(path, fs::file_time_type::clock::now() - age);
 }
 
+// While it lives this thread may do no more than the permissions of files say, also where root runs the test.
+class PermissionsHold {
+ public:
+  PermissionsHold() {
+    REQUIRE(::syscall(SYS_capget, &header_, had_.data()) == 0);
+    auto fewer = had_;
+    fewer[0].effective &= ~(1U << CAP_DAC_OVERRIDE);
+    REQUIRE(::syscall(SYS_capset, &header_, fewer.data()) == 0);
+  }
+  ~PermissionsHold() { ::syscall(SYS_capset, &header_, had_.data()); }
+  PermissionsHold(const PermissionsHold&) = delete;
+  PermissionsHold& operator=(const PermissionsHold&) = delete;
+
+ private:
+  __user_cap_header_struct header_ = {.version = _LINUX_CAPABILITY_VERSION_3, .pid = 0};
+  std::array<__user_cap_data_struct, _LINUX_CAPABILITY_U32S_3> had_ = {};
+};
+
 // A model whose file states the right hash, as those of `ttt convert` do.
 test::ConvertedModel model_of(std::uint64_t seed, weights::DType type = weights::DType::kF32) {
   return {test::RandomModel(small_config(), seed).model, type};
@@ -156,6 +178,25 @@ TEST_CASE("a second start takes the packed weights from the cache, with the same
   CHECK_FALSE(cache.told_of("stored as"));
   CHECK(cache.warnings.empty());
   CHECK(read_file(cache.only_file()) == stored);
+}
+
+TEST_CASE("blocks of 256 weights come from the cache as they were packed") {
+  ModelConfig config = small_config();
+  config.hidden_size = config.intermediate_size = 256;
+  config.num_attention_heads = 4;
+  const auto type = GENERATE(weights::DType::kQ6_K, weights::DType::kQ4_K);
+  const auto access = GENERATE(weights::FileAccess::kMap, weights::FileAccess::kRead);
+  const test::ConvertedModel converted(test::RandomModel(config).model, type);
+  REQUIRE(converted.model.layers.back().ffn_down.dtype == type);
+  REQUIRE(converted.model.output.dtype == weights::DType::kQ6_K);
+  CacheFolder cache;
+  cache.options.access = access;
+  const std::vector<float> wanted = compute(converted.model, nullptr);
+  CHECK(compute(converted.model, &cache) == wanted);
+  CHECK(cache.told_of("stored as"));
+  CHECK(compute(converted.model, &cache) == wanted);
+  CHECK(cache.told_of("come from"));
+  CHECK(cache.warnings.empty());
 }
 
 TEST_CASE(
@@ -274,13 +315,20 @@ TEST_CASE("a folder that cannot be written costs nothing but the cache") {
 }
 
 TEST_CASE("a folder that cannot be written is still read from") {
-  const auto converted = model_of(1);
+  const auto converted = model_of(1), other = model_of(2);
   CacheFolder cache;
   const std::vector<float> wanted = compute(converted.model, &cache);
   fs::permissions(cache.options.folder, fs::perms::owner_read | fs::perms::owner_exec);
-  CHECK(compute(converted.model, &cache) == wanted);
-  CHECK(cache.told_of("come from"));
-  CHECK(cache.warnings.empty());
+  {
+    const PermissionsHold as_for_anybody;
+    REQUIRE_FALSE(std::ofstream(fs::path(cache.options.folder) / "probe").is_open());
+    CHECK(compute(converted.model, &cache) == wanted);
+    CHECK(cache.told_of("come from"));
+    CHECK(cache.warnings.empty());
+    CHECK(compute(other.model, &cache) == compute(other.model, nullptr));
+    CHECK(cache.warned_of("not stored"));
+  }
+  CHECK(cache.files().size() == 1);
   fs::permissions(cache.options.folder, fs::perms::owner_all);
 }
 
