@@ -24,6 +24,7 @@
 #include "cuda/library_products.h"
 #include "cuda/step_graphs.h"
 #include "cuda/step_plan.h"
+#include "cuda/use_device.h"
 #include "engine/check_batch.h"
 #include "engine/mini_batch.h"
 #include "engine/sampler.h"

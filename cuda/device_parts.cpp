@@ -9,6 +9,7 @@
 #include <string>
 
 #include "cuda/inner_kernel.h"
+#include "cuda/use_device.h"
 
 namespace ttt::cuda {
 namespace {
@@ -28,8 +29,7 @@ std::string readable(std::uint64_t bytes) {
 }
 
 [[noreturn]] void refuse_memory(const Model& model, const CudaOptions& options) {
-  std::size_t free = 0, all = 0;
-  check(cudaMemGetInfo(&free, &all), "asking for free memory");
+  const auto [free, all] = memory_of(options.device);
   const MemoryPlan plan = plan_memory(model, options);
   const std::size_t slots = slots_that_fit(model, options, free);
   throw DeviceMemoryError(fmt::format(
@@ -72,12 +72,6 @@ LibraryMemory take_library_memory(const DeviceWeights& weights, const CudaOption
 }
 
 }  // namespace
-
-int use_device(int device) {
-  if (const std::string fault = why_unusable(device); !fault.empty()) throw DeviceError(fault);
-  check(cudaSetDevice(device), "choosing a device");
-  return device;
-}
 
 const CublasLt* library_for(const CudaOptions& options) {
   return options.precision == Precision::kFast && !options.deterministic ? cublas_lt() : nullptr;
@@ -124,14 +118,7 @@ void check_memory(const Model& model, const CudaOptions& options) {
         fmt::format("heads of {} elements are too large for the kernels of a GPU; use --device cpu",
                     model.config.head_size()));
   }
-  std::size_t free = 0, all = 0;
-  const cudaError_t asked = cudaMemGetInfo(&free, &all);
-  if (asked != cudaSuccess) {
-    cudaGetLastError();
-    throw DeviceError(fmt::format("cuda:{} cannot be used, perhaps another program has it for itself: {}",
-                                  options.device, cudaGetErrorString(asked)));
-  }
-  if (plan_memory(model, options).total() > free) refuse_memory(model, options);
+  if (plan_memory(model, options).total() > memory_of(options.device).free) refuse_memory(model, options);
 }
 
 }  // namespace ttt::cuda

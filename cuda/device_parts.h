@@ -19,9 +19,6 @@
 
 namespace ttt::cuda {
 
-// Makes the device current for this thread. Throws DeviceError.
-int use_device(int device);
-
 // Null: the own kernels do all products.
 const CublasLt* library_for(const CudaOptions& options);
 

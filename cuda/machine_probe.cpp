@@ -14,9 +14,9 @@
 #include "cuda/cuda_backend.h"
 #include "cuda/device_lost.h"
 #include "cuda/device_memory.h"
-#include "cuda/device_parts.h"
 #include "cuda/kernels/probe.h"
 #include "cuda/library_products.h"
+#include "cuda/use_device.h"
 #include "engine/machine_limits.h"
 
 namespace ttt::cuda {

@@ -46,6 +46,7 @@ class EmulatedMachine {
     emulator::keep_first_device(false);
     emulator::reset_errors();
     emulator::set_devices({{}});
+    emulator::set_driver({});
   }
   EmulatedMachine(const EmulatedMachine&) = delete;
   EmulatedMachine& operator=(const EmulatedMachine&) = delete;
@@ -457,9 +458,49 @@ TEST_CASE("a device that cannot be used is refused with the reason") {
     CHECK(cuda::cuda_devices().empty());
     CHECK_THROWS_AS(on_device(model.model), cuda::DeviceError);
   }
+  for (const emulator::DeviceDescription& busy :
+       {emulator::DeviceDescription{.choice_error = cudaErrorDevicesUnavailable},
+        emulator::DeviceDescription{.memory_error = cudaErrorDevicesUnavailable}}) {
+    const EmulatedMachine machine(busy);
+    CHECK_THROWS_AS(cuda::check_memory(model.model, {}), cuda::DeviceError);
+    CHECK_THROWS_WITH(on_device(model.model),
+                      Catch::Contains("cuda:0 (emulated device) cannot be used, perhaps because another") &&
+                          Catch::Contains("cudaErrorDevicesUnavailable") && Catch::Contains("--device cpu"));
+  }
+  {
+    const EmulatedMachine full({.choice_error = cudaErrorMemoryAllocation});
+    CHECK_THROWS_AS(cuda::check_memory(model.model, {}), cuda::DeviceMemoryError);
+  }
   const EmulatedMachine old({.name = "an old one", .major = 7, .minor = 5});
   CHECK_THROWS_WITH(on_device(model.model), Catch::Contains("7.5") && Catch::Contains("8.0 or newer"));
   CHECK_THROWS_WITH(cuda::make_cuda_backend(model.model, {.device = 1}), Catch::Contains("no cuda:1"));
+}
+
+TEST_CASE("what an installed driver is to blame for is told from a machine without one") {
+  const EmulatedMachine machine;
+  CHECK(cuda::driver_fault().empty());
+  emulator::set_driver({.version = 13010});
+  CHECK(cuda::driver_fault().empty());
+  CHECK_THAT(cuda::cuda_description(), Catch::Contains("driver for CUDA 13.1, 1 device"));
+
+  emulator::set_driver({.version = 12080});
+  CHECK_THAT(cuda::driver_fault(), Catch::Contains("for CUDA 12.8") &&
+                                       Catch::Contains("CUDA 13.0 or newer") &&
+                                       Catch::Contains("or build with a CUDA toolkit that it knows"));
+  CHECK(cuda::cuda_devices().empty());
+  CHECK_THAT(cuda::why_unusable(0), Catch::Contains(cuda::driver_fault()));
+  emulator::set_driver({.version = 11040});  // no toolkit that builds this program is for it
+  CHECK_THAT(cuda::driver_fault(), Catch::Contains("update the driver") && !Catch::Contains("toolkit"));
+  emulator::set_driver({.error = cudaErrorSystemDriverMismatch});
+  CHECK_THAT(cuda::driver_fault(), Catch::Contains("cudaErrorSystemDriverMismatch"));
+
+  emulator::set_driver({.version = 0});
+  CHECK(cuda::driver_fault().empty());
+  CHECK_THAT(cuda::cuda_description(), Catch::Contains("no NVIDIA driver is installed"));
+  emulator::set_driver({});
+  emulator::set_devices({});
+  CHECK(cuda::driver_fault().empty());
+  CHECK_THAT(cuda::cuda_description(), Catch::Contains("finds no GPU"));
 }
 
 }  // namespace ttt
