@@ -5,6 +5,7 @@
 #include <fmt/format.h>
 
 #include "cuda/cuda_backend.h"
+#include "cuda/kernels/probe.h"
 
 namespace ttt::cuda {
 namespace {
@@ -24,6 +25,20 @@ namespace {
                   device_label(device), cudaGetErrorString(error), cudaGetErrorName(error)));
 }
 
+[[noreturn]] void refuse_code(int device, cudaError_t error) {
+  const bool is_missing = error == cudaErrorNoKernelImageForDevice ||
+                          error == cudaErrorInvalidDeviceFunction || error == cudaErrorUnsupportedPtxVersion;
+  cudaDeviceProp properties{};
+  if (!is_missing || cudaGetDeviceProperties(&properties, device) != cudaSuccess)
+    refuse_device(device, error);
+  cudaGetLastError();
+  throw DeviceError(
+      fmt::format("{} has compute capability {}.{}, and this build has no code for it: {} ({}); build with "
+                  "-DTTT_CUDA=ON -DCMAKE_CUDA_ARCHITECTURES={}{}, name another device, or use --device cpu",
+                  device_label(device), properties.major, properties.minor, cudaGetErrorString(error),
+                  cudaGetErrorName(error), properties.major, properties.minor));
+}
+
 }  // namespace
 
 std::string device_label(int device) {
@@ -38,6 +53,7 @@ std::string device_label(int device) {
 int use_device(int device) {
   if (const std::string fault = why_unusable(device); !fault.empty()) throw DeviceError(fault);
   if (const cudaError_t error = cudaSetDevice(device); error != cudaSuccess) refuse_device(device, error);
+  if (const cudaError_t error = look_for_code(); error != cudaSuccess) refuse_code(device, error);
   return device;
 }
 

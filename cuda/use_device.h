@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // The first thing that is asked of a device: to be current. That makes CUDA's context on it, so that here it
-// turns out whether another program has it for itself.
+// turns out whether another program has it for itself, and whether this program has code for it.
 #pragma once
 
 #include <cuda_runtime_api.h>

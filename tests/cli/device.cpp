@@ -136,6 +136,10 @@ TEST_CASE("a GPU that --device auto passes over is told with the reason, and the
        "cuda:0 (emulated device) cannot be used, perhaps because another program has it for itself: "},
       {with_error("GPU_CHOICE_ERROR", cudaErrorMemoryAllocation),
        "cuda:0 (emulated device) has not even memory to be started: other programs have filled it"},
+      {with_error("GPU_CODE_ERROR", cudaErrorNoKernelImageForDevice),
+       "cuda:0 (emulated device) has compute capability 9.0, and this build has no code for it: no kernel "
+       "image is available for execution on the device (cudaErrorNoKernelImageForDevice); build with "
+       "-DTTT_CUDA=ON -DCMAKE_CUDA_ARCHITECTURES=90"},
       {{{"GPU_DRIVER", "12020"}},
        "the NVIDIA driver is too old: it is for CUDA 12.2, and this build needs one for CUDA 13.0 or newer; "
        "update the driver, or build with a CUDA toolkit that it knows, 12.8 or newer"},
@@ -201,6 +205,8 @@ TEST_CASE("--device cuda is refused with the reason, where there is one before t
        "error: cuda:0 (emulated device) cannot be used, perhaps because another program has it for itself"},
       {with_error("GPU_CHOICE_ERROR", cudaErrorMemoryAllocation), kOutOfMemory,
        "has not even memory to be started: other programs have filled it"},
+      {with_error("GPU_CODE_ERROR", cudaErrorNoKernelImageForDevice), kRuntimeError,
+       "this build has no code for it"},
       {{{"GPU_MEMORY_BYTES", "1000"}}, kOutOfMemory, "not even one sequence would fit"},
   };
   for (const auto& [machine, code, reason] : cases) {
@@ -232,6 +238,9 @@ TEST_CASE("the list of devices names a GPU, and why one cannot be used") {
   CHECK(contains(busy, "perhaps because another program has it for itself"));
   const auto old = nlohmann::json::parse(list({{"GPU_MAJOR", "7"}}, {"--json"})).at("devices").at(1);
   CHECK(contains(old.at("unusable_because").get<std::string>(), "compute capability 7.0"));
+  CHECK(contains(
+      list(with_error("GPU_CODE_ERROR", cudaErrorNoKernelImageForDevice)),
+      "cannot be used: cuda:0 (emulated device) has compute capability 9.0, and this build has no code"));
   CHECK(contains(list({{"GPU_DRIVER", "12020"}}), "the NVIDIA driver is too old: it is for CUDA 12.2"));
 }
 

@@ -25,6 +25,7 @@ void read(const char* name, Value& value) {
   read("GPU_PROPERTIES_ERROR", device.properties_error);
   read("GPU_MEMORY_ERROR", device.memory_error);
   read("GPU_CHOICE_ERROR", device.choice_error);
+  read("GPU_CODE_ERROR", device.code_error);
   int num_devices = 1;
   read("GPU_COUNT", num_devices);
   std::vector<DeviceDescription> devices(static_cast<std::size_t>(num_devices));  // sound ones

@@ -467,6 +467,15 @@ TEST_CASE("a device that cannot be used is refused with the reason") {
                       Catch::Contains("cuda:0 (emulated device) cannot be used, perhaps because another") &&
                           Catch::Contains("cudaErrorDevicesUnavailable") && Catch::Contains("--device cpu"));
   }
+  for (const cudaError_t error :
+       {cudaErrorNoKernelImageForDevice, cudaErrorInvalidDeviceFunction, cudaErrorUnsupportedPtxVersion}) {
+    const EmulatedMachine machine({.major = 8, .minor = 6, .code_error = error});
+    CHECK(cuda::why_unusable(0).empty());
+    CHECK_THROWS_AS(on_device(model.model), cuda::DeviceError);
+    CHECK_THAT(cuda::why_not_started(0),
+               Catch::Contains("has compute capability 8.6, and this build has no code for it") &&
+                   Catch::Contains("-DCMAKE_CUDA_ARCHITECTURES=86, "));
+  }
   {
     const EmulatedMachine full({.choice_error = cudaErrorMemoryAllocation});
     CHECK_THROWS_AS(cuda::check_memory(model.model, {}), cuda::DeviceMemoryError);

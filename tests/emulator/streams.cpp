@@ -118,6 +118,7 @@ cudaError_t put_kernel(const void* kernel, unsigned grid_x, unsigned grid_y, uns
       grid_y > kMaxGridY) {
     return report(cudaErrorInvalidConfiguration);
   }
+  if (device_of_thread().code_error != cudaSuccess) return report(device_of_thread().code_error);
   if (shared_bytes > device_of_thread().shared_bytes_per_block) return report(cudaErrorInvalidValue);
   const int device = current_device();
   if (stream != nullptr && machine().streams.contains(stream) && stream->device != device) {

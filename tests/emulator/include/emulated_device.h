@@ -21,6 +21,7 @@ struct DeviceDescription {
   cudaError_t properties_error = cudaSuccess;
   cudaError_t memory_error = cudaSuccess;
   cudaError_t choice_error = cudaSuccess;
+  cudaError_t code_error = cudaSuccess;  // when a kernel is asked for its attributes or launched
 };
 
 // Installs these devices; no memory may be allocated. None: a driver that finds no device.
