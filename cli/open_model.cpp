@@ -55,7 +55,9 @@ cuda::CudaOptions cuda_options(const ModelOptions& options, const BackendLimits&
           .max_logits_rows = limits.logits_rows,
           .device = device,
           .precision = rounds_operands(options) ? cuda::Precision::kFast : cuda::Precision::kExact,
-          .deterministic = options.deterministic};
+          .deterministic = options.deterministic,
+          .graphs = true,
+          .warn = print_warning};
 }
 
 // Of "cuda" and "cuda:1"; throws UsageError for anything else.

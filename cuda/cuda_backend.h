@@ -5,6 +5,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <stdexcept>
 #include <string>
@@ -53,6 +54,8 @@ struct CudaOptions {
   bool deterministic = false;
   // Decode steps are launched as graphs; without, for tests, piece by piece, with the same results.
   bool graphs = true;
+  // Takes a sentence for the user: what is done without, and why.
+  std::function<void(const std::string&)> warn = [](const std::string&) {};
 };
 
 // A device that is not there, or cannot be used for this model. The text says what to do.

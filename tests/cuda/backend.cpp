@@ -20,6 +20,7 @@
 #include "engine/engine.h"
 #include "engine/state_layout.h"
 #include "tests/cuda/device_config.h"
+#include "tests/cuda/installed_library.h"
 #include "tests/error_metric.h"
 #include "tests/oracle_errors.h"
 #include "tests/random.h"
@@ -315,9 +316,17 @@ TEST_CASE("heads that are too large for the kernels are refused before memory is
 TEST_CASE("an allocation that fails leaves nothing allocated") {
   const EmulatedMachine machine;
   const test::RandomModel model(test::device_config(LayerType::kTttLinear, 2, 6), 12);
-  emulator::fail_allocation(1);
-  CHECK_THROWS_AS(on_device(model.model), cuda::DeviceMemoryError);
-  for (int n = 2; n < 8; ++n) {
+  emulator::fail_allocation(1);  // the stream
+  CHECK_THROWS_WITH(on_device(model.model),
+                    Catch::Contains("are needed (weights ") && Catch::Contains("states of 4 sequences") &&
+                        Catch::Contains("and more for CUDA itself, which was not there (CUDA: creation of a "
+                                        "stream: out of memory (cudaErrorMemoryAllocation)): run fewer"));
+  for (const int n : {1, 2}) {
+    emulator::fail_allocation(n);
+    CHECK_THROWS_AS(on_device(model.model), cuda::DeviceMemoryError);
+    CHECK(emulator::allocated_bytes() == 0);
+  }
+  for (int n = 3; n < 9; ++n) {
     emulator::fail_allocation(n);
     CHECK_THROWS_AS(on_device(model.model), std::bad_alloc);
     CHECK(emulator::allocated_bytes() == 0);
@@ -483,6 +492,36 @@ TEST_CASE("a device that cannot be used is refused with the reason") {
   const EmulatedMachine old({.name = "an old one", .major = 7, .minor = 5});
   CHECK_THROWS_WITH(on_device(model.model), Catch::Contains("7.5") && Catch::Contains("8.0 or newer"));
   CHECK_THROWS_WITH(cuda::make_cuda_backend(model.model, {.device = 1}), Catch::Contains("no cuda:1"));
+}
+
+TEST_CASE("where cuBLASLt cannot be started the own kernels do all products, with a warning") {
+  const test::RandomModel model(test::device_config(LayerType::kTttLinear, 2, 64), 23);
+  const std::vector<TokenId> tokens = test::Random(24).tokens(40, model.model.config.vocab_size);
+  std::vector<std::string> warnings;
+  const auto make = [&](bool deterministic) {
+    return cuda::make_cuda_backend(
+        model.model, {.max_batch_tokens = 64,
+                      .max_logits_rows = 64,
+                      .deterministic = deterministic,
+                      .warn = [&](const std::string& warning) { warnings.push_back(warning); }});
+  };
+  const auto logits = [&](Backend& backend) {
+    backend.reset(0);
+    return step(backend, read_all(0, 0, tokens));
+  };
+  const std::vector<float> wanted = logits(*make(true));
+  const test::InstalledLibrary installed;
+  CHECK_FALSE(make(false)->info().bitwise_invariant);
+  CHECK(warnings.empty());
+  emulator::fail_cublas_lt(3);
+  const auto backend = make(false);
+  REQUIRE(warnings.size() == 1);
+  CHECK_THAT(warnings[0], Catch::Contains("cuBLASLt: preparing products failed with status 3, out of memory; "
+                                          "the own kernels do all products"));
+  CHECK(backend->info().bitwise_invariant);
+  CHECK(backend->info().dispatch_target == "sm_90-fast");
+  CHECK(logits(*backend) == wanted);
+  CHECK(cuda::make_machine_probe(0)->measure().half_flops_per_second > 0.0);
 }
 
 TEST_CASE("what an installed driver is to blame for is told from a machine without one") {

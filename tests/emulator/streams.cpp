@@ -145,6 +145,7 @@ cudaError_t cudaStreamCreate(cudaStream_t* stream) { return cudaStreamCreateWith
 cudaError_t cudaStreamCreateWithFlags(cudaStream_t* stream, unsigned) {
   const Lock lock(machine().mutex);
   if (machine().devices.empty()) return report(cudaErrorNoDevice);
+  if (takes_effect_now(machine().failing_allocation)) return report(cudaErrorMemoryAllocation);
   *stream = new CUstream_st;
   (*stream)->device = current_device();
   machine().streams.insert(*stream);

@@ -54,8 +54,8 @@ void reset_counters();
 std::size_t allocated_bytes();
 std::size_t num_graphs();  // executable ones that exist
 
-// The n-th allocation (launch) from now fails, once; 0: none. To make a graph executable is an allocation
-// too; a launch in a capture is one, and so is that of a graph.
+// The n-th allocation (launch) from now fails, once; 0: none. To create a stream or make a graph executable
+// is an allocation too; a launch in a capture is one, and so is that of a graph.
 void fail_allocation(int n);
 void fail_launch(int n);
 // The n-th kernel from now, also of a graph, is accepted and fails when it runs: the error stays with the
