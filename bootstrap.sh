@@ -10,11 +10,13 @@ packages=(g++ cmake ninja-build pkg-config libfmt-dev libspdlog-dev nlohmann-jso
           libsentencepiece-dev libxxhash-dev libzip-dev libhwy-dev libboost1.81-dev libssl-dev
           libcurl4-openssl-dev prometheus-cpp-dev catch2)
 commands=(g++ cmake ninja pkg-config)
+toolkit=${CUDA_PATH:-/usr/local/cuda}
 
 usage() {
   cat <<'EOF'
-usage: ./bootstrap.sh [build | demo [options of ttt demo] | test | help]
+usage: ./bootstrap.sh [build | cuda | demo [options of ttt demo] | test | help]
   build  build build/release/ttt (the default)
+  cuda   build build/cuda/ttt, which computes on NVIDIA GPUs too; needs a CUDA toolkit, which it does not install
   demo   build it and let the bundled model continue a sentence; stdout carries the text alone
   test   build everything and run all tests: release, then the address, undefined-behaviour and thread
          sanitizers; the last line on stdout is "N passed, M failed"
@@ -105,6 +107,20 @@ build_program() {
   build release ttt || die "the build failed (above)"
 }
 
+# The toolkit is the user's to choose: it is large, and has to suit the driver.
+build_cuda() {
+  local nvcc found
+  nvcc=$(command -v nvcc) || nvcc=$toolkit/bin/nvcc
+  [[ -x $nvcc ]] ||
+    die "no nvcc in PATH or $toolkit/bin; install a CUDA toolkit, 12.8 or newer, that the driver knows" \
+      "(https://developer.nvidia.com/cuda-downloads), then run this again"
+  found=$("$nvcc" --version | sed -nE 's/^.*, release ([0-9]+\.[0-9]+),.*$/\1/p')
+  [[ $(printf '%s\n' 12.8 "${found:-0}" | sort -V | head -n 1) == 12.8 ]] ||
+    die "$nvcc is of CUDA ${found:-(version unknown)}; install a CUDA toolkit, 12.8 or newer, that the driver knows"
+  export CUDACXX=$nvcc
+  build cuda ttt || die "the build failed (above)"
+}
+
 total_passed=0
 total_failed=0
 summary=()
@@ -151,7 +167,7 @@ case $job in
     usage >&3
     exit
     ;;
-  build | demo | test) ;;
+  build | cuda | demo | test) ;;
   *)
     say "unknown job '$job'"
     usage
@@ -166,6 +182,10 @@ case $job in
   build)
     build_program
     say "built build/release/ttt"
+    ;;
+  cuda)
+    build_cuda
+    say "built build/cuda/ttt; build/cuda/ttt info --devices lists what it can use here"
     ;;
   demo)
     build_program

@@ -240,7 +240,7 @@ DeviceList list_devices() {
               .target = cpu::dispatch_target()};
   list.cuda = cuda::cuda_description();
   for (const cuda::CudaDevice& device : cuda::cuda_devices()) {
-    list.gpus.push_back({device, cuda::why_unusable(device.index)});
+    list.gpus.push_back({device, cuda::why_not_started(device.index)});
   }
   return list;
 }

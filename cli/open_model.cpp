@@ -55,7 +55,9 @@ cuda::CudaOptions cuda_options(const ModelOptions& options, const BackendLimits&
           .max_logits_rows = limits.logits_rows,
           .device = device,
           .precision = rounds_operands(options) ? cuda::Precision::kFast : cuda::Precision::kExact,
-          .deterministic = options.deterministic};
+          .deterministic = options.deterministic,
+          .graphs = true,
+          .warn = print_warning};
 }
 
 // Of "cuda" and "cuda:1"; throws UsageError for anything else.
@@ -82,7 +84,7 @@ void refuse_fast_cpu(const ModelOptions& options, std::string_view why) {
 struct DeviceChoice {
   std::optional<int> cuda;  // index; else the CPU
   std::string reason;
-  bool passes_over_gpu = false;
+  bool passes_over_gpu = false;  // or a driver that may have one
 };
 
 // The first device that can be used and holds the model with one sequence.
@@ -90,7 +92,11 @@ DeviceChoice choose_automatically(const Model& model, const ModelOptions& option
                                   const BackendLimits& limits) {
   DeviceChoice choice;
   const std::vector<cuda::CudaDevice> devices = cuda::cuda_devices();
-  if (devices.empty()) choice.reason = cuda::cuda_description();
+  if (devices.empty()) {
+    choice.reason = cuda::driver_fault();
+    choice.passes_over_gpu = !choice.reason.empty();
+    if (choice.reason.empty()) choice.reason = cuda::cuda_description();
+  }
   BackendLimits least = limits;
   least.slots = 1;
   for (const cuda::CudaDevice& device : devices) {

@@ -22,5 +22,9 @@ if(TTT_CUDA STREQUAL "ON")
   if(NOT CMAKE_CUDA_COMPILER)
     set(CMAKE_CUDA_COMPILER ${CUDAToolkit_NVCC_EXECUTABLE})  # it need not be in PATH
   endif()
+  if(NOT CMAKE_CUDA_ARCHITECTURES AND NOT DEFINED ENV{CUDAARCHS})
+    # Every compute capability that the kernels are tested for; each toolkit from 12.8 on knows them.
+    set(CMAKE_CUDA_ARCHITECTURES "80;86;89;90;100;120" CACHE STRING "Compute capabilities of the kernels")
+  endif()
   enable_language(CUDA)
 endif()

@@ -24,6 +24,7 @@
 #include "cuda/library_products.h"
 #include "cuda/step_graphs.h"
 #include "cuda/step_plan.h"
+#include "cuda/use_device.h"
 #include "engine/check_batch.h"
 #include "engine/mini_batch.h"
 #include "engine/sampler.h"
@@ -87,7 +88,7 @@ CudaBackend::CudaBackend(const Model& model, const CudaOptions& options)
       device_(use_device(options.device)),
       arena_(arena_for(model, options)),
       parts_(model, options, arena_, stream_.get()),
-      library_(make_library_products(library_for(options), parts_, options.max_batch_tokens)),
+      library_(make_library_products(parts_, options)),
       forward_(parts_.weights, parts_.states, parts_.work, options.precision, library_.get(), stream_.get()),
       plan_(config_, options, parts_.states),
       uses_graphs_(options.graphs),
@@ -320,7 +321,13 @@ void require_room(const CudaOptions& options) {
 std::unique_ptr<Backend> make_cuda_backend(const Model& model, const CudaOptions& options) {
   require_room(options);
   check_memory(model, options);
-  return std::make_unique<CudaBackend>(model, options);
+  try {
+    return std::make_unique<CudaBackend>(model, options);
+  } catch (const CudaError& error) {
+    cudaGetLastError();  // it is reported here
+    if (error.error() == cudaErrorMemoryAllocation) refuse_memory(model, options, error.what());
+    throw;
+  }
 }
 
 }  // namespace ttt::cuda

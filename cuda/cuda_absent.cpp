@@ -8,9 +8,13 @@ bool cuda_built() { return false; }
 
 std::string cuda_description() { return "built without CUDA; configure with -DTTT_CUDA=ON"; }
 
+std::string driver_fault() { return {}; }
+
 std::vector<CudaDevice> cuda_devices() { return {}; }
 
 std::string why_unusable(int) { return cuda_description(); }
+
+std::string why_not_started(int) { return cuda_description(); }
 
 MemoryPlan plan_memory(const Model&, const CudaOptions&) { throw DeviceError(cuda_description()); }
 

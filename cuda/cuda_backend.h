@@ -5,6 +5,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <stdexcept>
 #include <string>
@@ -29,7 +30,12 @@ bool cuda_built();
 // One line for people: the runtime, the driver, how many devices, cuBLASLt; or why there are none.
 std::string cuda_description();
 
-// Empty without a driver or a device; cuda_description() says which. Creates no context on any device.
+// Why an installed driver offers no device where there may be one: it is too old, or it fails; and what to
+// do. Empty where all is well, and where there is no driver or it finds no GPU.
+std::string driver_fault();
+
+// Empty without a driver or a device; cuda_description() says which. A device that does not answer is listed
+// without numbers. Creates no context on any device.
 std::vector<CudaDevice> cuda_devices();
 
 // How a model is computed. Residual stream, norms, logits, rates, states and all sums are fp32 either way.
@@ -48,6 +54,8 @@ struct CudaOptions {
   bool deterministic = false;
   // Decode steps are launched as graphs; without, for tests, piece by piece, with the same results.
   bool graphs = true;
+  // Takes a sentence for the user: what is done without, and why.
+  std::function<void(const std::string&)> warn = [](const std::string&) {};
 };
 
 // A device that is not there, or cannot be used for this model. The text says what to do.
@@ -62,8 +70,12 @@ class DeviceMemoryError : public DeviceError {
   using DeviceError::DeviceError;
 };
 
-// Why this device cannot be used; empty if it can. Creates no context.
+// Why this device cannot be used; empty if nothing speaks against it. Creates no context.
 std::string why_unusable(int device);
+
+// The same, after it was started: CUDA makes its context there, which takes some tenths of a second and
+// stays.
+std::string why_not_started(int device);
 
 // Device memory of a backend, in bytes, known before anything is allocated.
 struct MemoryPlan {

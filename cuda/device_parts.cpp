@@ -6,9 +6,11 @@
 #include <algorithm>
 #include <array>
 #include <cstdint>
+#include <stdexcept>
 #include <string>
 
 #include "cuda/inner_kernel.h"
+#include "cuda/use_device.h"
 
 namespace ttt::cuda {
 namespace {
@@ -25,21 +27,6 @@ std::size_t slots_that_fit(const Model& model, CudaOptions options, std::uint64_
 
 std::string readable(std::uint64_t bytes) {
   return fmt::format("{:.2f} GiB", static_cast<double>(bytes) / static_cast<double>(1U << 30));
-}
-
-[[noreturn]] void refuse_memory(const Model& model, const CudaOptions& options) {
-  std::size_t free = 0, all = 0;
-  check(cudaMemGetInfo(&free, &all), "asking for free memory");
-  const MemoryPlan plan = plan_memory(model, options);
-  const std::size_t slots = slots_that_fit(model, options, free);
-  throw DeviceMemoryError(fmt::format(
-      "cuda:{} has {} free of {}, and {} are needed (weights {}, states of {} sequences {}, workspace {}): "
-      "{}",
-      options.device, readable(free), readable(all), readable(plan.total()), readable(plan.weights),
-      options.num_slots, readable(plan.states), readable(plan.workspace),
-      slots > 0
-          ? fmt::format("{} sequences would fit", slots)
-          : "not even one sequence would fit; convert the model with --type bf16, or use --device cpu"));
 }
 
 // Those that multiply all rows of a batch.
@@ -73,10 +60,24 @@ LibraryMemory take_library_memory(const DeviceWeights& weights, const CudaOption
 
 }  // namespace
 
-int use_device(int device) {
-  if (const std::string fault = why_unusable(device); !fault.empty()) throw DeviceError(fault);
-  check(cudaSetDevice(device), "choosing a device");
-  return device;
+void refuse_memory(const Model& model, const CudaOptions& options, const char* beyond) {
+  const auto [free, all] = memory_of(options.device);
+  const MemoryPlan plan = plan_memory(model, options);
+  const std::string sum = fmt::format(
+      "cuda:{} has {} free of {}, and {} are needed (weights {}, states of {} sequences {}, workspace {})",
+      options.device, readable(free), readable(all), readable(plan.total()), readable(plan.weights),
+      options.num_slots, readable(plan.states), readable(plan.workspace));
+  if (beyond != nullptr) {
+    throw DeviceMemoryError(fmt::format(
+        "{} and more for CUDA itself, which was not there ({}): run fewer sequences, or use --device cpu",
+        sum, beyond));
+  }
+  const std::size_t slots = slots_that_fit(model, options, free);
+  throw DeviceMemoryError(fmt::format(
+      "{}: {}", sum,
+      slots > 0
+          ? fmt::format("{} sequences would fit", slots)
+          : "not even one sequence would fit; convert the model with --type bf16, or use --device cpu"));
 }
 
 const CublasLt* library_for(const CudaOptions& options) {
@@ -100,16 +101,23 @@ DeviceArena arena_for(const Model& model, const CudaOptions& options) {
   return arena;
 }
 
-std::unique_ptr<LibraryProducts> make_library_products(const CublasLt* library, const DeviceParts& parts,
-                                                       std::size_t max_batch_tokens) {
+std::unique_ptr<LibraryProducts> make_library_products(const DeviceParts& parts, const CudaOptions& options) {
+  const CublasLt* const library = library_for(options);
   if (library == nullptr) return nullptr;
-  auto products = std::make_unique<LibraryProducts>(*library, parts.library_memory);
-  const auto max_rows = static_cast<std::uint32_t>(max_batch_tokens);
-  for (const DeviceLayerWeights& layer : parts.weights.layers) {
-    for (const Matrix* const matrix : matrices_of(layer)) products->prepare(*matrix, max_rows);
+  try {
+    auto products = std::make_unique<LibraryProducts>(*library, parts.library_memory);
+    const auto max_rows = static_cast<std::uint32_t>(options.max_batch_tokens);
+    for (const DeviceLayerWeights& layer : parts.weights.layers) {
+      for (const Matrix* const matrix : matrices_of(layer)) products->prepare(*matrix, max_rows);
+    }
+    products->prepare(parts.weights.output, std::min(max_rows, static_cast<std::uint32_t>(kHeadRows)));
+    return products;
+  } catch (const std::runtime_error& error) {
+    cudaGetLastError();  // it is reported here
+    options.warn(
+        fmt::format("{}; the own kernels do all products, which reads prompts more slowly", error.what()));
+    return nullptr;
   }
-  products->prepare(parts.weights.output, std::min(max_rows, static_cast<std::uint32_t>(kHeadRows)));
-  return products;
 }
 
 MemoryPlan plan_memory(const Model& model, const CudaOptions& options) {
@@ -124,14 +132,7 @@ void check_memory(const Model& model, const CudaOptions& options) {
         fmt::format("heads of {} elements are too large for the kernels of a GPU; use --device cpu",
                     model.config.head_size()));
   }
-  std::size_t free = 0, all = 0;
-  const cudaError_t asked = cudaMemGetInfo(&free, &all);
-  if (asked != cudaSuccess) {
-    cudaGetLastError();
-    throw DeviceError(fmt::format("cuda:{} cannot be used, perhaps another program has it for itself: {}",
-                                  options.device, cudaGetErrorString(asked)));
-  }
-  if (plan_memory(model, options).total() > free) refuse_memory(model, options);
+  if (plan_memory(model, options).total() > memory_of(options.device).free) refuse_memory(model, options);
 }
 
 }  // namespace ttt::cuda

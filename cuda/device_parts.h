@@ -19,9 +19,6 @@
 
 namespace ttt::cuda {
 
-// Makes the device current for this thread. Throws DeviceError.
-int use_device(int device);
-
 // Null: the own kernels do all products.
 const CublasLt* library_for(const CudaOptions& options);
 
@@ -43,11 +40,15 @@ struct DeviceParts {
   std::size_t end;
 };
 
+// Throws DeviceMemoryError with the sum of what is needed. `beyond`: what there was no memory for beside it;
+// null: the sum itself is too large.
+[[noreturn]] void refuse_memory(const Model& model, const CudaOptions& options, const char* beyond = nullptr);
+
 // An arena of exactly the size that the parts take. Throws DeviceMemoryError.
 DeviceArena arena_for(const Model& model, const CudaOptions& options);
 
-// Ready for every matrix of the model; null without a library.
-std::unique_ptr<LibraryProducts> make_library_products(const CublasLt* library, const DeviceParts& parts,
-                                                       std::size_t max_batch_tokens);
+// Ready for every matrix of the model; null without a library, and, with a warning, where it cannot be
+// used.
+std::unique_ptr<LibraryProducts> make_library_products(const DeviceParts& parts, const CudaOptions& options);
 
 }  // namespace ttt::cuda

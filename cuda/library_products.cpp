@@ -23,7 +23,9 @@ std::size_t bucket_of(std::uint32_t rows) {
 
 void check_library(CublasLt::Status status, const char* what) {
   if (status != CublasLt::kSuccess) {
-    throw std::runtime_error(fmt::format("cuBLASLt: {} failed with status {}", what, status));
+    constexpr CublasLt::Status kAllocationFailed = 3;
+    throw std::runtime_error(fmt::format("cuBLASLt: {} failed with status {}{}", what, status,
+                                         status == kAllocationFailed ? ", out of memory" : ""));
   }
 }
 

@@ -14,9 +14,9 @@
 #include "cuda/cuda_backend.h"
 #include "cuda/device_lost.h"
 #include "cuda/device_memory.h"
-#include "cuda/device_parts.h"
 #include "cuda/kernels/probe.h"
 #include "cuda/library_products.h"
+#include "cuda/use_device.h"
 #include "engine/machine_limits.h"
 
 namespace ttt::cuda {
@@ -150,8 +150,14 @@ class DeviceProbe final : public MachineProbe {
                 .x = parts_.buffer + half_bytes,
                 .y = reinterpret_cast<float*>(parts_.buffer + 2 * half_bytes),
                 .num_rows = side};
-    library_ = std::make_unique<LibraryProducts>(*cublas_lt(), LibraryMemory{.workspace = parts_.workspace});
-    library_->prepare(weight, side);
+    try {
+      auto library =
+          std::make_unique<LibraryProducts>(*cublas_lt(), LibraryMemory{.workspace = parts_.workspace});
+      library->prepare(weight, side);
+      library_ = std::move(library);
+    } catch (const std::runtime_error&) {  // the backend does without it too, and says so
+      cudaGetLastError();
+    }
   }
 
   // Of cuBLASLt, whose instructions a kernel for all GPUs has not; 0 without it.

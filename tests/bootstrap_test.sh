@@ -21,7 +21,7 @@ fresh_path() {
   local tool
   rm -rf "${scratch:?}/bin" "$scratch/asked"
   mkdir "$scratch/bin"
-  for tool in bash cat dirname env mktemp rm; do
+  for tool in bash cat dirname env head mktemp rm sed sort; do
     ln -s "$(command -v "$tool")" "$scratch/bin/$tool"
   done
   stub uname '[[ $1 == -s ]] && echo Linux || echo x86_64'
@@ -49,6 +49,8 @@ expect 0 out "usage: ./bootstrap.sh" help
 expect 2 err "unknown job 'tset'" tset
 expect 2 err "test takes no arguments, got: fast" test fast
 
+expect 2 err "cuda takes no arguments, got: 12.8" cuda 12.8
+
 expect 1 err "the packages could not be installed" build
 if [[ $(<"$scratch/asked") != "-q update"*"--no-install-recommends install catch2" ]]; then
   echo "only the missing package should be asked for; apt-get was asked: $(<"$scratch/asked")"
@@ -62,5 +64,22 @@ expect 1 err "builds on Linux for x86-64 and arm64 only; this is Darwin on arm64
 fresh_path
 rm "$scratch/bin/apt-get"
 expect 1 err "no apt-get and no g++ here; install what these Debian 12 packages hold: g++ cmake" build
+
+# Every package is there, and no nvcc but a stand-in.
+fresh_path
+stub dpkg-query 'for name; do [[ $name == [-\$]* ]] || echo -n "installed $name "; done'
+export CUDA_PATH=$scratch/toolkit
+expect 1 err "no nvcc in PATH or $scratch/toolkit/bin; install a CUDA toolkit, 12.8 or newer" cuda
+stub nvcc 'echo "Cuda compilation tools, release 12.4, V12.4.131"'
+expect 1 err "$scratch/bin/nvcc is of CUDA 12.4; install a CUDA toolkit, 12.8 or newer" cuda
+mkdir -p "$scratch/toolkit/bin"
+stub nvcc 'echo "Cuda compilation tools, release 13.0, V13.0.88"'
+mv "$scratch/bin/nvcc" "$scratch/toolkit/bin/nvcc"
+stub cmake 'echo "$CUDACXX $*" >>'"$scratch/asked"'; exit 1'
+expect 1 err "the build failed (above)" cuda
+if [[ $(<"$scratch/asked") != "$scratch/toolkit/bin/nvcc --"*"preset cuda"* ]]; then
+  echo "cmake should be asked for the preset cuda with the nvcc that was found: $(<"$scratch/asked")"
+  failures=$((failures + 1))
+fi
 
 exit $((failures > 0))

@@ -25,5 +25,6 @@ ldd "$folder/ttt" "$folder/cuda_device_tests" | awk '/=> \// {print $1, $3}' | s
   while read -r name path; do
     [[ $name =~ $foreign ]] || cp -L "$path" "$folder/lib/$name"
   done
-git rev-parse --short HEAD >"$folder/COMMIT"
+# The program says of what commit it is, and "+dirty" where the sources were another's: check.sh asks it.
+"$folder/ttt" version | head -n 1 >&2
 du -sh "$folder" >&2

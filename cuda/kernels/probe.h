@@ -9,6 +9,10 @@
 
 namespace ttt::cuda {
 
+// What CUDA says when it looks for a kernel's code for the current device: all are built for the same
+// devices.
+cudaError_t look_for_code();
+
 // Threads of every launch on the current device; each writes a word of a sink, so that its work is done.
 std::size_t num_probe_threads();
 

@@ -1,5 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
-// Commands on a GPU, which the block emulator is: how they end when it fails, and what a bench says of it.
+// Commands on a GPU, which the block emulator is: how they find it and what they say where they cannot use
+// it, how they end when it fails, and what a bench says of it.
+#include <cuda_runtime_api.h>
+
 #include <catch2/catch.hpp>
 #include <nlohmann/json.hpp>
 #include <string>
@@ -92,6 +95,153 @@ TEST_CASE("a bench on a GPU that has no memory left to measure its limits has no
   const auto report = nlohmann::json::parse(outcome.out);
   CHECK(report.at("device").at("read_bytes_per_second").is_null());
   for (const auto& row : report.at("rows")) CHECK(row.at("share_of_limit").is_null());
+}
+
+using Variables = std::vector<std::pair<std::string, std::string>>;
+
+// Two tokens after two, with this machine's GPU.
+Outcome generate(const Variables& machine, const std::vector<std::string>& options) {
+  std::vector<std::string> arguments = {"run", id_model(), "--tokens", "1,2", "-n", "2", "--temp", "0"};
+  arguments.insert(arguments.end(), options.begin(), options.end());
+  return test::run_program(arguments, {.environment = machine, .failing_kernel = 0});
+}
+
+Variables with_error(const char* variable, cudaError_t error) { return {{variable, std::to_string(error)}}; }
+
+TEST_CASE("a GPU that can be used and has room is what --device auto takes, and it says so") {
+  const Outcome outcome = generate({}, {"--device", "auto"});
+  CHECK(outcome.code == kOk);
+  CHECK(
+      contains(outcome.err, "ttt: --device auto: cuda:0, because emulated device can be used and has room"));
+  CHECK(generate({}, {"--device", "auto", "--precision", "exact"}).out ==
+        generate({}, {"--device", "cuda", "--precision", "exact"}).out);
+  CHECK(outcome.err == generate({}, {}).err);  // auto is what happens without the option
+}
+
+TEST_CASE("a GPU that --device auto passes over is told with the reason, and the CPU computes") {
+  struct Case {
+    Variables machine;
+    std::string reason;
+  };
+  const std::vector<Case> cases = {
+      {{{"GPU_MEMORY_BYTES", "1000"}}, "cuda:0 has 0.00 GiB free of 0.00 GiB, and "},
+      {{{"GPU_MAJOR", "7"}},
+       "cuda:0 (emulated device) has compute capability 7.0, and the kernels need 8.0 or newer"},
+      {with_error("GPU_PROPERTIES_ERROR", cudaErrorLaunchFailure),
+       "cuda:0 does not answer: unspecified launch failure (cudaErrorLaunchFailure)"},
+      {with_error("GPU_CHOICE_ERROR", cudaErrorDevicesUnavailable),
+       "cuda:0 (emulated device) cannot be used, perhaps because another program has it for itself: "
+       "CUDA-capable device(s) is/are busy or unavailable (cudaErrorDevicesUnavailable); nvidia-smi shows"},
+      {with_error("GPU_MEMORY_ERROR", cudaErrorDevicesUnavailable),
+       "cuda:0 (emulated device) cannot be used, perhaps because another program has it for itself: "},
+      {with_error("GPU_CHOICE_ERROR", cudaErrorMemoryAllocation),
+       "cuda:0 (emulated device) has not even memory to be started: other programs have filled it"},
+      {with_error("GPU_CODE_ERROR", cudaErrorNoKernelImageForDevice),
+       "cuda:0 (emulated device) has compute capability 9.0, and this build has no code for it: no kernel "
+       "image is available for execution on the device (cudaErrorNoKernelImageForDevice); build with "
+       "-DTTT_CUDA=ON -DCMAKE_CUDA_ARCHITECTURES=90"},
+      {{{"GPU_DRIVER", "12020"}},
+       "the NVIDIA driver is too old: it is for CUDA 12.2, and this build needs one for CUDA 13.0 or newer; "
+       "update the driver, or build with a CUDA toolkit that it knows, 12.8 or newer"},
+      {with_error("GPU_DRIVER_ERROR", cudaErrorSystemDriverMismatch),
+       "the NVIDIA driver (for CUDA 13.0) does not work: system has unsupported display driver / cuda driver "
+       "combination (cudaErrorSystemDriverMismatch); see what nvidia-smi says"},
+  };
+  const std::string wanted = generate({}, {"--device", "cpu"}).out;
+  for (const auto& [machine, reason] : cases) {
+    INFO(machine[0].first << "=" << machine[0].second);
+    const Outcome outcome = generate(machine, {"--device", "auto"});
+    CHECK(outcome.code == kOk);
+    CHECK(outcome.out == wanted);
+    INFO(outcome.err);
+    CHECK(contains(outcome.err, "ttt: --device auto: the CPU, because " + reason));
+    // Told once, and without a second reason.
+    CHECK(outcome.err.find("because", outcome.err.find(reason) + reason.size()) == std::string::npos);
+  }
+}
+
+TEST_CASE("without a driver or a GPU --device auto takes the CPU, and says so to who asks") {
+  for (const auto& [machine, reason] : std::vector<std::pair<Variables, std::string>>{
+           {{{"GPU_DRIVER", "0"}, {"GPU_COUNT", "0"}}, "no NVIDIA driver is installed"},
+           {{{"GPU_COUNT", "0"}}, "the driver (for CUDA 13.0) finds no GPU"}}) {
+    INFO(reason);
+    CHECK_FALSE(contains(generate(machine, {"--device", "auto"}).err, "--device auto"));
+    CHECK(contains(generate(machine, {"--device", "auto", "-v"}).err,
+                   "--device auto: the CPU, because CUDA runtime 13.0; " + reason));
+    const Outcome fast = generate(machine, {"--device", "auto", "--precision", "fast"});
+    CHECK(fast.code == kUsage);
+    CHECK(contains(fast.err, reason));
+  }
+}
+
+TEST_CASE("--device auto goes on to the next GPU where the first cannot be used") {
+  Variables machine = with_error("GPU_CHOICE_ERROR", cudaErrorDevicesUnavailable);
+  machine.emplace_back("GPU_COUNT", "2");
+  const Outcome outcome = generate(machine, {"--device", "auto"});
+  CHECK(outcome.code == kOk);
+  CHECK(contains(outcome.err, "--device auto: cuda:1, because "));
+}
+
+TEST_CASE("--device cuda is refused with the reason, where there is one before the model is opened") {
+  struct Case {
+    Variables machine;
+    ExitCode code;
+    std::string reason;
+  };
+  const std::vector<Case> cases = {
+      {{{"GPU_DRIVER", "0"}, {"GPU_COUNT", "0"}},
+       kUsage,
+       "--device cuda: CUDA runtime 13.0; no NVIDIA driver is installed; --device cpu computes without a "
+       "GPU"},
+      {{{"GPU_COUNT", "0"}}, kUsage, "finds no GPU; --device cpu"},
+      {{{"GPU_DRIVER", "11040"}},
+       kUsage,
+       "is too old: it is for CUDA 11.4, and this build needs one for CUDA 13.0 or newer; update the driver; "
+       "--device cpu"},
+      {{{"GPU_MAJOR", "7"}}, kUsage, "compute capability 7.0, and the kernels need 8.0 or newer"},
+      {with_error("GPU_CHOICE_ERROR", cudaErrorDevicesUnavailable), kRuntimeError,
+       "error: cuda:0 (emulated device) cannot be used, perhaps because another program has it for itself"},
+      {with_error("GPU_MEMORY_ERROR", cudaErrorDevicesUnavailable), kRuntimeError,
+       "error: cuda:0 (emulated device) cannot be used, perhaps because another program has it for itself"},
+      {with_error("GPU_CHOICE_ERROR", cudaErrorMemoryAllocation), kOutOfMemory,
+       "has not even memory to be started: other programs have filled it"},
+      {with_error("GPU_CODE_ERROR", cudaErrorNoKernelImageForDevice), kRuntimeError,
+       "this build has no code for it"},
+      {{{"GPU_MEMORY_BYTES", "1000"}}, kOutOfMemory, "not even one sequence would fit"},
+  };
+  for (const auto& [machine, code, reason] : cases) {
+    INFO(machine[0].first << "=" << machine[0].second);
+    const Outcome outcome = generate(machine, {"--device", "cuda"});
+    CHECK(outcome.code == code);
+    CHECK(outcome.out.empty());
+    INFO(outcome.err);
+    CHECK(contains(outcome.err, reason));
+  }
+}
+
+TEST_CASE("the list of devices names a GPU, and why one cannot be used") {
+  const auto list = [](const Variables& machine, const std::vector<std::string>& options = {}) {
+    std::vector<std::string> arguments = {"info", "--devices"};
+    arguments.insert(arguments.end(), options.begin(), options.end());
+    const Outcome outcome = test::run_program(arguments, {.environment = machine, .failing_kernel = 0});
+    CHECK(outcome.code == kOk);
+    return outcome.out;
+  };
+  CHECK(contains(list({}), "\ncuda:0  emulated device, compute 9.0, 4.00 GiB\n"));
+  CHECK(contains(list({}), "\nCUDA    CUDA runtime 13.0, driver for CUDA 13.0, 1 device, no cuBLASLt\n"));
+  const auto usable = nlohmann::json::parse(list({}, {"--json"})).at("devices").at(1);
+  CHECK(usable.at("device") == "cuda:0");
+  CHECK(usable.at("unusable_because").is_null());
+
+  const std::string busy = list(with_error("GPU_CHOICE_ERROR", cudaErrorDevicesUnavailable));
+  CHECK(contains(busy, "\ncuda:0  emulated device, compute 9.0, 4.00 GiB"));
+  CHECK(contains(busy, "perhaps because another program has it for itself"));
+  const auto old = nlohmann::json::parse(list({{"GPU_MAJOR", "7"}}, {"--json"})).at("devices").at(1);
+  CHECK(contains(old.at("unusable_because").get<std::string>(), "compute capability 7.0"));
+  CHECK(contains(
+      list(with_error("GPU_CODE_ERROR", cudaErrorNoKernelImageForDevice)),
+      "cannot be used: cuda:0 (emulated device) has compute capability 9.0, and this build has no code"));
+  CHECK(contains(list({{"GPU_DRIVER", "12020"}}), "the NVIDIA driver is too old: it is for CUDA 12.2"));
 }
 
 }  // namespace

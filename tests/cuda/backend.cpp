@@ -20,6 +20,7 @@
 #include "engine/engine.h"
 #include "engine/state_layout.h"
 #include "tests/cuda/device_config.h"
+#include "tests/cuda/installed_library.h"
 #include "tests/error_metric.h"
 #include "tests/oracle_errors.h"
 #include "tests/random.h"
@@ -46,6 +47,7 @@ class EmulatedMachine {
     emulator::keep_first_device(false);
     emulator::reset_errors();
     emulator::set_devices({{}});
+    emulator::set_driver({});
   }
   EmulatedMachine(const EmulatedMachine&) = delete;
   EmulatedMachine& operator=(const EmulatedMachine&) = delete;
@@ -314,9 +316,17 @@ TEST_CASE("heads that are too large for the kernels are refused before memory is
 TEST_CASE("an allocation that fails leaves nothing allocated") {
   const EmulatedMachine machine;
   const test::RandomModel model(test::device_config(LayerType::kTttLinear, 2, 6), 12);
-  emulator::fail_allocation(1);
-  CHECK_THROWS_AS(on_device(model.model), cuda::DeviceMemoryError);
-  for (int n = 2; n < 8; ++n) {
+  emulator::fail_allocation(1);  // the stream
+  CHECK_THROWS_WITH(on_device(model.model),
+                    Catch::Contains("are needed (weights ") && Catch::Contains("states of 4 sequences") &&
+                        Catch::Contains("and more for CUDA itself, which was not there (CUDA: creation of a "
+                                        "stream: out of memory (cudaErrorMemoryAllocation)): run fewer"));
+  for (const int n : {1, 2}) {
+    emulator::fail_allocation(n);
+    CHECK_THROWS_AS(on_device(model.model), cuda::DeviceMemoryError);
+    CHECK(emulator::allocated_bytes() == 0);
+  }
+  for (int n = 3; n < 9; ++n) {
     emulator::fail_allocation(n);
     CHECK_THROWS_AS(on_device(model.model), std::bad_alloc);
     CHECK(emulator::allocated_bytes() == 0);
@@ -457,9 +467,88 @@ TEST_CASE("a device that cannot be used is refused with the reason") {
     CHECK(cuda::cuda_devices().empty());
     CHECK_THROWS_AS(on_device(model.model), cuda::DeviceError);
   }
+  for (const emulator::DeviceDescription& busy :
+       {emulator::DeviceDescription{.choice_error = cudaErrorDevicesUnavailable},
+        emulator::DeviceDescription{.memory_error = cudaErrorDevicesUnavailable}}) {
+    const EmulatedMachine machine(busy);
+    CHECK_THROWS_AS(cuda::check_memory(model.model, {}), cuda::DeviceError);
+    CHECK_THROWS_WITH(on_device(model.model),
+                      Catch::Contains("cuda:0 (emulated device) cannot be used, perhaps because another") &&
+                          Catch::Contains("cudaErrorDevicesUnavailable") && Catch::Contains("--device cpu"));
+  }
+  for (const cudaError_t error :
+       {cudaErrorNoKernelImageForDevice, cudaErrorInvalidDeviceFunction, cudaErrorUnsupportedPtxVersion}) {
+    const EmulatedMachine machine({.major = 8, .minor = 6, .code_error = error});
+    CHECK(cuda::why_unusable(0).empty());
+    CHECK_THROWS_AS(on_device(model.model), cuda::DeviceError);
+    CHECK_THAT(cuda::why_not_started(0),
+               Catch::Contains("has compute capability 8.6, and this build has no code for it") &&
+                   Catch::Contains("-DCMAKE_CUDA_ARCHITECTURES=86, "));
+  }
+  {
+    const EmulatedMachine full({.choice_error = cudaErrorMemoryAllocation});
+    CHECK_THROWS_AS(cuda::check_memory(model.model, {}), cuda::DeviceMemoryError);
+  }
   const EmulatedMachine old({.name = "an old one", .major = 7, .minor = 5});
   CHECK_THROWS_WITH(on_device(model.model), Catch::Contains("7.5") && Catch::Contains("8.0 or newer"));
   CHECK_THROWS_WITH(cuda::make_cuda_backend(model.model, {.device = 1}), Catch::Contains("no cuda:1"));
+}
+
+TEST_CASE("where cuBLASLt cannot be started the own kernels do all products, with a warning") {
+  const test::RandomModel model(test::device_config(LayerType::kTttLinear, 2, 64), 23);
+  const std::vector<TokenId> tokens = test::Random(24).tokens(40, model.model.config.vocab_size);
+  std::vector<std::string> warnings;
+  const auto make = [&](bool deterministic) {
+    return cuda::make_cuda_backend(
+        model.model, {.max_batch_tokens = 64,
+                      .max_logits_rows = 64,
+                      .deterministic = deterministic,
+                      .warn = [&](const std::string& warning) { warnings.push_back(warning); }});
+  };
+  const auto logits = [&](Backend& backend) {
+    backend.reset(0);
+    return step(backend, read_all(0, 0, tokens));
+  };
+  const std::vector<float> wanted = logits(*make(true));
+  const test::InstalledLibrary installed;
+  CHECK_FALSE(make(false)->info().bitwise_invariant);
+  CHECK(warnings.empty());
+  emulator::fail_cublas_lt(3);
+  const auto backend = make(false);
+  REQUIRE(warnings.size() == 1);
+  CHECK_THAT(warnings[0], Catch::Contains("cuBLASLt: preparing products failed with status 3, out of memory; "
+                                          "the own kernels do all products"));
+  CHECK(backend->info().bitwise_invariant);
+  CHECK(backend->info().dispatch_target == "sm_90-fast");
+  CHECK(logits(*backend) == wanted);
+  CHECK(cuda::make_machine_probe(0)->measure().half_flops_per_second > 0.0);
+}
+
+TEST_CASE("what an installed driver is to blame for is told from a machine without one") {
+  const EmulatedMachine machine;
+  CHECK(cuda::driver_fault().empty());
+  emulator::set_driver({.version = 13010});
+  CHECK(cuda::driver_fault().empty());
+  CHECK_THAT(cuda::cuda_description(), Catch::Contains("driver for CUDA 13.1, 1 device"));
+
+  emulator::set_driver({.version = 12080});
+  CHECK_THAT(cuda::driver_fault(), Catch::Contains("for CUDA 12.8") &&
+                                       Catch::Contains("CUDA 13.0 or newer") &&
+                                       Catch::Contains("or build with a CUDA toolkit that it knows"));
+  CHECK(cuda::cuda_devices().empty());
+  CHECK_THAT(cuda::why_unusable(0), Catch::Contains(cuda::driver_fault()));
+  emulator::set_driver({.version = 11040});  // no toolkit that builds this program is for it
+  CHECK_THAT(cuda::driver_fault(), Catch::Contains("update the driver") && !Catch::Contains("toolkit"));
+  emulator::set_driver({.error = cudaErrorSystemDriverMismatch});
+  CHECK_THAT(cuda::driver_fault(), Catch::Contains("cudaErrorSystemDriverMismatch"));
+
+  emulator::set_driver({.version = 0});
+  CHECK(cuda::driver_fault().empty());
+  CHECK_THAT(cuda::cuda_description(), Catch::Contains("no NVIDIA driver is installed"));
+  emulator::set_driver({});
+  emulator::set_devices({});
+  CHECK(cuda::driver_fault().empty());
+  CHECK_THAT(cuda::cuda_description(), Catch::Contains("finds no GPU"));
 }
 
 }  // namespace ttt

@@ -17,6 +17,7 @@ class InstalledLibrary {
   InstalledLibrary() { emulator::install_cublas_lt(true); }
   ~InstalledLibrary() {
     emulator::refuse_outputs(0);
+    emulator::fail_cublas_lt(0);
     emulator::install_cublas_lt(false);
   }
 #endif

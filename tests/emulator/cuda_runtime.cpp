@@ -86,6 +86,16 @@ const char* cudaGetErrorName(cudaError_t error) {
       return "cudaErrorNoDevice";
     case cudaErrorInvalidConfiguration:
       return "cudaErrorInvalidConfiguration";
+    case cudaErrorInsufficientDriver:
+      return "cudaErrorInsufficientDriver";
+    case cudaErrorDevicesUnavailable:
+      return "cudaErrorDevicesUnavailable";
+    case cudaErrorInvalidDeviceFunction:
+      return "cudaErrorInvalidDeviceFunction";
+    case cudaErrorNoKernelImageForDevice:
+      return "cudaErrorNoKernelImageForDevice";
+    case cudaErrorUnsupportedPtxVersion:
+      return "cudaErrorUnsupportedPtxVersion";
     case cudaErrorInvalidResourceHandle:
       return "cudaErrorInvalidResourceHandle";
     case cudaErrorNotReady:
@@ -94,6 +104,8 @@ const char* cudaGetErrorName(cudaError_t error) {
       return "cudaErrorLaunchOutOfResources";
     case cudaErrorLaunchFailure:
       return "cudaErrorLaunchFailure";
+    case cudaErrorSystemDriverMismatch:
+      return "cudaErrorSystemDriverMismatch";
     case cudaErrorStreamCaptureUnsupported:
       return "cudaErrorStreamCaptureUnsupported";
     case cudaErrorStreamCaptureInvalidated:
@@ -120,6 +132,16 @@ const char* cudaGetErrorString(cudaError_t error) {
       return "no CUDA-capable device is detected";
     case cudaErrorInvalidConfiguration:
       return "invalid configuration argument";
+    case cudaErrorInsufficientDriver:
+      return "CUDA driver version is insufficient for CUDA runtime version";
+    case cudaErrorDevicesUnavailable:
+      return "CUDA-capable device(s) is/are busy or unavailable";
+    case cudaErrorInvalidDeviceFunction:
+      return "invalid device function";
+    case cudaErrorNoKernelImageForDevice:
+      return "no kernel image is available for execution on the device";
+    case cudaErrorUnsupportedPtxVersion:
+      return "the provided PTX was compiled with an unsupported toolchain.";
     case cudaErrorInvalidResourceHandle:
       return "invalid resource handle";
     case cudaErrorNotReady:
@@ -128,6 +150,8 @@ const char* cudaGetErrorString(cudaError_t error) {
       return "too many resources requested for launch";
     case cudaErrorLaunchFailure:
       return "unspecified launch failure";
+    case cudaErrorSystemDriverMismatch:
+      return "system has unsupported display driver / cuda driver combination";
     case cudaErrorStreamCaptureUnsupported:
       return "operation not permitted when stream is capturing";
     case cudaErrorStreamCaptureInvalidated:
@@ -159,12 +183,16 @@ cudaError_t cudaRuntimeGetVersion(int* version) {
 
 cudaError_t cudaDriverGetVersion(int* version) {
   const Lock lock(machine().mutex);
-  *version = machine().devices.empty() ? 0 : CUDART_VERSION;
+  *version = machine().driver.version;
   return cudaSuccess;
 }
 
 cudaError_t cudaGetDeviceCount(int* count) {
   const Lock lock(machine().mutex);
+  constexpr int kMajor = 1000;  // of a version
+  *count = 0;
+  if (machine().driver.error != cudaSuccess) return report(machine().driver.error);
+  if (machine().driver.version / kMajor < CUDART_VERSION / kMajor) return report(cudaErrorInsufficientDriver);
   *count = static_cast<int>(machine().devices.size());
   return report(*count == 0 ? cudaErrorNoDevice : cudaSuccess);
 }
@@ -172,6 +200,8 @@ cudaError_t cudaGetDeviceCount(int* count) {
 cudaError_t cudaSetDevice(int device) {
   const Lock lock(machine().mutex);
   if (!has_device(device)) return report(cudaErrorInvalidDevice);
+  if (const cudaError_t error = description_of(device).choice_error; error != cudaSuccess)
+    return report(error);
   choose_device(device);
   return report(machine().sticky_error);
 }
@@ -185,7 +215,8 @@ cudaError_t cudaGetDevice(int* device) {
 cudaError_t cudaGetDeviceProperties(cudaDeviceProp* properties, int device) {
   const Lock lock(machine().mutex);
   if (!has_device(device)) return report(cudaErrorInvalidDevice);
-  const DeviceDescription& described = machine().devices[static_cast<std::size_t>(device)];
+  const DeviceDescription& described = description_of(device);
+  if (described.properties_error != cudaSuccess) return report(described.properties_error);
   *properties = {};
   described.name.copy(properties->name, sizeof properties->name - 1);
   properties->totalGlobalMem = described.memory_bytes;
@@ -224,9 +255,17 @@ cudaError_t cudaDeviceGetAttribute(int* value, cudaDeviceAttr attribute, int dev
 cudaError_t cudaMemGetInfo(std::size_t* free_bytes, std::size_t* total_bytes) {
   const Lock lock(machine().mutex);
   if (machine().devices.empty()) return report(cudaErrorNoDevice);
+  if (device_of_thread().memory_error != cudaSuccess) return report(device_of_thread().memory_error);
   *total_bytes = device_of_thread().memory_bytes;
   *free_bytes = *total_bytes - std::min(*total_bytes, used_bytes(current_device()));
   return cudaSuccess;
+}
+
+cudaError_t cudaFuncGetAttributes(cudaFuncAttributes* attributes, const void*) {
+  const Lock lock(machine().mutex);
+  if (machine().devices.empty()) return report(cudaErrorNoDevice);
+  *attributes = {.ptxVersion = device_of_thread().major * 10 + device_of_thread().minor};
+  return report(device_of_thread().code_error);
 }
 
 cudaError_t cudaDeviceSynchronize() {

@@ -41,6 +41,7 @@ using Status = CublasLt::Status;
 
 bool is_installed = false;
 std::size_t refused_outputs = 0;
+Status creation_status = CublasLt::kSuccess;
 
 template <typename Object, typename... Arguments>
 Status make(Object** object, Arguments... arguments) {
@@ -64,6 +65,7 @@ Status set(Value& value, const void* from, std::size_t bytes) {
 }
 
 Status create(CublasLt::Handle* handle) {
+  if (creation_status != CublasLt::kSuccess) return creation_status;
   int device = 0;
   cudaGetDevice(&device);
   return make(handle, device);
@@ -242,6 +244,7 @@ const CublasLt kEmulatedLibrary{.create = create,
 }  // namespace
 
 void install_cublas_lt(bool installed) { is_installed = installed; }
+void fail_cublas_lt(int status) { creation_status = status; }
 void refuse_outputs(std::size_t outputs) { refused_outputs = outputs; }
 
 }  // namespace ttt::emulator

@@ -63,9 +63,11 @@ bool has_device(int device) {
   return device >= 0 && static_cast<std::size_t>(device) < machine().devices.size();
 }
 
-const DeviceDescription& device_of_thread() {
-  return machine().devices[static_cast<std::size_t>(current_device())];
+const DeviceDescription& description_of(int device) {
+  return machine().devices[static_cast<std::size_t>(device)];
 }
+
+const DeviceDescription& device_of_thread() { return description_of(current_device()); }
 
 std::size_t used_bytes(int device) {
   std::size_t used = 0;
@@ -108,6 +110,11 @@ void set_devices(std::vector<DeviceDescription> devices) {
   if (!machine().device_memory.empty()) throw Error("devices changed while memory is allocated on them");
   machine().devices = std::move(devices);
   ++machine().installations;
+}
+
+void set_driver(const DriverDescription& driver) {
+  const Lock lock(machine().mutex);
+  machine().driver = driver;
 }
 
 void keep_first_device(bool keep) {

@@ -62,6 +62,7 @@ using Regions = std::map<std::byte*, Region>;
 
 struct Machine {
   std::vector<DeviceDescription> devices = {{}};
+  DriverDescription driver;
   int installations = 0;  // of devices
   bool keeps_first_device = false;
   Regions device_memory, pinned_memory;
@@ -94,7 +95,8 @@ bool takes_effect_now(int& countdown);
 int current_device();  // of the thread
 void choose_device(int device);
 bool has_device(int device);
-const DeviceDescription& device_of_thread();  // REQUIRES: there is a device
+const DeviceDescription& description_of(int device);  // REQUIRES: has_device(device)
+const DeviceDescription& device_of_thread();          // REQUIRES: there is a device
 
 std::size_t used_bytes(int device);
 bool on_device(const void* at);

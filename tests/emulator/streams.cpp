@@ -118,6 +118,7 @@ cudaError_t put_kernel(const void* kernel, unsigned grid_x, unsigned grid_y, uns
       grid_y > kMaxGridY) {
     return report(cudaErrorInvalidConfiguration);
   }
+  if (device_of_thread().code_error != cudaSuccess) return report(device_of_thread().code_error);
   if (shared_bytes > device_of_thread().shared_bytes_per_block) return report(cudaErrorInvalidValue);
   const int device = current_device();
   if (stream != nullptr && machine().streams.contains(stream) && stream->device != device) {
@@ -144,6 +145,7 @@ cudaError_t cudaStreamCreate(cudaStream_t* stream) { return cudaStreamCreateWith
 cudaError_t cudaStreamCreateWithFlags(cudaStream_t* stream, unsigned) {
   const Lock lock(machine().mutex);
   if (machine().devices.empty()) return report(cudaErrorNoDevice);
+  if (takes_effect_now(machine().failing_allocation)) return report(cudaErrorMemoryAllocation);
   *stream = new CUstream_st;
   (*stream)->device = current_device();
   machine().streams.insert(*stream);

@@ -9,6 +9,9 @@ namespace ttt::emulator {
 // Whether the machine has the library; it begins without.
 void install_cublas_lt(bool installed);
 
+// What it answers when it is created from now on.
+void fail_cublas_lt(int status);
+
 // It finds no algorithm for matrices with this many outputs; 0: it does them all.
 void refuse_outputs(std::size_t outputs);
 
