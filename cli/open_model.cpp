@@ -120,23 +120,21 @@ DeviceChoice choose_device(const Model& model, const ModelOptions& options, cons
   return {.cuda = cuda_index(options.device), .reason = {}};
 }
 
-void check_cpu_memory(const Model& model, const ModelOptions& options, const BackendLimits& limits,
-                      std::uint64_t beside) {
+void check_cpu_memory(const Model& model, const ModelOptions& options, const BackendLimits& limits) {
   const cpu::MemoryPlan plan = cpu::plan_memory(model, cpu_options(options, limits));
   const std::optional<std::uint64_t> usable = usable_memory(read_machine());
-  const std::uint64_t total = plan.total() + beside;
-  if (!usable || total <= *usable) return;
+  if (!usable || plan.total() <= *usable) return;
   throw MemoryError(fmt::format(
       "needs {} (weights {}, states of {} sequences {}, workspace {}), and {} can be had: close other "
       "programs, raise the control group's limit, run fewer sequences, or convert the model with --type bf16",
-      readable_memory(total), readable_memory(plan.weights), limits.slots, readable_memory(plan.states),
-      readable_memory(plan.workspace), readable_memory(*usable)));
+      readable_memory(plan.total()), readable_memory(plan.weights), limits.slots,
+      readable_memory(plan.states), readable_memory(plan.workspace), readable_memory(*usable)));
 }
 
 std::unique_ptr<Backend> make_chosen(const Model& model, const ModelOptions& options,
                                      const BackendLimits& limits, const DeviceChoice& choice) {
   if (!choice.cuda) {
-    check_cpu_memory(model, options, limits, 0);
+    check_cpu_memory(model, options, limits);
     if (options.no_huge_pages) avoid_huge_pages();
     if (options.mlock) lock_memory(cpu::plan_memory(model, cpu_options(options, limits)).total());
     return cpu::make_cpu_backend(model, cpu_options(options, limits));
@@ -249,10 +247,9 @@ std::vector<TokenId> ModelFiles::encode_prompt(std::string_view prompt, bool bos
   return ids;
 }
 
-void check_memory(const Model& model, const ModelOptions& options, const BackendLimits& limits,
-                  std::uint64_t beside) {
+void check_memory(const Model& model, const ModelOptions& options, const BackendLimits& limits) {
   const DeviceChoice choice = choose_device(model, options, limits);
-  if (!choice.cuda) return check_cpu_memory(model, options, limits, beside);
+  if (!choice.cuda) return check_cpu_memory(model, options, limits);
   try {
     cuda::check_memory(model, cuda_options(options, limits, *choice.cuda));
   } catch (const cuda::DeviceMemoryError& error) {

@@ -66,9 +66,7 @@ struct BackendLimits {
 };
 
 // Throws MemoryError where such a backend takes more memory than can be had. The weights' bytes are not read.
-// `beside`: bytes that the caller will take besides.
-void check_memory(const Model& model, const ModelOptions& options, const BackendLimits& limits,
-                  std::uint64_t beside = 0);
+void check_memory(const Model& model, const ModelOptions& options, const BackendLimits& limits);
 
 // What a backend of the CPU takes, weights, states and workspace.
 std::uint64_t planned_cpu_memory(const Model& model, const ModelOptions& options,
