@@ -6,17 +6,16 @@
 #include <algorithm>
 #include <array>
 #include <catch2/catch.hpp>
-#include <map>
 #include <string>
 #include <vector>
 
 #include "cpu/cpu_backend.h"
 #include "cuda/cuda_backend.h"
-#include "cuda/forward.h"
-#include "engine/state_layout.h"
 #include "engine/tokenizer_metadata.h"
 #include "tests/cuda/device_config.h"
+#include "tests/cuda/fast_errors.h"
 #include "tests/cuda/launches.h"
+#include "tests/cuda/step_launches.h"
 #include "tests/error_metric.h"
 #include "tests/golden.h"
 #include "tests/random.h"
@@ -27,9 +26,8 @@
 namespace ttt {
 namespace {
 
-// Nats, the mean over tokens. What 16-bit operands may cost: gpu-kernels 4.3 on trained weights, ten times as
-// much on random ones, whose layers amplify.
-constexpr double kDemoDivergence = 1e-4, kRandomDivergence = 1e-3;
+using test::kDemoDivergence;
+using test::kRandomDivergence;
 
 std::unique_ptr<Backend> fast_backend(const Model& model, std::size_t slots = 4, std::size_t tokens = 64) {
   return cuda::make_cuda_backend(model,
@@ -53,43 +51,6 @@ std::vector<float> logits_of(Backend& backend, SlotId slot, std::int64_t positio
   return {logits.begin(), logits.end()};
 }
 
-// What one step launches in fast mode, with all switches on and `rows` rows of logits.
-std::map<std::string, int> fast_launches(const ModelConfig& config, std::size_t rows) {
-  const auto layers = static_cast<int>(config.num_hidden_layers);
-  const auto heads = static_cast<int>((rows + cuda::kHeadRows - 1) / cuda::kHeadRows);
-  return {{"ttt_linear_prefill", config.is_mlp() ? 0 : layers},
-          {"ttt_mlp_prefill", config.is_mlp() && config.head_size() == 64 ? layers : 0},
-          {"ttt_mlp_streamed", config.is_mlp() && config.head_size() > 64 ? layers : 0},
-          {"rope_operands", layers},
-          {"product_mma", 8 * layers + heads},
-          {"product_exact", 0},
-          {"ttt_linear_exact", 0},
-          {"ttt_mlp_exact", 0},
-          {"rope", 0}};
-}
-
-// The parts of a canonical state whose names end so.
-std::vector<double> parts_of(const ModelConfig& config, std::int64_t position,
-                             const std::vector<double>& state, const std::vector<std::string>& names) {
-  std::vector<double> values;
-  for (const StateTensor& tensor : list_state(config, position)) {
-    std::size_t row = 1;
-    for (std::size_t axis = 1; axis < tensor.shape.size(); ++axis) row *= tensor.shape[axis];
-    for (const std::string& name : names) {
-      if (!tensor.name.ends_with("." + name)) continue;
-      for (std::size_t i = 0; i < tensor.shape[0]; ++i) {
-        const auto begin = state.begin() + static_cast<std::ptrdiff_t>(tensor.offset + i * tensor.row_stride);
-        values.insert(values.end(), begin, begin + static_cast<std::ptrdiff_t>(row));
-      }
-    }
-  }
-  return values;
-}
-
-double relative_error(const std::vector<double>& found, const std::vector<double>& wanted) {
-  return test::relative_l2(found, wanted, std::vector<double>(wanted.size()));
-}
-
 // 35 tokens: two commits and three open rows.
 void check_against_oracle(const ModelConfig& config, weights::DType dtype) {
   constexpr std::size_t kTokens = 35;
@@ -106,27 +67,9 @@ void check_against_oracle(const ModelConfig& config, weights::DType dtype) {
   const test::Launches launches;
   backend->submit({&segment, 1});
   const SegmentResult result = backend->wait()[0];
-  launches.check(fast_launches(config, kTokens));
+  launches.check(test::prompt_launches(config, cuda::Precision::kFast, kTokens));
 
-  naive::NaiveModel oracle(config, model.tensors);
-  const std::vector<double> first = oracle.canonical_state();
-  const std::vector<double> wanted = oracle.read_all(tokens);
-  CHECK(test::mean_divergence(test::to_doubles(result.logits), wanted, config.vocab_size) <=
-        kRandomDivergence);
-  CHECK(relative_error(test::to_doubles(result.inner_losses), oracle.inner_losses()) <= 1e-2);
-  const std::vector<double> last = oracle.canonical_state();
-  const std::vector<double> state = test::SavedState(*backend, config, 0, kTokens).all();
-  for (const char* name : {"W1", "b1", "W2", "b2"}) {  // the bar of the prefill kernels
-    INFO(name);
-    CHECK(test::relative_l2(parts_of(config, kTokens, state, {name}), parts_of(config, kTokens, last, {name}),
-                            parts_of(config, 0, first, {name})) <= 1e-2);
-  }
-  const auto compare = [&](double tolerance, const std::vector<std::string>& names) {
-    CHECK(relative_error(parts_of(config, kTokens, state, names), parts_of(config, kTokens, last, names)) <=
-          tolerance);
-  };
-  compare(0x1p-8, {"pre_conv", "qk_conv"});  // of operands, each rounded by at most 2^-9
-  compare(1e-2, {"open.key", "open.hidden", "open.gradient_1", "open.gradient_2"});
+  test::fast_errors(model, tokens, result, *backend).check();
 }
 
 double golden_divergence(const std::string& name) {
@@ -168,7 +111,7 @@ double demo_divergence(const std::string& name, std::size_t num_tokens) {
   cpu->reset(0);
   const test::Launches launches;
   const std::vector<double> found = test::to_doubles(logits_of(*device, 0, 0, tokens));
-  launches.check(fast_launches(model.config, tokens.size()));
+  launches.check(test::prompt_launches(model.config, cuda::Precision::kFast, tokens.size()));
   const std::vector<double> wanted = test::to_doubles(logits_of(*cpu, 0, 0, tokens));
   return test::mean_divergence(found, wanted, model.config.vocab_size);
 }
