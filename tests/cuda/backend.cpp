@@ -242,7 +242,7 @@ TEST_CASE("a step on a device allocates nothing and waits once") {
     backend->submit(batch);
     backend->wait();
   };
-  for (const float temperature : {0.0F, 1.0F}) {  // found by the device; drawn by the host
+  for (const float temperature : {0.0F, 1.0F}) {  // the largest; drawn by the device
     params.temperature = temperature;
     backend->reset(0);
     backend->reset(1);
