@@ -38,6 +38,18 @@ double change_of_line(std::span<const double> x, std::span<const double> y) {
   return slope * (x.back() - x.front()) / (mean_y + slope * (x.front() - mean_x));
 }
 
+// The bytes' times at the rates at which the machine read meanwhile; at its best where those are unknown.
+std::vector<double> read_times(const BenchReport& report, const BenchRow& row) {
+  if (row.read_rates.empty()) return {row.bytes / report.limits.read_bytes_per_second};
+  std::vector<double> seconds;
+  for (const double rate : row.read_rates) seconds.push_back(row.bytes / rate);
+  return seconds;
+}
+
+double mean_of(const std::vector<double>& values) {
+  return std::accumulate(values.begin(), values.end(), 0.0) / static_cast<double>(values.size());
+}
+
 // The lines above the table.
 std::string markdown_head(const BenchReport& report) {
   const BackendInfo& backend = report.backend;
@@ -82,22 +94,6 @@ std::vector<Flatness> flatness(const BenchReport& report) {
   }
   return all;
 }
-
-namespace {
-
-// The bytes' times at the rates at which the machine read meanwhile; at its best where those are unknown.
-std::vector<double> read_times(const BenchReport& report, const BenchRow& row) {
-  if (row.read_rates.empty()) return {row.bytes / report.limits.read_bytes_per_second};
-  std::vector<double> seconds;
-  for (const double rate : row.read_rates) seconds.push_back(row.bytes / rate);
-  return seconds;
-}
-
-double mean_of(const std::vector<double>& values) {
-  return std::accumulate(values.begin(), values.end(), 0.0) / static_cast<double>(values.size());
-}
-
-}  // namespace
 
 double BenchReport::seconds_to_read(const BenchRow& row) const { return mean_of(read_times(*this, row)); }
 
