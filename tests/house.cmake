@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-# Fails where a source has no SPDX line or does not include its own header first, or where a header that costs
-# seconds to compile is included in one of our headers or in more of our sources than it may be. Run as:
+# Fails where a source has no SPDX line or does not include its own header first, where a test's name is one that ctest
+# cannot ask for, or where a header that costs seconds to compile is included in one of our headers or in more of our sources than it may be. Run as:
 # cmake -DROOT=<source tree> -P house.cmake
 cmake_minimum_required(VERSION 3.25)
 set(product weights tokenizer engine cpu cuda server cli)
@@ -24,6 +24,10 @@ foreach(file ${files})
   file(STRINGS ${ROOT}/${file} first LIMIT_COUNT 2)  # the second line where the first is a #!
   if(NOT first MATCHES "SPDX-License-Identifier: Apache-2\\.0")
     string(APPEND found "  ${file} does not begin with its SPDX line\n")
+  endif()
+  file(STRINGS ${ROOT}/${file} names REGEX "^TEST_CASE\\(\"-")
+  if(names)
+    string(APPEND found "  ${file} has a test whose name begins with a dash: Catch2 takes it for an option\n")
   endif()
   string(REGEX MATCH "^[^/]*" folder "${file}")
   if(NOT folder IN_LIST product)

@@ -174,7 +174,7 @@ TEST_CASE("without a driver or a GPU --device auto takes the CPU, and says so to
   }
 }
 
-TEST_CASE("--device auto goes on to the next GPU where the first cannot be used") {
+TEST_CASE("auto goes on to the next GPU where the first cannot be used") {
   Variables machine = with_error("GPU_CHOICE_ERROR", cudaErrorDevicesUnavailable);
   machine.emplace_back("GPU_COUNT", "2");
   const Outcome outcome = generate(machine, {"--device", "auto"});
@@ -182,7 +182,8 @@ TEST_CASE("--device auto goes on to the next GPU where the first cannot be used"
   CHECK(contains(outcome.err, "--device auto: cuda:1, because "));
 }
 
-TEST_CASE("--device cuda is refused with the reason, where there is one before the model is opened") {
+TEST_CASE(
+    "a GPU that is asked for is refused with the reason, where there is one before the model is opened") {
   struct Case {
     Variables machine;
     ExitCode code;
