@@ -59,16 +59,7 @@ void check_against_oracle(const ModelConfig& config, weights::DType dtype) {
   const test::RandomModel model(config, 1, dtype);
   const auto backend = fast_backend(model.model, 1);
   const std::vector<TokenId> tokens = test::Random(2).tokens(kTokens, config.vocab_size);
-  Segment segment;
-  segment.tokens = tokens;
-  segment.wanted.logits = Rows::kAll;
-  segment.wanted.inner_losses = true;
-  backend->reset(0);
-  const test::Launches launches;
-  backend->submit({&segment, 1});
-  const SegmentResult result = backend->wait()[0];
-  launches.check(test::prompt_launches(config, cuda::Precision::kFast, kTokens));
-
+  const SegmentResult result = test::read_prompt(*backend, config, tokens);
   test::fast_errors(model, tokens, result, *backend).check();
 }
 

@@ -12,6 +12,8 @@
 
 #include "engine/backend.h"
 #include "engine/state_layout.h"
+#include "tests/cuda/launches.h"
+#include "tests/cuda/step_launches.h"
 #include "tests/error_metric.h"
 #include "tests/naive.h"
 #include "tests/random_model.h"
@@ -64,8 +66,23 @@ inline std::vector<double> parts_of(const ModelConfig& config, std::int64_t posi
   return values;
 }
 
-// What the tokens give in slot 0, read at once. REQUIRES: the slot was reset, and has read the tokens as
-// `result`, with all logits and inner losses.
+// Slot 0 reads the tokens from the beginning at once, and wants all logits and inner losses. Checks that the
+// step launches what it must in fast mode. REQUIRES: no cuBLASLt.
+inline SegmentResult read_prompt(Backend& backend, const ModelConfig& config,
+                                 std::span<const TokenId> tokens) {
+  Segment segment;
+  segment.tokens = tokens;
+  segment.wanted.logits = Rows::kAll;
+  segment.wanted.inner_losses = true;
+  backend.reset(0);
+  const Launches launches;
+  backend.submit({&segment, 1});
+  const SegmentResult result = backend.wait()[0];
+  launches.check(prompt_launches(config, cuda::Precision::kFast, tokens.size()));
+  return result;
+}
+
+// What the tokens give in slot 0. REQUIRES: `result` is of read_prompt().
 inline FastErrors fast_errors(const RandomModel& model, std::span<const TokenId> tokens,
                               const SegmentResult& result, const Backend& backend) {
   const ModelConfig& config = model.model.config;

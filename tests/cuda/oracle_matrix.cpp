@@ -137,15 +137,7 @@ test::OracleErrors check_exact(const test::RandomModel& model, const std::vector
 test::FastErrors check_fast(const test::RandomModel& model, const std::vector<TokenId>& tokens) {
   const ModelConfig& config = model.model.config;
   const auto backend = matrix_backend(model.model, tokens.size(), cuda::Precision::kFast);
-  Segment segment;
-  segment.tokens = tokens;
-  segment.wanted.logits = Rows::kAll;
-  segment.wanted.inner_losses = true;
-  backend->reset(0);
-  const test::Launches launches;
-  backend->submit({&segment, 1});
-  const SegmentResult result = backend->wait()[0];
-  launches.check(test::prompt_launches(config, cuda::Precision::kFast, tokens.size()));
+  const SegmentResult result = test::read_prompt(*backend, config, tokens);
   const std::vector<float> logits(result.logits.begin(), result.logits.end());
   const test::FastErrors errors = test::fast_errors(model, tokens, result, *backend);
   errors.check();
