@@ -45,18 +45,17 @@ struct BothLogits {
   std::vector<double> device, cpu;
 };
 
-BothLogits read_with_both(const ModelConfig& config, cuda::Precision precision, std::size_t num_tokens) {
-  const test::RandomModel random(config, 1);
+BothLogits read_with_both(const Model& model, cuda::Precision precision, std::size_t num_tokens) {
   std::vector<TokenId> tokens(num_tokens);
   for (std::size_t i = 0; i < num_tokens; ++i) {
-    tokens[i] = static_cast<TokenId>(i * 7 % config.vocab_size);
+    tokens[i] = static_cast<TokenId>(i * 7 % model.config.vocab_size);
   }
-  const auto device = cuda::make_cuda_backend(random.model, {.num_slots = 1,
-                                                             .max_batch_tokens = num_tokens,
-                                                             .max_logits_rows = num_tokens,
-                                                             .precision = precision});
+  const auto device = cuda::make_cuda_backend(model, {.num_slots = 1,
+                                                      .max_batch_tokens = num_tokens,
+                                                      .max_logits_rows = num_tokens,
+                                                      .precision = precision});
   const auto cpu = cpu::make_cpu_backend(
-      random.model,
+      model,
       {.num_slots = 1, .max_batch_tokens = num_tokens, .max_logits_rows = num_tokens, .num_threads = 1});
   return {logits_of(*device, tokens), logits_of(*cpu, tokens)};
 }
@@ -64,15 +63,15 @@ BothLogits read_with_both(const ModelConfig& config, cuda::Precision precision, 
 void compare_exact(LayerType type, std::size_t num_tokens) {
   ModelConfig config = probe_config(type, 3, 16);
   config.mini_batch_size = 4;
-  const BothLogits logits = read_with_both(config, cuda::Precision::kExact, num_tokens);
+  const BothLogits logits =
+      read_with_both(test::RandomModel(config, 1).model, cuda::Precision::kExact, num_tokens);
   CHECK(test::max_over_rms(logits.device, logits.cpu) <= kTolerance);
 }
 
 // Divergence: nats a token.
-void compare_fast(LayerType type, std::size_t num_tokens) {
-  const ModelConfig config = probe_config(type, 1, 64);
-  const BothLogits logits = read_with_both(config, cuda::Precision::kFast, num_tokens);
-  CHECK(test::mean_divergence(logits.device, logits.cpu, config.vocab_size) <= 1e-3);
+void compare_fast(const Model& model, std::size_t num_tokens) {
+  const BothLogits logits = read_with_both(model, cuda::Precision::kFast, num_tokens);
+  CHECK(test::mean_divergence(logits.device, logits.cpu, model.config.vocab_size) <= 1e-3);
 }
 
 }  // namespace
@@ -82,8 +81,21 @@ TEST_CASE("a device reads four tokens as the CPU does", "[probe]") {
 }
 
 TEST_CASE("in fast mode a device reads a mini-batch and a half as the CPU does", "[short]") {
-  compare_fast(LayerType::kTttLinear, 24);
-  compare_fast(LayerType::kTttMlp, 24);
+  for (const LayerType type : {LayerType::kTttLinear, LayerType::kTttMlp}) {
+    for (const std::size_t f : {64U, 96U}) {
+      compare_fast(test::RandomModel(probe_config(type, 1, f), 1).model, 24);
+    }
+  }
+}
+
+TEST_CASE("in fast mode a device multiplies quantised weights, few rows and many, as the CPU does",
+          "[short]") {
+  const test::RandomModel random(probe_config(LayerType::kTttLinear, 4, 64), 1);
+  for (const weights::DType type :
+       {weights::DType::kQ8_0, weights::DType::kQ4_0, weights::DType::kQ4_K, weights::DType::kQ6_K}) {
+    INFO(weights::dtype_info(type).name);
+    compare_fast(test::ConvertedModel(random.model, type).model, 66);
+  }
 }
 
 TEST_CASE("a device reads some mini-batches as the CPU does", "[short]") {

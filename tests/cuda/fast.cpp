@@ -14,7 +14,9 @@
 #include "engine/tokenizer_metadata.h"
 #include "tests/cuda/device_config.h"
 #include "tests/cuda/fast_errors.h"
+#include "tests/cuda/installed_library.h"
 #include "tests/cuda/launches.h"
+#include "tests/cuda/one_step.h"
 #include "tests/cuda/step_launches.h"
 #include "tests/error_metric.h"
 #include "tests/golden.h"
@@ -41,14 +43,7 @@ std::unique_ptr<Backend> cpu_backend(const Model& model, std::size_t tokens) {
 
 std::vector<float> logits_of(Backend& backend, SlotId slot, std::int64_t position,
                              std::span<const TokenId> tokens) {
-  Segment segment;
-  segment.slot = slot;
-  segment.position = position;
-  segment.tokens = tokens;
-  segment.wanted.logits = Rows::kAll;
-  backend.submit({&segment, 1});
-  const std::span<const float> logits = backend.wait()[0].logits;
-  return {logits.begin(), logits.end()};
+  return test::step(backend, test::read_all(slot, position, tokens));
 }
 
 // 35 tokens: two commits and three open rows.
@@ -63,7 +58,7 @@ void check_against_oracle(const ModelConfig& config, weights::DType dtype) {
   test::fast_errors(model, tokens, result, *backend).check();
 }
 
-double golden_divergence(const std::string& name) {
+double golden_divergence(const std::string& name, bool library = false) {
   INFO(name);
   const test::GoldenCase golden(name);
   const Model model = load_model(golden.checkpoint);
@@ -74,6 +69,7 @@ double golden_divergence(const std::string& name) {
   const std::string inner = std::string(model.config.is_mlp() ? "ttt_mlp_" : "ttt_linear_") +
                             (name.ends_with("headdim64") ? "prefill" : "exact");
   launches.check({{inner, static_cast<int>(model.config.num_hidden_layers)}, {"product_exact", 0}});
+  if (library) launches.check({{"product_mma", 0}});
   return test::mean_divergence(test::to_doubles(logits), golden.values("logits"), model.config.vocab_size);
 }
 
@@ -89,7 +85,7 @@ const std::string kDemoText =
     "of the Above,\" I drew a childish conclusion that my mother was freckled and sickly.";
 
 // Of the first tokens of the text, at most so many.
-double demo_divergence(const std::string& name, std::size_t num_tokens) {
+double demo_divergence(const std::string& name, std::size_t num_tokens, bool library = false) {
   INFO(name);
   const weights::Checkpoint checkpoint = weights::Checkpoint::open(TTT_MODELS + name);
   const Model model = load_model(checkpoint);
@@ -102,7 +98,7 @@ double demo_divergence(const std::string& name, std::size_t num_tokens) {
   cpu->reset(0);
   const test::Launches launches;
   const std::vector<double> found = test::to_doubles(logits_of(*device, 0, 0, tokens));
-  launches.check(test::prompt_launches(model.config, cuda::Precision::kFast, tokens.size()));
+  launches.check(test::prompt_launches(model.config, cuda::Precision::kFast, tokens.size(), library));
   const std::vector<double> wanted = test::to_doubles(logits_of(*cpu, 0, 0, tokens));
   return test::mean_divergence(found, wanted, model.config.vocab_size);
 }
@@ -244,6 +240,19 @@ TEST_CASE("in fast mode the demo models give the CPU's probabilities", "[slow]")
   for (const std::string name : kDemoModels) {
     INFO(name);
     CHECK(demo_divergence(name, 36) <= kDemoDivergence);
+  }
+}
+
+TEST_CASE("products by the library keep fast mode as near", "[slow]") {
+  const test::InstalledLibrary installed;
+  if (!installed.is_there()) return;
+  for (const std::string name : test::kGoldenCases) {
+    INFO(name);
+    CHECK(golden_divergence(name, true) <= kRandomDivergence);
+  }
+  for (const std::string name : kDemoModels) {
+    INFO(name);
+    CHECK(demo_divergence(name, 36, true) <= kDemoDivergence);
   }
 }
 

@@ -14,7 +14,8 @@
 
 namespace ttt {
 
-TEST_CASE("decode steps give by their graphs what they give without, also between prompts and other steps") {
+TEST_CASE("decode steps give by their graphs what they give without, also between prompts and other steps",
+          "[short]") {
   const auto precision = GENERATE(cuda::Precision::kExact, cuda::Precision::kFast);
   const test::RandomModel model(test::conversation_config(), 1);
   const TokenCount count{3, 2, 1};
@@ -57,6 +58,7 @@ TEST_CASE("decode steps give by their graphs what they give without, also betwee
 
 TEST_CASE("the library multiplies in a graph what it multiplies without") {
   const test::InstalledLibrary installed;
+  if (!installed.is_there()) return;
   const test::RandomModel model(test::conversation_config(), 7);
   constexpr std::size_t kMany = cuda::kLeastLibraryRows;
   const std::vector<TokenId> tokens = test::Random(8).tokens(3 * kMany, model.model.config.vocab_size);

@@ -1,30 +1,23 @@
 // SPDX-License-Identifier: Apache-2.0
-// Which kernels ran: counted by the emulated runtime, and by nobody on a GPU.
 #pragma once
-
-#ifndef TTT_ON_DEVICE
-#include <emulated_device.h>
-#endif
 
 #include <catch2/catch.hpp>
 #include <map>
 #include <string>
 
+#include "tests/runtime_calls.h"
+
 namespace ttt::test {
 
-// Counts from its construction on.
+// Which kernels ran since its construction.
 class Launches {
  public:
-#ifdef TTT_ON_DEVICE
-  void check(const std::map<std::string, int>&) const {}
-  void check_graphs(int, int) const {}
-#else
-  Launches() { emulator::reset_counters(); }
+  Launches() { reset_runtime_calls(); }
 
   // A template's instances count together; a kernel that is not named may have run any number of times.
   void check(const std::map<std::string, int>& wanted) const {
     std::map<std::string, int> found;
-    for (const auto& [name, count] : emulator::counters().launches) {
+    for (const auto& [name, count] : runtime_calls().launches) {
       found[name.substr(0, name.find('<'))] += count;
     }
     for (const auto& [name, count] : wanted) {
@@ -33,10 +26,9 @@ class Launches {
     }
   }
   void check_graphs(int made, int launched) const {
-    CHECK(emulator::counters().graphs_made == made);
-    CHECK(emulator::counters().graph_launches == launched);
+    CHECK(runtime_calls().graphs_made == made);
+    CHECK(runtime_calls().graph_launches == launched);
   }
-#endif
 };
 
 }  // namespace ttt::test

@@ -84,10 +84,7 @@ cuda::Matrix half_matrix(const void* data, std::uint32_t outputs, std::uint32_t 
 
 TEST_CASE("the library multiplies rows with matrices of either 16-bit type, and adds") {
   const test::InstalledLibrary installed;
-  if (cuda::cublas_lt() == nullptr) {
-    WARN("not run: no cuBLASLt on this machine");
-    return;
-  }
+  if (!installed.is_there()) return;
   const LibraryRoom room;
   cuda::LibraryProducts products(*cuda::cublas_lt(), room.memory());
   const MatrixType type = GENERATE(MatrixType::kF16, MatrixType::kBF16);
@@ -116,10 +113,7 @@ TEST_CASE("the library multiplies rows with matrices of either 16-bit type, and 
 
 TEST_CASE("the library multiplies many rows with quantised matrices, one after the other in the same room") {
   const test::InstalledLibrary installed;
-  if (cuda::cublas_lt() == nullptr) {
-    WARN("not run: no cuBLASLt on this machine");
-    return;
-  }
+  if (!installed.is_there()) return;
   const std::uint32_t n = 24, k = 256;
   const LibraryRoom room(n * k);
   cuda::LibraryProducts products(*cuda::cublas_lt(), room.memory());
@@ -169,7 +163,7 @@ TEST_CASE("what the library is not asked or does not do is left to others, and n
   prepare(48, MatrixType::kF16, 100);
   prepare(16, MatrixType::kF32, 100);
   prepare(32, MatrixType::kF16, 32);
-  emulator::reset_counters();
+  test::reset_runtime_calls();
   CHECK_FALSE(products.run(product(64, MatrixType::kF16, 32), nullptr));   // few rows
   CHECK_FALSE(products.run(product(64, MatrixType::kF16, 129), nullptr));  // more than was prepared
   CHECK_FALSE(products.run(product(64, MatrixType::kBF16, 64), nullptr));
@@ -179,7 +173,7 @@ TEST_CASE("what the library is not asked or does not do is left to others, and n
   cuda::Product shifted = product(64, MatrixType::kF16, 64);
   shifted.x = x.get() + 64;
   CHECK_FALSE(products.run(shifted, nullptr));
-  CHECK(emulator::counters().num_launches() == 0);
+  CHECK(test::runtime_calls().num_launches() == 0);
   CHECK(products.run(product(64, MatrixType::kF16, 33), nullptr));
   CHECK(products.run(product(64, MatrixType::kF16, 128), nullptr));
 }
@@ -200,16 +194,16 @@ TEST_CASE("a quantised matrix of few rows, or without room to expand it, is left
   };
   const cuda::Matrix matrix = fits.with(planes.get()), too_large = large.with(large_planes.get());
   products.prepare(matrix, 127);
-  emulator::reset_counters();
+  test::reset_runtime_calls();
   CHECK_FALSE(products.run(product(matrix, 128), nullptr));  // not prepared: never so many rows
   products.prepare(matrix, 128);
   products.prepare(too_large, 128);
   products.prepare(half_matrix(halves.get(), 33, 256, MatrixType::kF16), 128);  // of the same shape
   CHECK_FALSE(products.run(product(matrix, 127), nullptr));
   CHECK_FALSE(products.run(product(too_large, 128), nullptr));
-  CHECK(emulator::counters().num_launches() == 0);
+  CHECK(test::runtime_calls().num_launches() == 0);
   CHECK(products.run(product(matrix, 128), nullptr));
-  CHECK(emulator::counters().num_launches() == 2);
+  CHECK(test::runtime_calls().num_launches() == 2);
 }
 
 TEST_CASE("the library's version is told") {

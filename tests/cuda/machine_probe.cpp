@@ -2,6 +2,10 @@
 // What a device can do at best. The emulator's clock says nothing of a GPU: its figures are only there.
 #include "engine/machine_limits.h"
 
+#ifndef TTT_ON_DEVICE
+#include <emulated_device.h>
+#endif
+
 #include <catch2/catch.hpp>
 #include <cmath>
 
@@ -45,6 +49,7 @@ TEST_CASE("the better of two readings counts, limit by limit") {
 #ifdef TTT_ON_DEVICE
 
 TEST_CASE("limits of this device", "[.report]") {
+  const test::InstalledLibrary installed;
   const auto probe = cuda::make_machine_probe(0);
   REQUIRE(probe != nullptr);
   for (int reading = 0; reading < 5; ++reading) {
@@ -60,11 +65,11 @@ TEST_CASE("where there is a library, its products are among what is measured") {
   const test::InstalledLibrary installed;
   const test::Launches launches;
   check_figures(cuda::make_machine_probe(0)->measure());
-  const int multiplied = emulator::counters().launches["cublas_lt_multiply"];
+  const int multiplied = test::runtime_calls().launches["cublas_lt_multiply"];
   CHECK(multiplied >= 2);  // one to begin with
   emulator::refuse_outputs(256);
   check_figures(cuda::make_machine_probe(0)->measure());
-  CHECK(emulator::counters().launches["cublas_lt_multiply"] == multiplied);
+  CHECK(test::runtime_calls().launches["cublas_lt_multiply"] == multiplied);
 }
 
 TEST_CASE("a device without memory to spare has no probe, and nothing is left behind") {

@@ -14,6 +14,7 @@
 #include "cuda/cuda_backend.h"
 #include "cuda/kernels/device.cuh"
 #include "cuda/launch.cuh"
+#include "tests/runtime_calls.h"
 
 // Not a private name: the emulator counts launches by the names that the program exports.
 namespace ttt::test {
@@ -45,7 +46,7 @@ struct Device {
     cuda::check(cudaMalloc(&memory, kBytes), "memory");
     cuda::check(cudaMallocHost(&host, kBytes), "pinned memory");
     cuda::check(cudaStreamCreateWithFlags(&stream, cudaStreamNonBlocking), "a stream");
-    emulator::reset_counters();
+    test::reset_runtime_calls();
   }
   ~Device() {
     cudaStreamDestroy(stream);
@@ -80,7 +81,7 @@ TEST_CASE("work is done when something waits for it") {
   REQUIRE(cudaStreamSynchronize(device.stream) == cudaSuccess);
   CHECK(device.host[0] == 8.0F);
   CHECK(device.host[63] == 8.0F);
-  const emulator::Counters counters = emulator::counters();
+  const test::RuntimeCalls counters = test::runtime_calls();
   CHECK(counters.synchronisations == 1);
   CHECK(counters.copies == 2);
   CHECK(counters.num_launches() == 1);
@@ -93,7 +94,7 @@ TEST_CASE("device memory begins as NaN; a copy to pageable memory waits") {
   REQUIRE(cudaMemcpyAsync(pageable.data(), device.memory, kBytes, cudaMemcpyDeviceToHost, device.stream) ==
           cudaSuccess);
   CHECK(std::isnan(pageable[0]));
-  CHECK(emulator::counters().synchronisations == 1);
+  CHECK(test::runtime_calls().synchronisations == 1);
 }
 
 TEST_CASE("a stream that does not wait for another may be first") {
@@ -266,24 +267,24 @@ TEST_CASE("what is captured is done and counted when its graph is launched, as o
   const cudaGraphExec_t graph = graph_of(device, [&] { put_work(device, 3.0F); });
   REQUIRE(cudaStreamSynchronize(device.stream) == cudaSuccess);
   CHECK(device.host[7] == 1.0F);
-  CHECK(emulator::counters().num_launches() == 0);
-  CHECK(emulator::counters().copies == 0);
-  CHECK(emulator::counters().graphs_made == 1);
+  CHECK(test::runtime_calls().num_launches() == 0);
+  CHECK(test::runtime_calls().copies == 0);
+  CHECK(test::runtime_calls().graphs_made == 1);
   for (int times = 1; times <= 2; ++times) {
     device.host[7] = 1.0F;
     REQUIRE(cudaGraphLaunch(graph, device.stream) == cudaSuccess);
     CHECK(device.host[7] == 1.0F);
     REQUIRE(cudaStreamSynchronize(device.stream) == cudaSuccess);
     CHECK(device.host[7] == 6.0F);
-    const emulator::Counters counted = emulator::counters();
+    const test::RuntimeCalls counted = test::runtime_calls();
     CHECK(counted.launches.at("add_to_all<2>") == times);
     CHECK(counted.copies == times);
     CHECK(counted.fills == times);
     CHECK(counted.graph_launches == times);
   }
-  CHECK(emulator::num_graphs() == 1);
+  CHECK(test::num_graphs() == 1);
   CHECK(cudaGraphExecDestroy(graph) == cudaSuccess);
-  CHECK(emulator::num_graphs() == 0);
+  CHECK(test::num_graphs() == 0);
   CHECK(cudaGraphLaunch(graph, device.stream) == cudaErrorInvalidValue);
 }
 

@@ -6,6 +6,7 @@
 #include <string_view>
 #include <vector>
 
+#include "cuda/cublas_lt.h"
 #include "cuda/cuda_backend.h"
 #include "cuda/forward.h"
 #include "engine/sampler.h"
@@ -47,6 +48,7 @@ std::vector<float> last_logits(Backend& backend, std::span<const TokenId> tokens
 
 TEST_CASE("the library does every product of many rows, and the own kernels those of few") {
   const test::InstalledLibrary installed;
+  if (!installed.is_there()) return;
   const test::RandomModel model(step_config(), 1);
   const auto backend = cuda::make_cuda_backend(model.model, {.max_batch_tokens = 100});
   const std::vector<TokenId> tokens = test::Random(2).tokens(100, 48);
@@ -62,11 +64,13 @@ TEST_CASE("the library does every product of many rows, and the own kernels thos
                     {"product_exact", 0}});
   }
   CHECK_FALSE(backend->info().bitwise_invariant);
-  CHECK(backend->info().dispatch_target == "sm_90-fast-cublaslt13.0.1");
+  CHECK_THAT(backend->info().dispatch_target,
+             Catch::EndsWith("-fast-cublaslt" + cuda::version_of(*cuda::cublas_lt())));
 }
 
 TEST_CASE("the head of many rows is the library's") {
   const test::InstalledLibrary installed;
+  if (!installed.is_there()) return;
   const test::RandomModel model(step_config(), 1);
   const auto backend =
       cuda::make_cuda_backend(model.model, {.max_batch_tokens = 100, .max_logits_rows = 100});
@@ -82,7 +86,9 @@ TEST_CASE("the head of many rows is the library's") {
   launches.check({{"cublas_lt_multiply", kProductsOfLayer * 2 + 2}, {"product_mma", 0}});
 }
 
-TEST_CASE("what the library does not do, the own kernels do, and the result is about the same") {
+TEST_CASE(
+    "without the library, or where results are to be deterministic, the own kernels do all, with about the "
+    "same result") {
   const test::RandomModel model(step_config(), 1);
   const std::vector<TokenId> tokens = test::Random(2).tokens(100, 48);
   // The head has one row.
@@ -97,18 +103,17 @@ TEST_CASE("what the library does not do, the own kernels do, and the result is a
   const int all = kProductsOfLayer * 2;
   const std::vector<float> without = run({.max_batch_tokens = 100}, 0, all);
   const test::InstalledLibrary installed;
+  if (!installed.is_there()) return;
   const std::vector<float> with = run({.max_batch_tokens = 100}, all, 0);
   CHECK(run({.max_batch_tokens = 100, .deterministic = true}, 0, all) == without);
-  emulator::refuse_outputs(96);  // ffn_gate and ffn_up
-  const std::vector<float> partly = run({.max_batch_tokens = 100}, all - 4, 4);
   // The same operands; fp32 sums in other orders, which the rounding of later operands to fp16 enlarges.
   CHECK(with != without);
   CHECK(test::mean_divergence(test::to_doubles(with), test::to_doubles(without), 48) <= 1e-6);
-  CHECK(test::mean_divergence(test::to_doubles(partly), test::to_doubles(without), 48) <= 1e-6);
 }
 
 TEST_CASE("in exact mode the library is not used, nor is room for it taken") {
   const test::InstalledLibrary installed;
+  if (!installed.is_there()) return;
   const test::RandomModel model(step_config(), 1);
   const cuda::CudaOptions fast{.max_batch_tokens = 100};
   cuda::CudaOptions exact = fast, deterministic = fast;
@@ -116,7 +121,7 @@ TEST_CASE("in exact mode the library is not used, nor is room for it taken") {
   deterministic.deterministic = true;
   const auto backend = cuda::make_cuda_backend(model.model, exact);
   CHECK(backend->info().bitwise_invariant);
-  CHECK(backend->info().dispatch_target == "sm_90-exact");
+  CHECK_THAT(backend->info().dispatch_target, Catch::EndsWith("-exact"));
   const test::Launches launches;
   last_logits(*backend, test::Random(2).tokens(100, 48));
   launches.check(
@@ -129,6 +134,7 @@ TEST_CASE("in exact mode the library is not used, nor is room for it taken") {
 
 TEST_CASE("quantised matrices are multiplied as they are, also beside the library") {
   const test::InstalledLibrary installed;
+  if (!installed.is_there()) return;
   ModelConfig config = step_config();
   config.hidden_size = config.intermediate_size = 256;
   config.num_attention_heads = 4;
@@ -174,6 +180,7 @@ TEST_CASE("quantised matrices are multiplied as they are, also beside the librar
 
 TEST_CASE("quantised matrices of many rows are expanded for the library, in room that was planned") {
   const test::InstalledLibrary installed;
+  if (!installed.is_there()) return;
   ModelConfig config = step_config();
   config.hidden_size = config.intermediate_size = 256;
   config.num_attention_heads = 4;
@@ -253,7 +260,7 @@ TEST_CASE("tokens are drawn where it costs least, and are those of the sampler")
     const bool draws = asked.kernel == "draw";
     launches.check({{"draw", draws ? 1 : 0}, {"outputs", 1}});
     // Three tables, and the row of logits that was asked for; one more row for the host, one more table.
-    CHECK(emulator::counters().copies == 4 + (asked.kernel.empty() || draws ? 1 : 0));
+    CHECK(test::runtime_calls().copies == 4 + (asked.kernel.empty() || draws ? 1 : 0));
     const TokenLogProb wanted = sample(result.logits, params, 5, counts, segment.wanted.banned);
     CHECK(result.sampled.id == wanted.id);
     CHECK(result.sampled.log_prob == Approx(wanted.log_prob).margin(1e-5));

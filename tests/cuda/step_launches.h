@@ -32,14 +32,14 @@ inline int products_of_layer(const ModelConfig& config) {
   return 7 + (config.share_qk ? 0 : 1) + (config.use_gate ? 1 : 0);  // q, v, rates, o, three of SwiGLU
 }
 
-// Of one step without cuBLASLt, in which one segment reads several tokens and wants the logits of all; every
-// row that is multiplied has a length that 8 divides.
+// Of one step in which one segment reads several tokens and wants the logits of all; every row that is
+// multiplied has a length that 8 divides. `library`: cuBLASLt does what it can.
 inline std::map<std::string, int> prompt_launches(const ModelConfig& config, cuda::Precision precision,
-                                                  std::size_t num_tokens) {
+                                                  std::size_t num_tokens, bool library = false) {
   const auto layers = static_cast<int>(config.num_hidden_layers);
   const bool exact = precision == cuda::Precision::kExact;
-  std::map<std::string, int> launches = {
-      {"product_exact", 0}, {"product_few", 0}, {"product_mma", 0}, {"rope", 0}, {"rope_operands", 0}};
+  std::map<std::string, int> launches = {{"product_exact", 0},      {"product_few", 0}, {"product_mma", 0},
+                                         {"cublas_lt_multiply", 0}, {"rope", 0},        {"rope_operands", 0}};
   for (const char* kernel : kInnerKernels) launches[kernel] = 0;
   const std::string inner = inner_kernel_name(config, precision);
   launches[inner] = layers;
@@ -47,9 +47,10 @@ inline std::map<std::string, int> prompt_launches(const ModelConfig& config, cud
   launches["depthwise_conv"] = layers * ((config.pre_conv ? 1 : 0) + (config.share_qk ? 2 : 0));
   const auto multiply = [&](std::size_t rows, int matrices, int launches_of_few) {
     const bool few = rows <= static_cast<std::size_t>(cuda::kMostFewRows);
+    const char* const many = library ? "cublas_lt_multiply" : "product_mma";
     launches[exact ? "product_exact"
              : few ? "product_few"
-                   : "product_mma"] += !exact && few ? launches_of_few : matrices;
+                   : many] += !exact && few ? launches_of_few : matrices;
   };
   // Few rows: those of h together, o, gate with up, down.
   multiply(num_tokens, layers * products_of_layer(config), layers * 4);

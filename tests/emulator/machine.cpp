@@ -99,12 +99,6 @@ DeviceAtWork::~DeviceAtWork() {
 KernelAtWork::KernelAtWork(int device) : device_(device) { mark_others(device_, poison); }
 KernelAtWork::~KernelAtWork() { mark_others(device_, unpoison); }
 
-int Counters::num_launches() const {
-  int sum = 0;
-  for (const auto& [name, count] : launches) sum += count;
-  return sum;
-}
-
 void set_devices(std::vector<DeviceDescription> devices) {
   const Lock lock(machine().mutex);
   if (!machine().device_memory.empty()) throw Error("devices changed while memory is allocated on them");
@@ -122,26 +116,11 @@ void keep_first_device(bool keep) {
   machine().keeps_first_device = keep;
 }
 
-Counters counters() {
-  const Lock lock(machine().mutex);
-  return machine().counters;
-}
-
-void reset_counters() {
-  const Lock lock(machine().mutex);
-  machine().counters = {};
-}
-
 std::size_t allocated_bytes() {
   const Lock lock(machine().mutex);
   std::size_t used = 0;
   for (const auto& [memory, region] : machine().device_memory) used += region.bytes;
   return used;
-}
-
-std::size_t num_graphs() {
-  const Lock lock(machine().mutex);
-  return machine().graphs.size();
 }
 
 void fail_allocation(int n) {
@@ -166,3 +145,22 @@ void reset_errors() {
 }
 
 }  // namespace ttt::emulator
+
+namespace ttt::test {
+
+RuntimeCalls runtime_calls() {
+  const emulator::Lock lock(emulator::machine().mutex);
+  return emulator::machine().counters;
+}
+
+void reset_runtime_calls() {
+  const emulator::Lock lock(emulator::machine().mutex);
+  emulator::machine().counters = {};
+}
+
+std::size_t num_graphs() {
+  const emulator::Lock lock(emulator::machine().mutex);
+  return emulator::machine().graphs.size();
+}
+
+}  // namespace ttt::test

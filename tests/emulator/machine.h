@@ -18,6 +18,8 @@
 #include <thread>
 #include <vector>
 
+#include "tests/runtime_calls.h"
+
 namespace ttt::emulator {
 
 // A piece of work on a stream, or a node of a graph.
@@ -68,7 +70,7 @@ struct Machine {
   Regions device_memory, pinned_memory;
   std::set<CUstream_st*> streams;
   std::set<CUgraphExec_st*> graphs;
-  Counters counters;
+  test::RuntimeCalls counters;
   int failing_allocation = 0, failing_launch = 0, failing_kernel = 0;
   cudaError_t last_error = cudaSuccess;
   cudaError_t sticky_error = cudaSuccess;

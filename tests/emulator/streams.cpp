@@ -1,13 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 // Streams, events and launches of the emulated CUDA runtime.
-#include <cxxabi.h>
 #include <dlfcn.h>
 
 #include <chrono>
-#include <cstdlib>
 
 #include "block_emulator.h"
 #include "tests/emulator/machine.h"
+#include "tests/kernel_name.h"
 
 struct CUevent_st {
   CUstream_st* stream = nullptr;  // null: not recorded, or all before it is done
@@ -23,19 +22,7 @@ using Clock = std::chrono::steady_clock;
 std::string look_up_name(const void* kernel) {
   Dl_info info{};
   if (dladdr(kernel, &info) == 0 || info.dli_sname == nullptr) return "kernel without a name";
-  int status = 0;
-  const std::unique_ptr<char, void (*)(void*)> demangled(
-      abi::__cxa_demangle(info.dli_sname, nullptr, nullptr, &status), std::free);
-  std::string name = status == 0 ? demangled.get() : info.dli_sname;
-  // "void ttt::cuda::name<64>(ttt::cuda::Params)" -> "name<64>"
-  name = name.substr(0, name.find('('));
-  if (const std::size_t space = name.find(' '); space != std::string::npos && space < name.find('<')) {
-    name.erase(0, space + 1);
-  }
-  for (std::size_t colons = name.find("::"); colons < name.find('<'); colons = name.find("::")) {
-    name.erase(0, colons + 2);
-  }
-  return name;
+  return test::kernel_name(info.dli_sname);
 }
 
 // A look-up goes through all symbols of the program: once for each kernel.
@@ -47,7 +34,7 @@ const std::string& kernel_name(const void* kernel) {
 }
 
 void count(const Work& work) {
-  Counters& counters = machine().counters;
+  test::RuntimeCalls& counters = machine().counters;
   if (work.kind == Work::Kind::kKernel) ++counters.launches[work.name];
   if (work.kind == Work::Kind::kCopy) ++counters.copies;
   if (work.kind == Work::Kind::kFill) ++counters.fills;

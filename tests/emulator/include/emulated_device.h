@@ -1,11 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
-// What a test sets and reads of the emulated CUDA runtime.
+// What a test sets of the emulated CUDA runtime; what it counts: tests/runtime_calls.h.
 #pragma once
 
 #include <cuda_runtime_api.h>
 
 #include <cstddef>
-#include <map>
 #include <string>
 #include <vector>
 
@@ -38,21 +37,7 @@ void set_driver(const DriverDescription& driver);
 // As if cudaSetDevice did nothing: every thread stays with the device that it has.
 void keep_first_device(bool keep);
 
-struct Counters {
-  int allocations = 0, host_allocations = 0;
-  int synchronisations =
-      0;  // times that the host waited: copies of pageable memory and cudaFree are among them
-  int copies = 0, fills = 0;
-  // By the kernel's name with its template arguments; those of a graph whenever it is launched
-  std::map<std::string, int> launches;
-  int launch_calls = 0;  // of kernels one by one, also into a capture, and of graphs
-  int graphs_made = 0, graph_launches = 0;
-  int num_launches() const;
-};
-Counters counters();
-void reset_counters();
 std::size_t allocated_bytes();
-std::size_t num_graphs();  // executable ones that exist
 
 // The n-th allocation (launch) from now fails, once; 0: none. To create a stream or make a graph executable
 // is an allocation too; a launch in a capture is one, and so is that of a graph.
