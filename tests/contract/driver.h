@@ -19,8 +19,11 @@
 #include "engine/state_layout.h"
 #include "tests/contract/backend_contract.h"
 #include "tests/random.h"
+#include "tests/same_bits.h"
 
 namespace ttt::contract {
+
+using test::same_bits;
 
 class Violation : public std::runtime_error {
  public:
@@ -30,13 +33,6 @@ class Violation : public std::runtime_error {
 template <typename... Args>
 void require(bool condition, fmt::format_string<Args...> text, Args&&... args) {
   if (!condition) throw Violation(fmt::format(text, std::forward<Args>(args)...));
-}
-
-// Equal bit by bit: NaN equals itself, 0 differs from -0.
-template <typename A, typename B>
-bool same_bits(const A& a, const B& b) {
-  const auto bytes_a = std::as_bytes(std::span(a)), bytes_b = std::as_bytes(std::span(b));
-  return std::ranges::equal(bytes_a, bytes_b);
 }
 
 // Calls `action`, which breaks a precondition.

@@ -7,6 +7,7 @@
 #include <cstddef>
 #include <cstring>
 #include <limits>
+#include <span>
 #include <string>
 #include <vector>
 
@@ -15,6 +16,7 @@
 #include "tests/cpu/forced_target.h"
 #include "tests/cpu/products.h"
 #include "tests/cpu/stored_matrix.h"
+#include "tests/same_bits.h"
 #include "tests/sanitized.h"
 #include "weights/float16.h"
 
@@ -131,7 +133,7 @@ TEST_CASE("quantised products are within the bound for every target, type, lengt
       INFO(rows << " rows");
       const std::size_t first = random.below(kRows - rows);
       const std::vector<float> some = test::products(packed, x.data() + shift + first * shape.inputs, rows);
-      REQUIRE(test::same_bits(some.data(), all.data() + first * shape.outputs, some.size()));
+      REQUIRE(test::same_bits(some, std::span(all).subspan(first * shape.outputs, some.size())));
     }
   }
 }
@@ -157,7 +159,7 @@ TEST_CASE(
       INFO(rows << " rows");
       const std::size_t first = random.below(kRows - rows);
       const std::vector<float> some = test::products(packed, x.data() + first * shape.inputs, rows);
-      REQUIRE(test::same_bits(some.data(), all.data() + first * shape.outputs, some.size()));
+      REQUIRE(test::same_bits(some, std::span(all).subspan(first * shape.outputs, some.size())));
     }
   }
 }
@@ -179,7 +181,7 @@ TEST_CASE("rows and inputs beyond what a cache holds change no bit of a row's pr
   for (std::size_t row = 0; row < rows; row += 26) {
     INFO(row);
     const std::vector<float> alone = test::products(packed, x.data() + row * inputs, 1);
-    REQUIRE(test::same_bits(alone.data(), all.data() + row * kOutputs, kOutputs));
+    REQUIRE(test::same_bits(alone, std::span(all).subspan(row * kOutputs, kOutputs)));
   }
 }
 

@@ -6,14 +6,15 @@
 #include <catch2/catch.hpp>
 #include <cmath>
 #include <cstddef>
-#include <cstring>
 #include <numeric>
+#include <span>
 #include <string>
 #include <vector>
 
 #include "tests/cpu/forced_target.h"
 #include "tests/cpu/products.h"
 #include "tests/cpu/stored_matrix.h"
+#include "tests/same_bits.h"
 #include "tests/sanitized.h"
 
 using namespace ttt;
@@ -78,7 +79,7 @@ TEST_CASE("products are within the bound for every target, type, length and numb
       INFO(rows << " rows");
       const std::size_t first = random.below(kRows - rows);
       const std::vector<float> some = test::products(packed, x.data() + shift + first * shape.inputs, rows);
-      REQUIRE(test::same_bits(some.data(), all.data() + first * shape.outputs, some.size()));
+      REQUIRE(test::same_bits(some, std::span(all).subspan(first * shape.outputs, some.size())));
     }
   }
 }
@@ -97,14 +98,13 @@ TEST_CASE("a row's product has the same bits alone, among 1,000 rows and with an
   const std::vector<float> x = test::random_floats(random, num_rows * inputs);
   const std::vector<float> all = test::products(packed, x.data(), num_rows);
   for (const std::size_t threads : {2U, 3U, 5U, 16U}) {
-    CHECK(test::products(packed, x.data(), num_rows, threads) == all);
-    CHECK(test::products(packed, x.data(), 1, threads) ==
-          std::vector<float>(all.begin(), all.begin() + outputs));
+    CHECK(test::same_bits(test::products(packed, x.data(), num_rows, threads), all));
+    CHECK(test::same_bits(test::products(packed, x.data(), 1, threads), std::span(all).first(outputs)));
   }
   for (const std::size_t row : {std::size_t{0}, std::size_t{1}, std::size_t{2}, std::size_t{3},
                                 std::size_t{127}, std::size_t{128}, num_rows / 2, num_rows - 1}) {
-    REQUIRE(test::same_bits(test::products(packed, x.data() + row * inputs, 1).data(),
-                            all.data() + row * outputs, outputs));
+    REQUIRE(test::same_bits(test::products(packed, x.data() + row * inputs, 1),
+                            std::span(all).subspan(row * outputs, outputs)));
   }
 }
 

@@ -4,7 +4,6 @@
 
 #include <cmath>
 #include <cstddef>
-#include <cstring>
 #include <vector>
 
 #include "cpu/aligned_floats.h"
@@ -26,10 +25,6 @@ inline std::vector<float> products(const cpu::PackedMatrix& w, const float* x, s
   cpu::GemmInputs inputs(x, rows, w.num_inputs(), quantised);
   cpu::gemm(pool, w, inputs, y.data(), scratch.data());
   return y;
-}
-
-inline bool same_bits(const float* a, const float* b, std::size_t count) {
-  return std::memcmp(a, b, count * sizeof(float)) == 0;
 }
 
 }  // namespace ttt::test

@@ -4,12 +4,14 @@
 
 #include <catch2/catch.hpp>
 #include <deque>
+#include <span>
 #include <vector>
 
 #include "cuda/kernels/elementwise.h"
 #include "cuda/kernels/product_mma.h"
 #include "tests/cuda/device_array.h"
 #include "tests/random.h"
+#include "tests/same_bits.h"
 #include "weights/float16.h"
 
 using namespace ttt;
@@ -101,8 +103,8 @@ TEST_CASE("a product of few rows has the bits of a product of many") {
       const Halves x = random_halves(random, type, shape.rows * shape.k);
       const Halves W = random_halves(random, type, shape.n * shape.k);
       for (const bool adds : {false, true}) {
-        REQUIRE(few_rows(type, x, {W}, shape.rows, shape.k, adds)[0] ==
-                many_rows(type, x, W, shape.rows, shape.k, adds));
+        REQUIRE(test::same_bits(few_rows(type, x, {W}, shape.rows, shape.k, adds)[0],
+                                many_rows(type, x, W, shape.rows, shape.k, adds)));
       }
     }
   }
@@ -121,8 +123,8 @@ TEST_CASE("a block that multiplies one tile after another keeps them apart", "[s
       INFO(rows << " rows, " << n << " x " << k);
       const Halves x = random_halves(random, ProductType::kBf16, rows * k);
       const Halves W = random_halves(random, ProductType::kBf16, n * k);
-      REQUIRE(few_rows(ProductType::kBf16, x, {W}, rows, k)[0] ==
-              many_rows(ProductType::kBf16, x, W, rows, k));
+      REQUIRE(test::same_bits(few_rows(ProductType::kBf16, x, {W}, rows, k)[0],
+                              many_rows(ProductType::kBf16, x, W, rows, k)));
     }
   }
 }
@@ -140,7 +142,7 @@ TEST_CASE("a row's product has the same bits whatever the number of rows, few or
     };
     const Halves some(at(x, first * kInputs), at(x, (first + rows) * kInputs));
     const std::vector<float> found = few_rows(ProductType::kBf16, some, {W}, rows, kInputs)[0];
-    REQUIRE(std::equal(found.begin(), found.end(), at(all, first * kOutputs)));
+    REQUIRE(test::same_bits(found, std::span(all).subspan(first * kOutputs, rows * kOutputs)));
   }
 }
 
@@ -154,7 +156,7 @@ TEST_CASE("matrices in one launch are multiplied as each alone") {
   }
   const auto together = few_rows(ProductType::kFp16, x, matrices, kRows, kInputs);
   for (std::size_t i = 0; i < matrices.size(); ++i) {
-    CHECK(together[i] == many_rows(ProductType::kFp16, x, matrices[i], kRows, kInputs));
+    CHECK(test::same_bits(together[i], many_rows(ProductType::kFp16, x, matrices[i], kRows, kInputs)));
   }
 }
 
@@ -183,8 +185,7 @@ TEST_CASE("a gated product has the bits of two products and SwiGLU between them"
                                   .out = {.data = wanted.get(), .type = type},
                                   .size = rows * kOutputs},
                                  nullptr);
-      REQUIRE(found.read() ==
-              wanted.read());  // of two bytes each: the first half is compared, and what follows
+      REQUIRE(test::same_bits(found.read(), wanted.read()));  // where of two bytes each, what follows too
     }
   }
 }

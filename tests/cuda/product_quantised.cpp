@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <catch2/catch.hpp>
 #include <cmath>
+#include <span>
 #include <vector>
 
 #include "cuda/kernels/elementwise.h"
@@ -14,6 +15,7 @@
 #include "tests/cuda/device_array.h"
 #include "tests/cuda/quantised_matrix.h"
 #include "tests/random.h"
+#include "tests/same_bits.h"
 #include "tests/sanitized.h"
 #include "weights/block_types.h"
 #include "weights/element_type.h"
@@ -92,10 +94,10 @@ TEST_CASE("a quantised matrix on the device has the values of its file, bit by b
       const auto begin = matrix.values.begin() + row.token * 512;
       wanted.insert(wanted.end(), begin, begin + 512);
     }
-    CHECK(embedding(matrix.with(planes.get()), rows) == wanted);
+    CHECK(test::same_bits(embedding(matrix.with(planes.get()), rows), wanted));
     std::vector<float> x(3 * 512);
     for (float& value : x) value = static_cast<float>(random.symmetric());
-    CHECK(exact_product(matrix.with(planes.get()), x) == exact_product(expanded, x));
+    CHECK(test::same_bits(exact_product(matrix.with(planes.get()), x), exact_product(expanded, x)));
   }
 }
 
@@ -118,7 +120,7 @@ TEST_CASE(
         nullptr);
     std::vector<std::uint16_t> wanted = halves(matrix.values);
     wanted.insert(wanted.end(), 8, kUntouched);
-    CHECK(expanded.read() == wanted);
+    CHECK(test::same_bits(expanded.read(), wanted));
   }
 }
 
@@ -141,7 +143,7 @@ TEST_CASE("a product with a quantised matrix is that with the matrix in fp16, bi
       params.W = rounded.get();
       cuda::launch_product_mma(cuda::ProductType::kFp16, params, nullptr);
     });
-    REQUIRE(y == wanted);
+    REQUIRE(test::same_bits(y, wanted));
     for (std::size_t row = 0; row < shape.rows; ++row) {
       for (std::size_t column = 0; column < shape.n; ++column) {
         double sum = 0.0, magnitude = 0.0, inputs = 0.0;
@@ -172,10 +174,11 @@ TEST_CASE("a product with a quantised matrix that has 32 inputs") {
       params.W = planes.get();
       cuda::launch_product_quantised(type.type, params, nullptr);
     });
-    CHECK(y == half_product(matrix, x, 0, 3, [&](cuda::ProductMmaParams params) {
-            params.W = rounded.get();
-            cuda::launch_product_mma(cuda::ProductType::kFp16, params, nullptr);
-          }));
+    const auto wanted = half_product(matrix, x, 0, 3, [&](cuda::ProductMmaParams params) {
+      params.W = rounded.get();
+      cuda::launch_product_mma(cuda::ProductType::kFp16, params, nullptr);
+    });
+    CHECK(test::same_bits(y, wanted));
   }
 }
 
@@ -209,7 +212,7 @@ TEST_CASE("a product of few rows with a quantised matrix has the bits of a produ
       params.W = planes.get();
       cuda::launch_product_quantised(type.type, params, nullptr);
     });
-    REQUIRE(few == many);
+    REQUIRE(test::same_bits(few, many));
   }
 }
 
@@ -262,8 +265,7 @@ TEST_CASE("a row's product with a quantised matrix has the same bits alone and a
     for (const std::size_t count : counts) {
       const std::size_t first = random.below(rows - count + 1);
       const auto some = product(first, count);
-      REQUIRE(std::equal(some.begin(), some.end(),
-                         all.begin() + static_cast<std::ptrdiff_t>(first * matrix.outputs)));
+      REQUIRE(test::same_bits(some, std::span(all).subspan(first * matrix.outputs, count * matrix.outputs)));
     }
   }
 }
