@@ -22,6 +22,7 @@
 #include "tests/random.h"
 #include "tests/random_model.h"
 #include "tests/runtime_calls.h"
+#include "tests/same_bits.h"
 
 namespace ttt {
 namespace {
@@ -109,7 +110,7 @@ TEST_CASE("where room for log-probabilities cannot be had, the step is refused a
   segment.wanted.top_n = 2;
   emulator::fail_allocation(1);
   CHECK_THROWS_AS(backend->submit({&segment, 1}), std::bad_alloc);
-  CHECK(saved(*backend, config, 0, 0) == before);
+  CHECK(test::same_bits(saved(*backend, config, 0, 0), before));
   CHECK_NOTHROW(step(*backend, segment));
 }
 
@@ -128,10 +129,10 @@ TEST_CASE("a launch that is refused fails its step alone") {
     const Segment segment = read_all(0, 0, tokens);
     CHECK_THROWS_WITH(backend->submit({&segment, 1}), Catch::Contains("launch of a kernel"));
     CHECK_THROWS_AS(backend->wait(), std::logic_error);
-    CHECK(saved(*backend, config, 1, 9) == stranger);
+    CHECK(test::same_bits(saved(*backend, config, 1, 9), stranger));
   }
   backend->reset(0);
-  CHECK(step(*backend, read_all(0, 0, tokens)) == wanted);
+  CHECK(test::same_bits(step(*backend, read_all(0, 0, tokens)), wanted));
 }
 
 TEST_CASE("a kernel that fails ends its step, and the backend says that it cannot be used again") {
@@ -204,13 +205,13 @@ TEST_CASE("a backend on the second device works when any thread calls it") {
   const Bytes state = saved(*backend, config, 0, 20);
   in_another_thread([&] {
     backend->reset(0);
-    CHECK(step(*backend, segment) == wanted);
-    CHECK(saved(*backend, config, 0, 20) == state);
+    CHECK(test::same_bits(step(*backend, segment), wanted));
+    CHECK(test::same_bits(saved(*backend, config, 0, 20), state));
     backend->copy(0, 1, 20);
     backend->load(2, 20, state);
   });
-  CHECK(saved(*backend, config, 1, 20) == state);
-  CHECK(saved(*backend, config, 2, 20) == state);
+  CHECK(test::same_bits(saved(*backend, config, 1, 20), state));
+  CHECK(test::same_bits(saved(*backend, config, 2, 20), state));
 
   // It is the choice of the device that makes it so.
   emulator::keep_first_device(true);
@@ -281,7 +282,7 @@ TEST_CASE("where cuBLASLt cannot be started the own kernels do all products, wit
                                           "the own kernels do all products"));
   CHECK(backend->info().bitwise_invariant);
   CHECK(backend->info().dispatch_target == "sm_90-fast");
-  CHECK(logits(*backend) == wanted);
+  CHECK(test::same_bits(logits(*backend), wanted));
   CHECK(cuda::make_machine_probe(0)->measure().half_flops_per_second > 0.0);
 }
 

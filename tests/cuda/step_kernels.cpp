@@ -16,6 +16,7 @@
 #include "tests/error_metric.h"
 #include "tests/random.h"
 #include "tests/random_model.h"
+#include "tests/same_bits.h"
 
 namespace ttt {
 namespace {
@@ -105,9 +106,9 @@ TEST_CASE(
   const test::InstalledLibrary installed;
   if (!installed.is_there()) return;
   const std::vector<float> with = run({.max_batch_tokens = 100}, all, 0);
-  CHECK(run({.max_batch_tokens = 100, .deterministic = true}, 0, all) == without);
+  CHECK(test::same_bits(run({.max_batch_tokens = 100, .deterministic = true}, 0, all), without));
   // The same operands; fp32 sums in other orders, which the rounding of later operands to fp16 enlarges.
-  CHECK(with != without);
+  CHECK_FALSE(test::same_bits(with, without));
   CHECK(test::mean_divergence(test::to_doubles(with), test::to_doubles(without), 48) <= 1e-6);
 }
 
@@ -210,7 +211,7 @@ TEST_CASE("quantised matrices of many rows are expanded for the library, in room
   const test::Launches of_own;
   const std::vector<float> wanted = last_logits(*own, tokens);
   of_own.check({{"expand_weights", 0}, {"cublas_lt_multiply", 0}, {"product_quantised", num_quantised}});
-  CHECK(found != wanted);  // the same weights; fp32 sums in another order
+  CHECK_FALSE(test::same_bits(found, wanted));  // the same weights; fp32 sums in another order
   CHECK(test::mean_divergence(test::to_doubles(found), test::to_doubles(wanted), 2'000) <= 1e-6);
 
   const auto library_bytes = [&](const Model& model, cuda::CudaOptions with) {
@@ -274,7 +275,7 @@ TEST_CASE("tokens are drawn where it costs least, and are those of the sampler")
     const std::vector<float> found(by_slot.begin(), by_slot.end());
     std::vector<TokenId> with_sampled = tokens;
     with_sampled.push_back(wanted.id);
-    CHECK(found == last_logits(*backend, with_sampled));
+    CHECK(test::same_bits(found, last_logits(*backend, with_sampled)));
   }
 }
 
