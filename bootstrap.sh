@@ -132,9 +132,12 @@ failures() {
        shown { print "  " $0 }' "$1"
 }
 
+# skipped LOG: the names of the tests that ctest skipped, a line each.
+skipped() { sed -nE 's/^ *[0-9]+\/[0-9]+ Test +#[0-9]+: (.*[^ .]) *\.*\*\*\*Skipped.*$/\1/p' "$1"; }
+
 # test_variant PRESET TARGET...: builds the targets, runs the preset's tests, adds to the summary.
 test_variant() {
-  local preset=$1 log counts failed total
+  local preset=$1 log counts failed total passed skipped
   if ! build "$@"; then
     total_failed=$((total_failed + 1))
     summary+=("$preset: the build failed")
@@ -145,10 +148,12 @@ test_variant() {
   "${fixed_addresses[@]}" ctest --preset "$preset" -j "$(nproc)" | tee "$log" || true
   counts=$(sed -nE 's/^[0-9]+% tests passed, ([0-9]+) tests? failed out of ([0-9]+)$/\1 \2/p' "$log")
   read -r failed total <<<"${counts:-1 1}"  # a ctest that ran nothing is a failure
-  total_passed=$((total_passed + total - failed))
+  mapfile -t skipped < <(skipped "$log")  # ctest counts them among the passed
+  passed=$((total - failed - ${#skipped[@]}))
+  total_passed=$((total_passed + passed))
   total_failed=$((total_failed + failed))
   ((failed == 0)) || summary+=("$(failures "$log")")
-  summary+=("$preset: $((total - failed)) passed, $failed failed")
+  summary+=("$preset: $passed passed, $failed failed, ${#skipped[@]} not run" "${skipped[@]/#/  not run: }")
   rm -f "$log"
 }
 
