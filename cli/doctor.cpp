@@ -84,6 +84,7 @@ class Problems {
   std::vector<std::string> find(const DoctorOptions& options, const Variables& environment) {
     check_build();
     check_processors();
+    check_gpus();
     check_memory();
     check_variables(options, environment);
     if (!report_.config.error.empty()) {
@@ -131,6 +132,12 @@ class Problems {
           "a processor of 2015 or later, or give the virtual machine its host's model.");
     }
 #endif
+  }
+
+  void check_gpus() {
+    for (const std::string& fault : report_.gpu_faults) {
+      add("A GPU cannot be used, so that the CPU computes: {}.", fault);
+    }
   }
 
   void check_memory() {
@@ -303,6 +310,13 @@ class Text {
   std::string text_;
 };
 
+std::vector<std::string> find_gpu_faults(const std::vector<cuda::CudaDevice>& gpus) {
+  std::vector<std::string> faults = {cuda::driver_fault()};
+  for (const cuda::CudaDevice& device : gpus) faults.push_back(cuda::why_unusable(device.index));
+  std::erase(faults, "");
+  return faults;
+}
+
 }  // namespace
 
 DoctorReport examine(const DoctorOptions& options, Machine machine, const Variables& environment,
@@ -312,6 +326,7 @@ DoctorReport examine(const DoctorOptions& options, Machine machine, const Variab
   report.machine = std::move(machine);
   report.gpu = cuda::cuda_description();
   report.gpus = cuda::cuda_devices();
+  report.gpu_faults = find_gpu_faults(report.gpus);
   report.environment = shown_environment(environment, options, redaction);
   if (options.config_file) {
     report.config.path = redaction.path(*options.config_file);

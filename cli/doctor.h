@@ -49,6 +49,7 @@ struct DoctorReport {
   Machine machine;
   std::string gpu;  // one line
   std::vector<cuda::CudaDevice> gpus;
+  std::vector<std::string> gpu_faults;  // of the driver, and of each device that cannot be used
   std::vector<std::pair<std::string, std::string>> environment;  // redacted values
   Config config;
   std::vector<ModelReport> models;

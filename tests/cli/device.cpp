@@ -245,5 +245,19 @@ TEST_CASE("the list of devices names a GPU, and why one cannot be used") {
   CHECK(contains(list({{"GPU_DRIVER", "12020"}}), "the NVIDIA driver is too old: it is for CUDA 12.2"));
 }
 
+TEST_CASE("ttt doctor counts a driver or a device that cannot be used among the problems") {
+  const auto report = [](const Variables& machine) {
+    const Outcome outcome = test::run_program({"doctor"}, {.environment = machine, .failing_kernel = 0});
+    CHECK(outcome.code == kOk);
+    return outcome.out;
+  };
+  const std::string_view problem = "A GPU cannot be used, so that the CPU computes: ";
+  CHECK_FALSE(contains(report({}), problem));
+  CHECK_FALSE(contains(report({{"GPU_DRIVER", "0"}, {"GPU_COUNT", "0"}}), problem));
+  CHECK(contains(report({{"GPU_DRIVER", "12020"}}), std::string(problem) + "the NVIDIA driver is too old"));
+  CHECK(
+      contains(report({{"GPU_MAJOR", "7"}}), std::string(problem) + "cuda:0 (emulated device) has compute "));
+}
+
 }  // namespace
 }  // namespace ttt::cli
