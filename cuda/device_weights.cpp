@@ -46,6 +46,9 @@ MatrixType matrix_type(DType type, OperandType operands) {
   return operands == OperandType::kF16 ? MatrixType::kF16 : MatrixType::kBF16;
 }
 
+// Where only memory is planned, a tensor may have no bytes yet.
+bool is_absent(const TensorView& tensor) { return tensor.shape.empty(); }
+
 // Copies one tensor after another; an absent tensor stays absent.
 class Uploader {
  public:
@@ -74,7 +77,7 @@ class Uploader {
   OperandType operands_of(std::initializer_list<const TensorView*> matrices) const {
     const auto is_bf16 = [](const TensorView* matrix) { return matrix->dtype == DType::kBF16; };
     const auto is_quantised = [](const TensorView* matrix) {
-      return !matrix->bytes.empty() && is_block_type(matrix_type(matrix->dtype));
+      return !is_absent(*matrix) && is_block_type(matrix_type(matrix->dtype));
     };
     const auto fits = [this](const TensorView* matrix) { return fits_half(*matrix); };
     const auto inputs = static_cast<std::uint32_t>((*matrices.begin())->shape.at(1));
@@ -90,7 +93,7 @@ class Uploader {
   }
 
   Matrix matrix(const TensorView& tensor, OperandType operands) const {
-    if (tensor.bytes.empty()) return {};
+    if (is_absent(tensor)) return {};
     Matrix matrix;
     matrix.outputs = static_cast<std::uint32_t>(tensor.shape.at(0));
     matrix.inputs = static_cast<std::uint32_t>(tensor.shape.at(1));
@@ -112,7 +115,7 @@ class Uploader {
 
  private:
   static std::size_t size_of(const TensorView& tensor) {
-    return tensor.bytes.empty() ? 0 : static_cast<std::size_t>(*weights::num_elements(tensor.shape));
+    return is_absent(tensor) ? 0 : static_cast<std::size_t>(*weights::num_elements(tensor.shape));
   }
 
   void copy(void* to, const void* from, std::size_t bytes) const {
@@ -139,7 +142,7 @@ class Uploader {
   // Whether the largest value is a normal number of fp16, or all are 0. The type takes no part in what memory
   // is needed: it is not asked for while that is measured.
   bool fits_half(const TensorView& tensor) const {
-    if (tensor.bytes.empty() || tensor.dtype == DType::kF16 || arena_.is_measuring()) return true;
+    if (is_absent(tensor) || tensor.dtype == DType::kF16 || arena_.is_measuring()) return true;
     constexpr float kRoundsToInfinity = 65520.0F, kSmallestNormal = 0x1p-14F;
     if (is_block_type(matrix_type(tensor.dtype))) {
       const float bound = largest_magnitude(block_shape(matrix_type(tensor.dtype)), tensor.bytes);

@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "cpu/cpu_backend.h"
+#include "engine/random_weights.h"
 #include "engine/state_layout.h"
 #include "tests/cuda/device_config.h"
 #include "tests/cuda/launches.h"
@@ -246,6 +247,21 @@ TEST_CASE("in fast mode fp32 weights take half the memory, states the same") {
   CHECK_THAT(on_device(model.model)->info().dispatch_target, Catch::EndsWith("-exact"));
   CHECK_THAT(on_device(model.model, 4, 64, cuda::Precision::kFast)->info().dispatch_target,
              Catch::EndsWith("-fast"));
+}
+
+TEST_CASE("memory is planned for a model whose bytes are not there yet as for one that has them") {
+  const ModelConfig config = test::device_config(LayerType::kTttMlp, 2, 64);
+  for (const weights::DType type : {weights::DType::kBF16, weights::DType::kQ8_0}) {
+    for (const cuda::Precision precision : {cuda::Precision::kExact, cuda::Precision::kFast}) {
+      const cuda::CudaOptions options{.num_slots = 3, .max_batch_tokens = 200, .precision = precision};
+      const RandomWeights random(config, type, /*seed=*/1);
+      const cuda::MemoryPlan wanted = cuda::plan_memory(random.model(), options);
+      const cuda::MemoryPlan found = cuda::plan_memory(RandomWeights::without_bytes(config, type), options);
+      CHECK(found.weights == wanted.weights);
+      CHECK(found.states == wanted.states);
+      CHECK(found.workspace == wanted.workspace);
+    }
+  }
 }
 
 TEST_CASE("heads that are too large for the kernels are refused before memory is taken") {
