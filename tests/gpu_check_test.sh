@@ -46,6 +46,10 @@ expect() {
 sound_machine
 expect 0 "Commit 0123abc+dirty, "
 grep -qF '| devices | passed |' "$scratch/results/check.md" || complain "the first part is missing"
+for table in figures flat matrix; do
+  grep -qF "| $table | passed |" "$scratch/results/check.md" && [[ -s $scratch/results/$table.txt ]] ||
+    complain "no table of errors: $table"
+done
 grep -qF '| bench 1.3b q8_0 512 rows | passed | 0 | tokens/s: 42 |' "$scratch/results/check.md" || complain "no bench"
 grep -qF '"commit": "0123abc+dirty"' "$scratch/results/check.json" || complain "no commit in the JSON"
 
@@ -63,6 +67,12 @@ stand_in bundle/cuda_device_tests '[[ $# == 0 ]] && exit 3; echo "All tests pass
 expect 1 "| tests | failed | 0 | status 3: "
 stand_in bundle/cuda_device_tests '[[ $1 != "[probe]" ]] || exit 1'
 expect 1 "| everything else | not run | 0 | the simplest step does not run here: probe.txt |"
+
+# A table of errors that does not come in its time or is over its bars stops no other part.
+sound_machine
+stand_in bundle/cuda_device_tests '[[ $1 != "[.flat]" ]] || exit 1; echo "All tests passed"'
+expect 1 "| flat | failed | 0 | status 1: "
+grep -qF '| matrix | passed |' "$scratch/results/check.md" || complain "a failed table stops the next"
 
 # What hangs is ended, what then has no time is named, and neither is a success. Five seconds are kept for what
 # does not end when it is asked to.
