@@ -9,6 +9,7 @@ scratch=$(mktemp -d)
 trap 'rm -rf "$scratch"' EXIT
 failures=0
 mkdir "$scratch/bin" "$scratch/bundle"
+export TTT_CHECK_COMMANDS=$scratch/commands.sh
 
 # stand_in FILE BODY
 stand_in() {
@@ -24,6 +25,7 @@ sound_machine() {
   *) echo "some text" ;;
 esac'
   stand_in bundle/cuda_device_tests 'echo "All tests passed (1 assertion in 1 test case)"'
+  stand_in commands.sh 'echo "ok: with $1"'
   stand_in bin/nvidia-smi 'echo "Stand-in, 580, 1980 MHz, 1000 MiB"'
   stand_in bin/compute-sanitizer 'shift 4; exec "$@"'
 }
@@ -45,7 +47,12 @@ expect() {
 
 sound_machine
 expect 0 "Commit 0123abc+dirty, "
+grep -qF "| commands | passed | 0 | ok: with $scratch/bundle/ttt |" "$scratch/results/check.md" || complain "no commands"
 grep -qF '| devices | passed |' "$scratch/results/check.md" || complain "the first part is missing"
+for table in figures flat matrix; do
+  grep -qF "| $table | passed |" "$scratch/results/check.md" && [[ -s $scratch/results/$table.txt ]] ||
+    complain "no table of errors: $table"
+done
 grep -qF '| bench 1.3b q8_0 512 rows | passed | 0 | tokens/s: 42 |' "$scratch/results/check.md" || complain "no bench"
 grep -qF '"commit": "0123abc+dirty"' "$scratch/results/check.json" || complain "no commit in the JSON"
 
@@ -59,10 +66,20 @@ stand_in bin/compute-sanitizer 'echo "Error: the device is not supported"; exit 
 expect 0 "| compute-sanitizer memcheck | not run | 0 | refused: Error: the device is not supported |"
 
 sound_machine
+stand_in commands.sh 'echo "failed: the server ended with 6"; exit 1'
+expect 1 "| commands | failed | 0 | status 1: failed: the server ended with 6 |"
+
+sound_machine
 stand_in bundle/cuda_device_tests '[[ $# == 0 ]] && exit 3; echo "All tests passed"'
 expect 1 "| tests | failed | 0 | status 3: "
 stand_in bundle/cuda_device_tests '[[ $1 != "[probe]" ]] || exit 1'
 expect 1 "| everything else | not run | 0 | the simplest step does not run here: probe.txt |"
+
+# A table of errors that does not come in its time or is over its bars stops no other part.
+sound_machine
+stand_in bundle/cuda_device_tests '[[ $1 != "[.flat]" ]] || exit 1; echo "All tests passed"'
+expect 1 "| flat | failed | 0 | status 1: "
+grep -qF '| matrix | passed |' "$scratch/results/check.md" || complain "a failed table stops the next"
 
 # What hangs is ended, what then has no time is named, and neither is a success. Five seconds are kept for what
 # does not end when it is asked to.

@@ -113,8 +113,11 @@ part "primitives" 60 "$tests" "primitives:*"
 if part "probe" 60 "$tests" "[probe]"; then
   part "tests" 240 "$tests"
   part "same text" 60 bash -c same_text
+  part "commands" 90 bash "${TTT_CHECK_COMMANDS:-benchmarks/gpu/commands.sh}" "$ttt"  # a test has others
   for tool in memcheck racecheck initcheck synccheck; do sanitizer $tool; done
   part "figures" 60 "$tests" "[.report]"
+  part "flat" 90 "$tests" "[.flat]"
+  part "matrix" 90 "$tests" "[.matrix]"
   for size in 125m 125m-mlp 1.3b 1.3b-mlp; do
     bench "$size" --random "$size" --type bf16 -p 512,2k -d 0,2k -b 1,16 -n 64
     bench "$size long" --random "$size" --type bf16 -p 32k -d 32k -n 64

@@ -8,7 +8,7 @@
 #include "tests/contract/driver.h"
 #include "tests/contract/odd_model.h"
 #include "tests/random_model.h"
-#include "tests/sanitized.h"
+#include "weights/tensor.h"
 
 namespace ttt::contract {
 namespace {
@@ -48,6 +48,16 @@ ModelConfig fast_config(LayerType type, std::size_t head_size = 64) {
   config.mini_batch_size = 16;
   config.intermediate_size = 24;
   config.num_hidden_layers = 1;
+  return config;
+}
+
+// The same in a block type, whose rows have whole blocks.
+ModelConfig quantised_config(LayerType type, weights::DType matrices) {
+  ModelConfig config = fast_config(type);
+  config.intermediate_size = 32;
+  if (weights::dtype_info(matrices).block_elements == 32) return config;
+  config.hidden_size = config.intermediate_size = 256;
+  config.num_attention_heads = 4;
   return config;
 }
 
@@ -110,6 +120,17 @@ TEST_CASE("the CUDA backend keeps the exact part of the contract in fast mode", 
       exactness_checks(),
       test::RandomModel(fast_config(LayerType::kTttLinear), 4, weights::DType::kF32, tie_two_ids).model,
       cuda::Precision::kFast);
+}
+
+TEST_CASE("the CUDA backend keeps the exact part of the contract in fast mode with quantised weights",
+          "[slow]") {
+  const weights::DType type =
+      GENERATE(weights::DType::kQ8_0, weights::DType::kQ4_0, weights::DType::kQ4_K, weights::DType::kQ6_K);
+  const test::RandomModel original(quantised_config(LayerType::kTttLinear, type), 7, weights::DType::kF32,
+                                   tie_two_ids);
+  const test::ConvertedModel quantised(original.model, type);
+  REQUIRE(quantised.model.layers[0].ffn_down.dtype == type);
+  check_on_device(exactness_checks(), quantised.model, cuda::Precision::kFast);
 }
 
 }  // namespace ttt::contract

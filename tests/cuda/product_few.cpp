@@ -4,7 +4,6 @@
 
 #include <catch2/catch.hpp>
 #include <deque>
-#include <span>
 #include <vector>
 
 #include "cuda/kernels/elementwise.h"
@@ -126,23 +125,6 @@ TEST_CASE("a block that multiplies one tile after another keeps them apart", "[s
       REQUIRE(test::same_bits(few_rows(ProductType::kBf16, x, {W}, rows, k)[0],
                               many_rows(ProductType::kBf16, x, W, rows, k)));
     }
-  }
-}
-
-TEST_CASE("a row's product has the same bits whatever the number of rows, few or many") {
-  constexpr std::size_t kInputs = 1024, kOutputs = 20, kRows = 70;
-  test::Random random(2);
-  const Halves x = random_halves(random, ProductType::kBf16, kRows * kInputs);
-  const Halves W = random_halves(random, ProductType::kBf16, kOutputs * kInputs);
-  const std::vector<float> all = many_rows(ProductType::kBf16, x, W, kRows, kInputs);
-  for (const std::size_t rows : {1U, 2U, 7U, 8U, 9U, 16U, 31U, 32U}) {
-    const std::size_t first = random.below(kRows - rows + 1);
-    const auto at = [](const auto& values, std::size_t i) {
-      return values.begin() + static_cast<std::ptrdiff_t>(i);
-    };
-    const Halves some(at(x, first * kInputs), at(x, (first + rows) * kInputs));
-    const std::vector<float> found = few_rows(ProductType::kBf16, some, {W}, rows, kInputs)[0];
-    REQUIRE(test::same_bits(found, std::span(all).subspan(first * kOutputs, rows * kOutputs)));
   }
 }
 

@@ -2,10 +2,8 @@
 // Matrices of block types on the device: their values, and products with them.
 #include "cuda/kernels/product_quantised.h"
 
-#include <algorithm>
 #include <catch2/catch.hpp>
 #include <cmath>
-#include <span>
 #include <vector>
 
 #include "cuda/kernels/elementwise.h"
@@ -16,7 +14,6 @@
 #include "tests/cuda/quantised_matrix.h"
 #include "tests/random.h"
 #include "tests/same_bits.h"
-#include "tests/sanitized.h"
 #include "weights/block_types.h"
 #include "weights/element_type.h"
 #include "weights/float16.h"
@@ -54,19 +51,18 @@ std::vector<float> embedding(const cuda::Matrix& table, const std::vector<cuda::
   return x.read();
 }
 
-// [count, n] of rows [first, first + count) of x [.., k] in fp16; `launch` gets the parameters but for W.
+// [rows, n] of x [rows, k] in fp16; `launch` gets the parameters but for W.
 template <typename Launch>
 std::vector<float> half_product(const QuantisedMatrix& matrix, const std::vector<std::uint16_t>& x,
-                                std::size_t first, std::size_t count, Launch&& launch) {
-  const auto begin = x.begin() + static_cast<std::ptrdiff_t>(first * matrix.inputs);
-  const test::DeviceArray<std::uint16_t> device_x(
-      {begin, begin + static_cast<std::ptrdiff_t>(count * matrix.inputs)});
-  const test::DeviceArray<float> out(std::vector<float>(count * matrix.outputs));
+                                Launch&& launch) {
+  const std::size_t rows = x.size() / matrix.inputs;
+  const test::DeviceArray<std::uint16_t> device_x(x);
+  const test::DeviceArray<float> out(std::vector<float>(rows * matrix.outputs));
   launch(cuda::ProductMmaParams{.x = device_x.get(),
                                 .out = out.get(),
                                 .x_stride = matrix.inputs,
                                 .out_stride = matrix.outputs,
-                                .rows = static_cast<std::int32_t>(count),
+                                .rows = static_cast<std::int32_t>(rows),
                                 .n = static_cast<std::int32_t>(matrix.outputs),
                                 .k = static_cast<std::int32_t>(matrix.inputs)});
   return out.read();
@@ -135,11 +131,11 @@ TEST_CASE("a product with a quantised matrix is that with the matrix in fp16, bi
     const test::DeviceArray<std::byte> planes(matrix.planes);
     const test::DeviceArray<std::uint16_t> rounded(halves(matrix.values));
     const std::vector<std::uint16_t> x = random_halves(random, shape.rows * shape.k);
-    const auto y = half_product(matrix, x, 0, shape.rows, [&](cuda::ProductMmaParams params) {
+    const auto y = half_product(matrix, x, [&](cuda::ProductMmaParams params) {
       params.W = planes.get();
       cuda::launch_product_quantised(type.type, params, nullptr);
     });
-    const auto wanted = half_product(matrix, x, 0, shape.rows, [&](cuda::ProductMmaParams params) {
+    const auto wanted = half_product(matrix, x, [&](cuda::ProductMmaParams params) {
       params.W = rounded.get();
       cuda::launch_product_mma(cuda::ProductType::kFp16, params, nullptr);
     });
@@ -170,11 +166,11 @@ TEST_CASE("a product with a quantised matrix that has 32 inputs") {
     const test::DeviceArray<std::byte> planes(matrix.planes);
     const test::DeviceArray<std::uint16_t> rounded(halves(matrix.values));
     const std::vector<std::uint16_t> x = random_halves(random, 3 * 32);
-    const auto y = half_product(matrix, x, 0, 3, [&](cuda::ProductMmaParams params) {
+    const auto y = half_product(matrix, x, [&](cuda::ProductMmaParams params) {
       params.W = planes.get();
       cuda::launch_product_quantised(type.type, params, nullptr);
     });
-    const auto wanted = half_product(matrix, x, 0, 3, [&](cuda::ProductMmaParams params) {
+    const auto wanted = half_product(matrix, x, [&](cuda::ProductMmaParams params) {
       params.W = rounded.get();
       cuda::launch_product_mma(cuda::ProductType::kFp16, params, nullptr);
     });
@@ -198,7 +194,7 @@ TEST_CASE("a product of few rows with a quantised matrix has the bits of a produ
     const QuantisedMatrix matrix(random, type, shape.n, shape.k);
     const test::DeviceArray<std::byte> planes(matrix.planes);
     const std::vector<std::uint16_t> x = random_halves(random, shape.rows * shape.k);
-    const auto few = half_product(matrix, x, 0, shape.rows, [&](const cuda::ProductMmaParams& params) {
+    const auto few = half_product(matrix, x, [&](const cuda::ProductMmaParams& params) {
       cuda::ProductFewParams few_params;
       few_params.x = params.x;
       few_params.rows = params.rows;
@@ -208,7 +204,7 @@ TEST_CASE("a product of few rows with a quantised matrix has the bits of a produ
           .W = planes.get(), .out = {.data = params.out, .type = cuda::OperandType::kF32}, .n = params.n};
       cuda::launch_product_few(type.type, few_params, nullptr);
     });
-    const auto many = half_product(matrix, x, 0, shape.rows, [&](cuda::ProductMmaParams params) {
+    const auto many = half_product(matrix, x, [&](cuda::ProductMmaParams params) {
       params.W = planes.get();
       cuda::launch_product_quantised(type.type, params, nullptr);
     });
@@ -224,7 +220,7 @@ TEST_CASE("a gated product with quantised matrices takes its rows from both") {
     const test::DeviceArray<std::byte> gate_planes(gate.planes), up_planes(up.planes);
     const std::vector<std::uint16_t> x = random_halves(random, kRows * kInputs);
     const auto product = [&](const QuantisedMatrix& matrix, const void* planes, const void* others) {
-      return half_product(matrix, x, 0, kRows, [&](const cuda::ProductMmaParams& params) {
+      return half_product(matrix, x, [&](const cuda::ProductMmaParams& params) {
         cuda::ProductFewParams few_params;
         few_params.x = params.x;
         few_params.rows = params.rows;
@@ -242,30 +238,6 @@ TEST_CASE("a gated product with quantised matrices takes its rows from both") {
     for (std::size_t i = 0; i < gated.size(); ++i) {
       const float silu = gates[i] * (1.0F / (1.0F + std::exp(-gates[i])));
       REQUIRE(gated[i] == Approx(silu * ups[i]).epsilon(1e-5).margin(1e-6));
-    }
-  }
-}
-
-TEST_CASE("a row's product with a quantised matrix has the same bits alone and among any number of rows") {
-  test::Random random(4);
-  const std::size_t rows = test::kSanitized ? 70 : 600;
-  for (const BlockType& type : kBlockTypes) {
-    const QuantisedMatrix matrix(random, type, 9, 256);
-    const test::DeviceArray<std::byte> planes(matrix.planes);
-    const std::vector<std::uint16_t> x = random_halves(random, rows * 256);
-    const auto product = [&](std::size_t first, std::size_t count) {
-      return half_product(matrix, x, first, count, [&](cuda::ProductMmaParams params) {
-        params.W = planes.get();
-        cuda::launch_product_quantised(type.type, params, nullptr);
-      });
-    };
-    const auto all = product(0, rows);
-    std::vector<std::size_t> counts = {1, 16, 17, 65};
-    for (int i = 0; i < (test::kSanitized ? 0 : 6); ++i) counts.push_back(random.between(1, rows));
-    for (const std::size_t count : counts) {
-      const std::size_t first = random.below(rows - count + 1);
-      const auto some = product(first, count);
-      REQUIRE(test::same_bits(some, std::span(all).subspan(first * matrix.outputs, count * matrix.outputs)));
     }
   }
 }
