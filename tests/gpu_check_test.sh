@@ -42,6 +42,7 @@ expect() {
   rm -rf "$scratch/results"
   PATH=$scratch/bin:$PATH bash "$check" "$scratch/bundle" "$scratch/results" ${3:+"$3"} >"$scratch/output" 2>&1 || got=$?
   [[ $got == "$1" ]] || complain "wanted exit $1, got $got"
+  sed -i -E 's/\| [0-9]+ \|/| 0 |/' "$scratch/results/check.md"  # a part may take a second or two
   grep -qF "$2" "$scratch/results/check.md" || complain "wanted '$2'"
 }
 
