@@ -61,6 +61,15 @@ ModelConfig quantised_config(LayerType type, weights::DType matrices) {
   return config;
 }
 
+void check_exact_quantised(weights::DType type) {
+  const test::RandomModel original(quantised_config(LayerType::kTttLinear, type), 7, weights::DType::kF32,
+                                   tie_two_ids);
+  const test::ConvertedModel quantised(original.model, type);
+  REQUIRE(quantised.model.layers[0].ffn_down.dtype == type);
+  INFO(weights::dtype_info(type).name);
+  check_on_device(exactness_checks(), quantised.model, cuda::Precision::kFast);
+}
+
 }  // namespace
 
 // Under the address sanitizer these take minutes: there tests/cuda/ runs the same kernels.
@@ -124,13 +133,14 @@ TEST_CASE("the CUDA backend keeps the exact part of the contract in fast mode", 
 
 TEST_CASE("the CUDA backend keeps the exact part of the contract in fast mode with quantised weights",
           "[slow]") {
-  const weights::DType type =
-      GENERATE(weights::DType::kQ8_0, weights::DType::kQ4_0, weights::DType::kQ4_K, weights::DType::kQ6_K);
-  const test::RandomModel original(quantised_config(LayerType::kTttLinear, type), 7, weights::DType::kF32,
-                                   tie_two_ids);
-  const test::ConvertedModel quantised(original.model, type);
-  REQUIRE(quantised.model.layers[0].ffn_down.dtype == type);
-  check_on_device(exactness_checks(), quantised.model, cuda::Precision::kFast);
+  for (const weights::DType type : {weights::DType::kQ8_0, weights::DType::kQ4_0})
+    check_exact_quantised(type);
+}
+
+TEST_CASE("the CUDA backend keeps the exact part of the contract in fast mode with blocks of 256 weights",
+          kWholeContract) {
+  for (const weights::DType type : {weights::DType::kQ4_K, weights::DType::kQ6_K})
+    check_exact_quantised(type);
 }
 
 }  // namespace ttt::contract

@@ -39,7 +39,7 @@ class RowProducts {
     matrix_.type = type;
     matrix_.operands = type == MatrixType::kBF16 ? OperandType::kBF16 : OperandType::kF16;
     matrix_.outputs = kRowOutputs;
-    matrix_.inputs = cuda::is_block_type(type) ? kBlockInputs : kHalfInputs;
+    matrix_.inputs = static_cast<std::uint32_t>(cuda::is_block_type(type) ? kBlockInputs : kHalfInputs);
     for (const test::BlockType& block : test::kBlockTypes) {
       if (block.type != type) continue;
       planes_ = std::make_unique<test::DeviceArray<std::byte>>(
