@@ -14,7 +14,9 @@ need() {
   exit 77
 }
 need aarch64-linux-gnu-g++ g++-aarch64-linux-gnu
-need qemu-aarch64 qemu-user
+qemu=qemu-aarch64
+command -v qemu-aarch64-static >/dev/null && qemu=qemu-aarch64-static  # of the package qemu-user-static
+need "$qemu" qemu-user
 
 # Libraries as headers: arm64 builds of the packages are not needed. A folder of links, so that no other header
 # of this machine is found.
@@ -44,4 +46,4 @@ printf '%s\n' "${sources[@]}" |
   xargs -P "$(nproc)" -I{} bash -c 'source=$1; shift; "$@" -c "$source" -o "'"$out"'/${source//\//_}.o"' \
     _ {} "${compiler[@]}"
 aarch64-linux-gnu-g++ -static -Wl,--gc-sections,--unresolved-symbols=ignore-in-object-files "$out"/*.o -o "$out/cpu_tests"
-qemu-aarch64 "$out/cpu_tests" "$@"
+"$qemu" "$out/cpu_tests" "$@"

@@ -16,80 +16,15 @@
 #include "tests/cpu/forced_target.h"
 #include "tests/cpu/products.h"
 #include "tests/cpu/stored_matrix.h"
+#include "tests/product_errors.h"
 #include "tests/same_bits.h"
 #include "tests/sanitized.h"
-#include "weights/float16.h"
 
 using namespace ttt;
 using weights::DType;
 using weights::kBlockWeights;
 
 namespace {
-
-// x as the kernels must see it, one block at a time.
-struct NaiveBlock {
-  double scale;
-  std::vector<double> values;
-};
-
-NaiveBlock quantise(const float* x) {
-  float largest = 0.0F;
-  for (std::size_t i = 0; i < kBlockWeights; ++i) largest = std::max(largest, std::abs(x[i]));
-  NaiveBlock block{static_cast<double>(largest / 127.0F), {}};
-  const float factor = 127.0F / largest;
-  for (std::size_t i = 0; i < kBlockWeights; ++i) {
-    block.values.push_back(static_cast<double>(std::nearbyint(x[i] * factor)));
-  }
-  return block;
-}
-
-// The largest error over its bound. A block's term is exact but for the product of the scales and that with
-// the integer, two roundings. A term then meets the sums inside 256 inputs, eight at most, and one for each
-// 256 inputs. So the error is at most (10 + number of 256) * 2^-24 * sum of |terms|, to first order.
-//
-// `spans` are for weights in blocks of 256, which as floats are rounded themselves: the magnitudes that a
-// weight is the difference of. Then there are eight additions more for the minimums, and two roundings of
-// each.
-double block_error_over_bound(const std::vector<float>& y, const float* x, const std::vector<float>& w,
-                              std::size_t rows, std::size_t outputs, std::size_t inputs,
-                              const std::vector<double>& spans = {}) {
-  const double steps = (spans.empty() ? 10.0 : 21.0) + static_cast<double>((inputs + 255) / 256);
-  double largest = 0.0;
-  for (std::size_t r = 0; r < rows; ++r) {
-    std::vector<NaiveBlock> blocks;
-    for (std::size_t i = 0; i < inputs; i += kBlockWeights) blocks.push_back(quantise(x + r * inputs + i));
-    for (std::size_t o = 0; o < outputs; ++o) {
-      double sum = 0.0, magnitude = 0.0;
-      for (std::size_t b = 0; b < blocks.size(); ++b) {
-        double term = 0.0, span = 0.0;
-        for (std::size_t i = 0; i < kBlockWeights; ++i) {
-          const std::size_t at = o * inputs + b * kBlockWeights + i;
-          term += blocks[b].values[i] * static_cast<double>(w[at]);
-          if (!spans.empty()) span += std::abs(blocks[b].values[i]) * spans[at];
-        }
-        sum += blocks[b].scale * term;
-        magnitude += blocks[b].scale * (spans.empty() ? std::abs(term) : span);
-      }
-      const double error = std::abs(static_cast<double>(y[r * outputs + o]) - sum);
-      const double bound = 1.01 * steps * 0x1p-24 * magnitude;
-      if (!(error <= bound)) largest = std::max(largest, std::isnan(error) ? 1e9 : error / bound);
-    }
-  }
-  return largest;
-}
-
-std::vector<double> spans_of(const test::StoredMatrix& w) {
-  std::vector<double> spans(w.values.size());
-  for (std::size_t i = 0; i < spans.size(); ++i) {
-    spans[i] = std::abs(static_cast<double>(w.values[i]));
-    if (w.tensor.dtype != DType::kQ4_K) continue;
-    weights::BlockQ4_K block;
-    std::memcpy(&block, w.tensor.bytes.data() + i / 256 * sizeof(block), sizeof(block));
-    const int part = weights::part_minimum(block, i % 256 / weights::BlockQ4_K::kPart);
-    spans[i] += 2.0 * std::abs(static_cast<double>(weights::f16_to_float(block.minimum)) * part);
-  }
-  return spans;
-}
 
 std::vector<test::ProductShape> shapes_in_256s() {
   std::vector<test::ProductShape> shapes;
@@ -126,8 +61,8 @@ TEST_CASE("quantised products are within the bound for every target, type, lengt
     const std::vector<float> x = test::random_floats(random, shift + kRows * shape.inputs);
     const std::vector<float> all = test::products(packed, x.data() + shift, kRows);
     const std::size_t checked = shape.inputs > 1000 ? 3 : kRows;
-    REQUIRE(block_error_over_bound(all, x.data() + shift, w.values, checked, shape.outputs, shape.inputs) ==
-            0.0);
+    REQUIRE(test::block_error_over_bound(
+                all, {x.data() + shift, w.values, checked, shape.outputs, shape.inputs}) == 0.0);
     const std::size_t step = test::kSanitized || shape.inputs > 64 ? 5 : 1;
     for (std::size_t rows = 1 + (shape.outputs + shape.inputs) % step; rows < kRows; rows += step) {
       INFO(rows << " rows");
@@ -152,8 +87,8 @@ TEST_CASE(
     constexpr std::size_t kRows = 40;
     const std::vector<float> x = test::random_floats(random, kRows * shape.inputs, 0.3);
     const std::vector<float> all = test::products(packed, x.data(), kRows);
-    REQUIRE(block_error_over_bound(all, x.data(), w.values, 3, shape.outputs, shape.inputs, spans_of(w)) ==
-            0.0);
+    REQUIRE(test::block_error_over_bound(all, {x.data(), w.values, 3, shape.outputs, shape.inputs},
+                                         test::spans_of(w.tensor, w.values)) == 0.0);
     const std::size_t step = test::kSanitized || shape.inputs > 256 ? 5 : 1;
     for (std::size_t rows = 1 + (shape.outputs + shape.inputs) % step; rows < kRows; rows += step) {
       INFO(rows << " rows");
@@ -278,7 +213,7 @@ TEST_CASE("inputs are quantised to the nearest, halves to even, with the same bi
     const bool has_pairs = pairs.evens[0] != 0x5555;
     CHECK(has_pairs == (name != "x86-64-avx512vnni"));
     for (std::size_t b : {0U, 5U, 6U, 7U}) {
-      const NaiveBlock wanted = quantise(x.data() + b * kBlockWeights);
+      const test::NaiveBlock wanted = test::quantise_block(x.data() + b * kBlockWeights);
       REQUIRE(static_cast<double>(q.scales[b]) == wanted.scale);
       std::int32_t sums[2] = {};
       for (std::size_t i = 0; i < kBlockWeights; ++i) {

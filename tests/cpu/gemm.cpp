@@ -14,6 +14,7 @@
 #include "tests/cpu/forced_target.h"
 #include "tests/cpu/products.h"
 #include "tests/cpu/stored_matrix.h"
+#include "tests/product_errors.h"
 #include "tests/same_bits.h"
 #include "tests/sanitized.h"
 
@@ -21,30 +22,6 @@ using namespace ttt;
 using weights::DType;
 
 namespace {
-
-// The largest error over its bound. A block's sum of n terms is n fused steps, or 2n roundings without FMA of
-// which a term meets n + 1 at most; then come the sums of the blocks. So the error is at most
-// (n + 1 + blocks) * 2^-24 * sum of |x w|, to first order.
-double plain_error_over_bound(const std::vector<float>& y, const float* x, const std::vector<float>& w,
-                              std::size_t rows, std::size_t outputs, std::size_t inputs) {
-  const double steps =
-      static_cast<double>(std::min<std::size_t>(inputs, cpu::kBlockInputs) + 1 + inputs / cpu::kBlockInputs);
-  double largest = 0.0;
-  for (std::size_t r = 0; r < rows; ++r) {
-    for (std::size_t o = 0; o < outputs; ++o) {
-      double sum = 0.0, magnitude = 0.0;
-      for (std::size_t i = 0; i < inputs; ++i) {
-        const double term = static_cast<double>(x[r * inputs + i]) * static_cast<double>(w[o * inputs + i]);
-        sum += term;
-        magnitude += std::abs(term);
-      }
-      const double error = std::abs(static_cast<double>(y[r * outputs + o]) - sum);
-      const double bound = 1.01 * steps * 0x1p-24 * magnitude;
-      if (!(error <= bound)) largest = std::max(largest, std::isnan(error) ? 1e9 : error / bound);
-    }
-  }
-  return largest;
-}
 
 std::vector<test::ProductShape> plain_tails() {
   std::vector<test::ProductShape> shapes;
@@ -72,8 +49,8 @@ TEST_CASE("products are within the bound for every target, type, length and numb
     const std::size_t shift = random.below(4);  // of x, in floats
     const std::vector<float> x = test::random_floats(random, shift + kRows * shape.inputs);
     const std::vector<float> all = test::products(packed, x.data() + shift, kRows);
-    REQUIRE(plain_error_over_bound(all, x.data() + shift, w.values, kRows, shape.outputs, shape.inputs) ==
-            0.0);
+    REQUIRE(test::plain_error_over_bound(
+                all, {x.data() + shift, w.values, kRows, shape.outputs, shape.inputs}) == 0.0);
     const std::size_t step = test::kSanitized || shape.inputs > 40 ? 5 : 1;
     for (std::size_t rows = 1 + (shape.outputs + shape.inputs) % step; rows < kRows; rows += step) {
       INFO(rows << " rows");
