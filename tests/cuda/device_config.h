@@ -8,6 +8,12 @@
 
 namespace ttt::test {
 
+#ifdef TTT_ON_DEVICE
+inline constexpr bool kOnDevice = true;
+#else
+inline constexpr bool kOnDevice = false;  // in the block emulator
+#endif
+
 // One small layer with everything that can be switched on.
 inline ModelConfig device_config(LayerType type, std::size_t num_heads, std::size_t head_size) {
   ModelConfig config;

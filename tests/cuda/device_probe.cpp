@@ -90,7 +90,9 @@ TEST_CASE("in fast mode a device reads a mini-batch and a half as the CPU does",
 
 TEST_CASE("in fast mode a device multiplies quantised weights, few rows and many, as the CPU does",
           "[short]") {
-  const test::RandomModel random(probe_config(LayerType::kTttLinear, 4, 64), 1);
+  ModelConfig config = probe_config(LayerType::kTttLinear, 4, 64);
+  config.num_hidden_layers = 1;
+  const test::RandomModel random(config, 1);
   for (const weights::DType type :
        {weights::DType::kQ8_0, weights::DType::kQ4_0, weights::DType::kQ4_K, weights::DType::kQ6_K}) {
     INFO(weights::dtype_info(type).name);

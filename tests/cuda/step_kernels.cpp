@@ -59,9 +59,11 @@ TEST_CASE("the library does every product of many rows, and the own kernels thos
     const bool many = rows > 32;
     const test::Launches launches;
     last_logits(*backend, std::span(tokens).first(rows));
-    launches.check({{"cublas_lt_multiply", many ? kProductsOfLayer * layers : 0},
+    // The rates of one head are one output, which a real library may refuse: 13.1 does for 33 rows.
+    const int refused = launches.of("product_mma");
+    CHECK(refused <= (many && test::kOnDevice ? layers : 0));
+    launches.check({{"cublas_lt_multiply", many ? kProductsOfLayer * layers - refused : 0},
                     {"product_few", many ? 1 : kLaunchesOfFewRows * layers + 1},  // the head has one row
-                    {"product_mma", 0},
                     {"product_exact", 0}});
   }
   CHECK_FALSE(backend->info().bitwise_invariant);

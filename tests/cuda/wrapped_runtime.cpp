@@ -229,9 +229,11 @@ const ttt::cuda::CublasLt* __wrap__ZN3ttt4cuda9cublas_ltEv() {
                           const void* beta, const void* c, CublasLt::Layout c_layout, void* d,
                           CublasLt::Layout d_layout, const CublasLt::Algorithm* algorithm, void* workspace,
                           std::size_t workspace_bytes, cudaStream_t stream) {
-      ttt::test::count_launch(stream, "cublas_lt_multiply");
-      return real->multiply(handle, desc, alpha, a, a_layout, b, b_layout, beta, c, c_layout, d, d_layout,
-                            algorithm, workspace, workspace_bytes, stream);
+      const CublasLt::Status status =
+          real->multiply(handle, desc, alpha, a, a_layout, b, b_layout, beta, c, c_layout, d, d_layout,
+                         algorithm, workspace, workspace_bytes, stream);
+      if (status == CublasLt::kSuccess) ttt::test::count_launch(stream, "cublas_lt_multiply");
+      return status;
     };
     return library;
   }();
