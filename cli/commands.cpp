@@ -91,7 +91,8 @@ void Commands::add_device_options(Command& command, ModelOptions& options) {
   command.text("--cpu-target", options.cpu_target, "NAME",
                "which kernels compute, where it must not be the best that this machine has: `ttt version` "
                "lists them; results are bitwise equal within one target");
-  command.flag("--no-mmap", options.no_mmap, "read the model file into memory instead of mapping it");
+  command.flag("--no-mmap", options.no_mmap,
+               "read weights from the file one by one, not through a mapping: for network file systems");
   command.flag("--deterministic", options.deterministic,
                "on a GPU, the same bits whatever runs beside (a CPU always does)");
   command.text(

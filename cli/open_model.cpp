@@ -120,14 +120,20 @@ DeviceChoice choose_device(const Model& model, const ModelOptions& options, cons
   return {.cuda = cuda_index(options.device), .reason = {}};
 }
 
+// Of what decides while weights are read; else nothing.
+std::string reading_note(const cpu::MemoryPlan& plan) {
+  if (plan.fetched <= plan.states + plan.workspace) return {};
+  return fmt::format(" and {} to read them, before there are", readable_memory(plan.fetched));
+}
+
 void check_cpu_memory(const Model& model, const ModelOptions& options, const BackendLimits& limits) {
   const cpu::MemoryPlan plan = cpu::plan_memory(model, cpu_options(options, limits));
   const std::optional<std::uint64_t> usable = usable_memory(read_machine());
   if (!usable || plan.total() <= *usable) return;
   throw MemoryError(fmt::format(
-      "needs {} (weights {}, states of {} sequences {}, workspace {}), and {} can be had: close other "
+      "needs {} (weights {}{}, states of {} sequences {}, workspace {}), and {} can be had: close other "
       "programs, raise the control group's limit, run fewer sequences, or convert the model with --type bf16",
-      readable_memory(plan.total()), readable_memory(plan.weights), limits.slots,
+      readable_memory(plan.total()), readable_memory(plan.weights), reading_note(plan), limits.slots,
       readable_memory(plan.states), readable_memory(plan.workspace), readable_memory(*usable)));
 }
 
@@ -162,6 +168,10 @@ void tell_choice(const DeviceChoice& choice) {
 }
 
 }  // namespace
+
+weights::FileAccess file_access(const ModelOptions& options) {
+  return options.no_mmap ? weights::FileAccess::kReadParts : weights::FileAccess::kMap;
+}
 
 void require_model(const std::string& path) {
   if (path.empty()) {
@@ -285,8 +295,7 @@ std::unique_ptr<MachineProbe> make_probe(const BackendInfo& backend, std::uint64
 }
 
 OpenModel::OpenModel(const ModelOptions& options, const BackendLimits& limits)
-    : files((check_device(options), options.model),
-            options.no_mmap ? weights::FileAccess::kRead : weights::FileAccess::kMap) {
+    : files((check_device(options), options.model), file_access(options)) {
   for (const std::string& warning : files.model.warnings) print_warning(warning);
   backend = make_backend(files.model, options, limits);
 }

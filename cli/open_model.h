@@ -36,6 +36,9 @@ struct ModelOptions {
   std::int64_t packed_cache_limit = std::int64_t{32} << 30;  // bytes
 };
 
+// How a model file's bytes come to a backend.
+weights::FileAccess file_access(const ModelOptions& options);
+
 // The files of a model, checked; nothing is computed. Neither copied nor moved: what follows borrows from
 // what stands before.
 struct ModelFiles {

@@ -3,6 +3,7 @@
 // are let go.
 #pragma once
 
+#include <algorithm>
 #include <cstddef>
 #include <cstdint>
 #include <memory>
@@ -31,15 +32,16 @@ struct CpuOptions {
   std::optional<PackedCacheOptions> packed_cache = {};
 };
 
-// Memory of a backend, in bytes, known before anything is allocated. The weights are beside the mapped file,
-// whose pages are let go as they are packed. Those of a packed cache count in full, though the system may
-// drop and read them again.
+// Memory of a backend, in bytes, known before anything is allocated and before a weight is read. The weights
+// are beside the mapped file, whose pages are let go as they are packed. Those of a packed cache count in
+// full, though the system may drop and read them again.
 struct MemoryPlan {
   std::uint64_t weights = 0;
-  std::uint64_t states = 0;  // of all slots
+  std::uint64_t fetched = 0;  // the weight that is being packed, before there are states and workspace
+  std::uint64_t states = 0;   // of all slots
   std::uint64_t workspace = 0;
 
-  std::uint64_t total() const { return weights + states + workspace; }
+  std::uint64_t total() const { return weights + std::max(fetched, states + workspace); }
 };
 MemoryPlan plan_memory(const Model& model, const CpuOptions& options);
 
