@@ -104,8 +104,12 @@ void Commands::add_device_options(Command& command, ModelOptions& options) {
   command.flag("--mlock", options.mlock, "keep weights and states from being swapped out");
   command.flag("--no-huge-pages", options.no_huge_pages, "use small pages of memory, to compare");
   command.flag("--pin-threads", options.pin_threads,
-               "tie each thread to a processor: on a machine with several memory nodes each then reads the "
-               "weights of its own node");
+               "tie each thread to a processor, spread over the memory nodes: each then reads the weights of "
+               "its own node");
+  command.choice(
+      "--numa", options.numa, {"off", "distribute"},
+      "distribute: --pin-threads, and it is told where there is one memory node; to use one node of "
+      "several, start the program with numactl --cpunodebind=N --membind=N");
   add_verbose(command);
 }
 

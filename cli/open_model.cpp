@@ -17,6 +17,7 @@
 #include "cpu/cpu_backend.h"
 #include "cpu/dispatch.h"
 #include "cpu/machine_probe.h"
+#include "cpu/processors.h"
 #include "cuda/cuda_backend.h"
 #include "engine/tokenizer_metadata.h"
 #include "weights/checkpoint_error.h"
@@ -44,7 +45,7 @@ cpu::CpuOptions cpu_options(const ModelOptions& options, const BackendLimits& li
           .max_batch_tokens = limits.tokens,
           .max_logits_rows = limits.logits_rows,
           .num_threads = static_cast<std::size_t>(options.threads),
-          .pin_threads = options.pin_threads,
+          .pin_threads = options.pin_threads || options.numa != "off",
           .cpu_target = options.cpu_target,
           .packed_cache = packed_cache(options)};
 }
@@ -137,10 +138,17 @@ void check_cpu_memory(const Model& model, const ModelOptions& options, const Bac
       readable_memory(plan.states), readable_memory(plan.workspace), readable_memory(*usable)));
 }
 
+void tell_of_one_node(const ModelOptions& options) {
+  if (options.numa == "off" || cpu::memory_nodes(cpu::allowed_processors()).size() > 1) return;
+  print_notice(
+      "--numa: the processors that this program may use have one memory node: nothing to distribute");
+}
+
 std::unique_ptr<Backend> make_chosen(const Model& model, const ModelOptions& options,
                                      const BackendLimits& limits, const DeviceChoice& choice) {
   if (!choice.cuda) {
     check_cpu_memory(model, options, limits);
+    tell_of_one_node(options);
     if (options.no_huge_pages) avoid_huge_pages();
     if (options.mlock) lock_memory(cpu::plan_memory(model, cpu_options(options, limits)).total());
     return cpu::make_cpu_backend(model, cpu_options(options, limits));
@@ -200,6 +208,7 @@ std::vector<std::string> cpu_only_options(const ModelOptions& options) {
   if (options.mlock) given.emplace_back("--mlock");
   if (options.no_huge_pages) given.emplace_back("--no-huge-pages");
   if (options.pin_threads) given.emplace_back("--pin-threads");
+  if (options.numa != "off") given.emplace_back("--numa");
   if (options.threads != 0) given.emplace_back("--threads");
   if (!options.cpu_target.empty()) given.emplace_back("--cpu-target");
   if (!options.packed_cache.empty()) given.emplace_back("--packed-cache");

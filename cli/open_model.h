@@ -30,6 +30,7 @@ struct ModelOptions {
   bool no_huge_pages = false;
   bool mlock = false;
   bool pin_threads = false;
+  std::string numa = "off";  // off, distribute: the same as pin_threads
   bool deterministic = false;
   std::string cpu_target;                                    // empty: the best of this machine
   std::string packed_cache;                                  // a folder; empty: none

@@ -23,8 +23,8 @@ struct CpuOptions {
   // Work of fewer multiply-adds is not shared between threads: some 20 us of one. It changes no result.
   std::size_t min_parallel_work = 100'000;
   std::size_t num_threads = 0;  // 0: available_processors() of cpu/processors.h
-  // Ties each thread but the caller's to a processor of its own, where there are enough: then the weights
-  // that it packed, and so placed, stay near to it.
+  // Ties each thread but the caller's to a processor of its own, where there are enough, the threads spread
+  // over the memory nodes: then the weights that it packed, and so placed, stay near to it.
   bool pin_threads = false;
   // One of cpu_targets() of cpu/dispatch.h; empty: the best. It holds for the whole process: the backend made
   // last decides for all, so that backends of one process should agree.

@@ -7,6 +7,7 @@
 #include <string>
 
 #include "cli/exit_code.h"
+#include "cpu/processors.h"
 #include "tests/cli/child.h"
 #include "tests/cli/test_models.h"
 #include "tests/sanitized.h"
@@ -173,6 +174,11 @@ TEST_CASE("threads and the way the file is read do not change the text") {
     CAPTURE(option);
     CHECK(run_text({"-p", "the old man", option}).out == text);
   }
+  const Outcome spread = run_text({"-p", "the old man", "--numa", "distribute"});
+  CHECK(spread.code == kOk);
+  CHECK(spread.out == text);
+  const bool one_node = cpu::memory_nodes(cpu::allowed_processors()).size() <= 1;
+  CHECK(contains(spread.err, "one memory node: nothing to distribute") == one_node);
 }
 
 // Such as a cache of keys and values, or of anything else for each token, would be found out.

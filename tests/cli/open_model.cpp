@@ -20,11 +20,12 @@ TEST_CASE("options that a GPU ignores are known by name") {
   options.mlock = true;
   CHECK(cpu_only_options(options) == Names{"--mlock"});
   options.no_huge_pages = options.pin_threads = true;
+  options.numa = "distribute";
   options.threads = 2;
   options.cpu_target = "generic";
   options.packed_cache = "folder";
-  CHECK(cpu_only_options(options) ==
-        Names{"--mlock", "--no-huge-pages", "--pin-threads", "--threads", "--cpu-target", "--packed-cache"});
+  CHECK(cpu_only_options(options) == Names{"--mlock", "--no-huge-pages", "--pin-threads", "--numa",
+                                           "--threads", "--cpu-target", "--packed-cache"});
 }
 
 TEST_CASE("a model that does not fit into memory is refused before its weights are read") {
