@@ -91,7 +91,8 @@ void Commands::add_device_options(Command& command, ModelOptions& options) {
   command.text("--cpu-target", options.cpu_target, "NAME",
                "which kernels compute, where it must not be the best that this machine has: `ttt version` "
                "lists them; results are bitwise equal within one target");
-  command.flag("--no-mmap", options.no_mmap, "read the model file into memory instead of mapping it");
+  command.flag("--no-mmap", options.no_mmap,
+               "read weights from the file one by one, not through a mapping: for network file systems");
   command.flag("--deterministic", options.deterministic,
                "on a GPU, the same bits whatever runs beside (a CPU always does)");
   command.text(
@@ -103,8 +104,12 @@ void Commands::add_device_options(Command& command, ModelOptions& options) {
   command.flag("--mlock", options.mlock, "keep weights and states from being swapped out");
   command.flag("--no-huge-pages", options.no_huge_pages, "use small pages of memory, to compare");
   command.flag("--pin-threads", options.pin_threads,
-               "tie each thread to a processor: on a machine with several memory nodes each then reads the "
-               "weights of its own node");
+               "tie each thread to a processor, spread over the memory nodes: each then reads the weights of "
+               "its own node");
+  command.choice(
+      "--numa", options.numa, {"off", "distribute"},
+      "distribute: --pin-threads, and it is told where there is one memory node; to use one node of "
+      "several, start the program with numactl --cpunodebind=N --membind=N");
   add_verbose(command);
 }
 

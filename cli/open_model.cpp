@@ -17,6 +17,7 @@
 #include "cpu/cpu_backend.h"
 #include "cpu/dispatch.h"
 #include "cpu/machine_probe.h"
+#include "cpu/processors.h"
 #include "cuda/cuda_backend.h"
 #include "engine/tokenizer_metadata.h"
 #include "weights/checkpoint_error.h"
@@ -44,7 +45,7 @@ cpu::CpuOptions cpu_options(const ModelOptions& options, const BackendLimits& li
           .max_batch_tokens = limits.tokens,
           .max_logits_rows = limits.logits_rows,
           .num_threads = static_cast<std::size_t>(options.threads),
-          .pin_threads = options.pin_threads,
+          .pin_threads = options.pin_threads || options.numa != "off",
           .cpu_target = options.cpu_target,
           .packed_cache = packed_cache(options)};
 }
@@ -120,21 +121,34 @@ DeviceChoice choose_device(const Model& model, const ModelOptions& options, cons
   return {.cuda = cuda_index(options.device), .reason = {}};
 }
 
+// Of what decides while weights are read; else nothing.
+std::string reading_note(const cpu::MemoryPlan& plan) {
+  if (plan.fetched <= plan.states + plan.workspace) return {};
+  return fmt::format(" and {} to read them, before there are", readable_memory(plan.fetched));
+}
+
 void check_cpu_memory(const Model& model, const ModelOptions& options, const BackendLimits& limits) {
   const cpu::MemoryPlan plan = cpu::plan_memory(model, cpu_options(options, limits));
   const std::optional<std::uint64_t> usable = usable_memory(read_machine());
   if (!usable || plan.total() <= *usable) return;
   throw MemoryError(fmt::format(
-      "needs {} (weights {}, states of {} sequences {}, workspace {}), and {} can be had: close other "
+      "needs {} (weights {}{}, states of {} sequences {}, workspace {}), and {} can be had: close other "
       "programs, raise the control group's limit, run fewer sequences, or convert the model with --type bf16",
-      readable_memory(plan.total()), readable_memory(plan.weights), limits.slots,
+      readable_memory(plan.total()), readable_memory(plan.weights), reading_note(plan), limits.slots,
       readable_memory(plan.states), readable_memory(plan.workspace), readable_memory(*usable)));
+}
+
+void tell_of_one_node(const ModelOptions& options) {
+  if (options.numa == "off" || cpu::memory_nodes(cpu::allowed_processors()).size() > 1) return;
+  print_notice(
+      "--numa: the processors that this program may use have one memory node: nothing to distribute");
 }
 
 std::unique_ptr<Backend> make_chosen(const Model& model, const ModelOptions& options,
                                      const BackendLimits& limits, const DeviceChoice& choice) {
   if (!choice.cuda) {
     check_cpu_memory(model, options, limits);
+    tell_of_one_node(options);
     if (options.no_huge_pages) avoid_huge_pages();
     if (options.mlock) lock_memory(cpu::plan_memory(model, cpu_options(options, limits)).total());
     return cpu::make_cpu_backend(model, cpu_options(options, limits));
@@ -163,6 +177,10 @@ void tell_choice(const DeviceChoice& choice) {
 
 }  // namespace
 
+weights::FileAccess file_access(const ModelOptions& options) {
+  return options.no_mmap ? weights::FileAccess::kReadParts : weights::FileAccess::kMap;
+}
+
 void require_model(const std::string& path) {
   if (path.empty()) {
     throw UsageError(
@@ -190,6 +208,7 @@ std::vector<std::string> cpu_only_options(const ModelOptions& options) {
   if (options.mlock) given.emplace_back("--mlock");
   if (options.no_huge_pages) given.emplace_back("--no-huge-pages");
   if (options.pin_threads) given.emplace_back("--pin-threads");
+  if (options.numa != "off") given.emplace_back("--numa");
   if (options.threads != 0) given.emplace_back("--threads");
   if (!options.cpu_target.empty()) given.emplace_back("--cpu-target");
   if (!options.packed_cache.empty()) given.emplace_back("--packed-cache");
@@ -285,8 +304,7 @@ std::unique_ptr<MachineProbe> make_probe(const BackendInfo& backend, std::uint64
 }
 
 OpenModel::OpenModel(const ModelOptions& options, const BackendLimits& limits)
-    : files((check_device(options), options.model),
-            options.no_mmap ? weights::FileAccess::kRead : weights::FileAccess::kMap) {
+    : files((check_device(options), options.model), file_access(options)) {
   for (const std::string& warning : files.model.warnings) print_warning(warning);
   backend = make_backend(files.model, options, limits);
 }

@@ -30,11 +30,15 @@ struct ModelOptions {
   bool no_huge_pages = false;
   bool mlock = false;
   bool pin_threads = false;
+  std::string numa = "off";  // off, distribute: the same as pin_threads
   bool deterministic = false;
   std::string cpu_target;                                    // empty: the best of this machine
   std::string packed_cache;                                  // a folder; empty: none
   std::int64_t packed_cache_limit = std::int64_t{32} << 30;  // bytes
 };
+
+// How a model file's bytes come to a backend.
+weights::FileAccess file_access(const ModelOptions& options);
 
 // The files of a model, checked; nothing is computed. Neither copied nor moved: what follows borrows from
 // what stands before.

@@ -281,10 +281,7 @@ int selftest(const SelftestOptions& options) {
   check_device(options.model);
   const auto begin = Clock::now();
   std::optional<ModelFiles> files;
-  if (!options.model.model.empty()) {
-    files.emplace(options.model.model,
-                  options.model.no_mmap ? weights::FileAccess::kRead : weights::FileAccess::kMap);
-  }
+  if (!options.model.model.empty()) files.emplace(options.model.model, file_access(options.model));
   const auto factory = [&](const Model& model, const BackendLimits& limits, std::int64_t threads) {
     ModelOptions backend_options = options.model;
     backend_options.precision = "exact";

@@ -227,8 +227,7 @@ int serve(const ServeOptions& options) {
   check_device(options.model);
   std::vector<std::string> keys = read_keys(options);
   check_exposure(options, !keys.empty());
-  const ModelFiles files(options.model.model,
-                         options.model.no_mmap ? weights::FileAccess::kRead : weights::FileAccess::kMap);
+  const ModelFiles files(options.model.model, file_access(options.model));
   for (const std::string& warning : files.model.warnings) print_warning(warning);
   if (!files.tokenizer) print_warning("this model has no tokenizer: clients can send and get token ids only");
   const BackendLimits limits = choose_limits(options, files.model);

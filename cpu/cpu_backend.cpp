@@ -276,6 +276,7 @@ void CpuBackend::finish_row(const OutputRow& output, std::span<const float> logi
 
 MemoryPlan plan_memory(const Model& model, const CpuOptions& options) {
   return {.weights = CpuWeights::planned_bytes(model),
+          .fetched = CpuWeights::planned_fetch_bytes(model),
           .states = options.num_slots * StatePool::slot_bytes(model.config),
           .workspace = workspace_bytes(model.config, options, num_threads(options))};
 }

@@ -3,6 +3,7 @@
 // are let go.
 #pragma once
 
+#include <algorithm>
 #include <cstddef>
 #include <cstdint>
 #include <memory>
@@ -22,8 +23,8 @@ struct CpuOptions {
   // Work of fewer multiply-adds is not shared between threads: some 20 us of one. It changes no result.
   std::size_t min_parallel_work = 100'000;
   std::size_t num_threads = 0;  // 0: available_processors() of cpu/processors.h
-  // Ties each thread but the caller's to a processor of its own, where there are enough: then the weights
-  // that it packed, and so placed, stay near to it.
+  // Ties each thread but the caller's to a processor of its own, where there are enough, the threads spread
+  // over the memory nodes: then the weights that it packed, and so placed, stay near to it.
   bool pin_threads = false;
   // One of cpu_targets() of cpu/dispatch.h; empty: the best. It holds for the whole process: the backend made
   // last decides for all, so that backends of one process should agree.
@@ -31,15 +32,16 @@ struct CpuOptions {
   std::optional<PackedCacheOptions> packed_cache = {};
 };
 
-// Memory of a backend, in bytes, known before anything is allocated. The weights are beside the mapped file,
-// whose pages are let go as they are packed. Those of a packed cache count in full, though the system may
-// drop and read them again.
+// Memory of a backend, in bytes, known before anything is allocated and before a weight is read. The weights
+// are beside the mapped file, whose pages are let go as they are packed. Those of a packed cache count in
+// full, though the system may drop and read them again.
 struct MemoryPlan {
   std::uint64_t weights = 0;
-  std::uint64_t states = 0;  // of all slots
+  std::uint64_t fetched = 0;  // the weight that is being packed, before there are states and workspace
+  std::uint64_t states = 0;   // of all slots
   std::uint64_t workspace = 0;
 
-  std::uint64_t total() const { return weights + states + workspace; }
+  std::uint64_t total() const { return weights + std::max(fetched, states + workspace); }
 };
 MemoryPlan plan_memory(const Model& model, const CpuOptions& options);
 

@@ -1,10 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "cpu/cpu_weights.h"
 
+#include <algorithm>
 #include <iterator>
 #include <span>
 #include <utility>
 
+#include "engine/tensor_pieces.h"
 #include "engine/weight_values.h"
 #include "weights/element_type.h"
 
@@ -42,6 +44,13 @@ LargeBuffer allocate_matrices(std::span<const TensorView> tensors) {
   return allocate_large(bytes);
 }
 
+// Those that are large: every other one that is not a matrix has a few pages.
+void release_fast_weights(const Model& model, const LayerWeights& layer) {
+  if (!model.release) return;
+  model.release(layer.inner_1_weight.bytes);
+  model.release(layer.inner_2_weight.bytes);
+}
+
 // Packs one matrix behind another, or takes it from the file of those that were packed before; an absent
 // tensor gives an absent matrix.
 class Packer {
@@ -57,7 +66,7 @@ class Packer {
 
  private:
   PackedMatrix pack(const TensorView& tensor) {
-    PackedMatrix matrix(tensor, pool_, next_);
+    PackedMatrix matrix(with_bytes(model_, tensor, fetched_), pool_, next_);
     next_ += aligned(matrix.bytes());
     return matrix;
   }
@@ -66,32 +75,33 @@ class Packer {
   ThreadPool& pool_;
   std::optional<PackedFile>& file_;
   std::byte* next_;  // of all matrices' memory; null where they come from the file
+  std::vector<std::byte> fetched_;
 };
 
-CpuLayerWeights prepare(const LayerWeights& layer, Packer& packed) {
+CpuLayerWeights prepare(const Model& model, const LayerWeights& layer, Packer& packed) {
   return {
-      .pre_conv_norm = floats_of(layer.pre_conv_norm),
-      .pre_conv_weight = conv_taps(layer.pre_conv_weight),
-      .pre_conv_bias = floats_of(layer.pre_conv_bias),
-      .attn_norm = floats_of(layer.attn_norm),
+      .pre_conv_norm = floats_of(model, layer.pre_conv_norm),
+      .pre_conv_weight = conv_taps(model, layer.pre_conv_weight),
+      .pre_conv_bias = floats_of(model, layer.pre_conv_bias),
+      .attn_norm = floats_of(model, layer.attn_norm),
       .attn_q = packed(layer.attn_q),
       .attn_k = packed(layer.attn_k),
       .attn_v = packed(layer.attn_v),
       .gate = packed(layer.gate),
       .attn_output = packed(layer.attn_output),
-      .conv_q_weight = conv_taps(layer.conv_q_weight),
-      .conv_q_bias = floats_of(layer.conv_q_bias),
-      .conv_k_weight = conv_taps(layer.conv_k_weight),
-      .conv_k_bias = floats_of(layer.conv_k_bias),
+      .conv_q_weight = conv_taps(model, layer.conv_q_weight),
+      .conv_q_bias = floats_of(model, layer.conv_q_bias),
+      .conv_k_weight = conv_taps(model, layer.conv_k_weight),
+      .conv_k_bias = floats_of(model, layer.conv_k_bias),
       .lr_weight = packed(layer.lr_weight),
-      .lr_bias = floats_of(layer.lr_bias),
-      .token_eta = ttt::token_eta(layer),
-      .initial_fast_weights = ttt::initial_fast_weights(layer),
-      .inner_norm_weight = floats_of(layer.inner_norm_weight),
-      .inner_norm_bias = floats_of(layer.inner_norm_bias),
-      .post_norm_weight = floats_of(layer.post_norm_weight),
-      .post_norm_bias = floats_of(layer.post_norm_bias),
-      .ffn_norm = floats_of(layer.ffn_norm),
+      .lr_bias = floats_of(model, layer.lr_bias),
+      .token_eta = ttt::token_eta(model, layer),
+      .initial_fast_weights = ttt::initial_fast_weights(model, layer),
+      .inner_norm_weight = floats_of(model, layer.inner_norm_weight),
+      .inner_norm_bias = floats_of(model, layer.inner_norm_bias),
+      .post_norm_weight = floats_of(model, layer.post_norm_weight),
+      .post_norm_bias = floats_of(model, layer.post_norm_bias),
+      .ffn_norm = floats_of(model, layer.ffn_norm),
       .ffn_gate = packed(layer.ffn_gate),
       .ffn_up = packed(layer.ffn_up),
       .ffn_down = packed(layer.ffn_down),
@@ -116,7 +126,7 @@ std::size_t bytes_of(const CpuLayerWeights& layer) {
 
 CpuWeights::CpuWeights(const Model& model, ThreadPool& pool, const std::optional<PackedCacheOptions>& options)
     : config(model.config),
-      output_norm(floats_of(model.output_norm)),
+      output_norm(floats_of(model, model.output_norm)),
       rope_table(make_rope_table(config.mini_batch_size, config.head_size(), config.rope_theta)) {
   const std::vector<TensorView> tensors = list_matrix_tensors(model);
   std::optional<PackedCache> cache;
@@ -127,10 +137,13 @@ CpuWeights::CpuWeights(const Model& model, ThreadPool& pool, const std::optional
   if (!packed_file_) packed_ = allocate_matrices(tensors);
   Packer packed(model, pool, packed_file_, packed_.get());
   layers.reserve(model.layers.size());
-  for (const LayerWeights& layer : model.layers) layers.push_back(prepare(layer, packed));
+  for (const LayerWeights& layer : model.layers) {
+    layers.push_back(prepare(model, layer, packed));
+    release_fast_weights(model, layer);
+  }
   output = packed(model.output);
-  if (!config.tie_word_embeddings) token_embd_ = model.token_embd;
-  bytes = (output_norm.size() + rope_table.size()) * sizeof(float) + output.bytes();
+  if (!config.tie_word_embeddings) token_embd_ = with_bytes(model, model.token_embd, fetched_embd_);
+  bytes = (output_norm.size() + rope_table.size()) * sizeof(float) + output.bytes() + fetched_embd_.size();
   for (const CpuLayerWeights& layer : layers) bytes += bytes_of(layer);
   if (cache && !packed_file_) cache->store(list_matrices());
 }
@@ -151,14 +164,24 @@ std::uint64_t CpuWeights::planned_bytes(const Model& model) {
   std::uint64_t bytes = c.mini_batch_size * c.head_size() * sizeof(float);  // the table of rotations
   for (const NamedTensor& tensor : list_tensors(model)) {
     const bool is_lr = tensor.view.name.ends_with("ttt_lr.weight");
-    if (tensor.view.name == "token_embd.weight" && !c.tie_word_embeddings) continue;  // stays in the file
-    if (tensor.is_matrix || is_lr) {
+    if (tensor.view.name == "token_embd.weight" && !c.tie_word_embeddings) {
+      if (model.fetch) bytes += tensor.view.bytes.size();  // else it stays in the file
+    } else if (tensor.is_matrix || is_lr) {
       bytes += PackedMatrix::planned_bytes(tensor.view);
     } else {
       bytes += *weights::num_elements(tensor.view.shape) * sizeof(float);
     }
   }
   return bytes;
+}
+
+std::uint64_t CpuWeights::planned_fetch_bytes(const Model& model) {
+  if (!model.fetch) return 0;
+  std::uint64_t largest = 0;
+  for (const NamedTensor& tensor : list_tensors(model)) {
+    largest = std::max<std::uint64_t>(largest, tensor.view.bytes.size());
+  }
+  return largest;
 }
 
 void CpuWeights::read_embedding(TokenId id, float* to) const {

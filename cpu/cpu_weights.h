@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // A model's weights as the CPU kernels want them: matrices packed, everything small as fp32 in the order that
-// it is read. Only an embedding that is not the output head stays in the file.
+// it is read. Only an embedding that is not the output head stays in a mapped file.
 #pragma once
 
 #include <cstddef>
@@ -45,20 +45,24 @@ struct CpuWeights {
   std::vector<float> rope_table;   // [K, f/2] pairs (cos, sin)
   std::size_t bytes = 0;           // of all of them
 
-  // Packs tensor by tensor and lets go of the pages that each was read from, so that a mapped file and the
-  // packed weights are never in memory together; or, with a cache, maps what was packed before. `model` must
-  // outlive the weights. Throws std::bad_alloc.
+  // Packs tensor by tensor and lets go of the pages that each was read from, or fetches it into one buffer,
+  // so that the file and the packed weights are never in memory together; or, with a cache, maps what was
+  // packed before. `model` must outlive the weights. Throws std::bad_alloc, and what the model's fetch
+  // throws.
   CpuWeights(const Model& model, ThreadPool& pool, const std::optional<PackedCacheOptions>& cache = {});
 
   // `bytes` of such a model's weights, without packing them.
   static std::uint64_t planned_bytes(const Model& model);
+  // What packing them takes beside that: the largest weight, where the model fetches weights.
+  static std::uint64_t planned_fetch_bytes(const Model& model);
 
   void read_embedding(TokenId id, float* to) const;  // [d]
 
  private:
   std::vector<const PackedMatrix*> list_matrices() const;
 
-  weights::TensorView token_embd_;  // [V, d]; without bytes where the output head is the same
+  weights::TensorView token_embd_;       // [V, d]; without bytes where the output head is the same
+  std::vector<std::byte> fetched_embd_;  // its bytes, where the model fetches them
   // All matrices, in one or the other.
   LargeBuffer packed_;
   std::optional<PackedFile> packed_file_;

@@ -16,6 +16,7 @@
 #include <system_error>
 #include <utility>
 
+#include "engine/tensor_pieces.h"
 #include "engine/weights_hash.h"
 #include "weights/atomic_file.h"
 
@@ -160,8 +161,9 @@ std::optional<std::string> PackedCache::fault_of(const weights::MappedFile& mapp
     if (checksum_of(parts[i]) != checksums[i]) intact = false;
   });
   if (!intact) return "damaged bytes";
+  std::vector<std::byte> fetched;
   for (std::size_t i = 0; i < tensors_.size(); ++i) {
-    const PackedMatrix sample(last_panel_of(tensors_[i]), pool);
+    const PackedMatrix sample(with_bytes(model_, last_panel_of(tensors_[i]), fetched), pool);
     const auto packed = parts[i].last(sample.bytes());
     if (!std::ranges::equal(sample.packed(), packed)) {
       return fmt::format("other weights than {} in {}", tensors_[i].name, model_.source);

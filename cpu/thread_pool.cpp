@@ -34,10 +34,12 @@ void wait_while_equal(const std::atomic<std::uint32_t>& value, std::uint32_t old
 ThreadPool::ThreadPool(std::size_t num_threads, std::size_t min_parallel_work, bool pinned)
     : min_parallel_work_(min_parallel_work), next_(num_threads) {
   workers_.reserve(num_threads - 1);
+  std::vector<std::size_t> places;
+  if (pinned) places = place_threads(memory_nodes(allowed_processors()), num_threads);
   try {
     for (std::size_t thread = 1; thread < num_threads; ++thread) {
       workers_.emplace_back([this, thread] { worker_loop(thread); });
-      if (pinned) pin_thread(workers_.back(), thread);
+      if (!places.empty()) pin_thread(workers_.back(), places[thread]);
     }
   } catch (...) {  // the system has no more threads to give
     stop_workers();

@@ -17,8 +17,8 @@ class ThreadPool {
   // `num_threads` >= 1 counts the caller, who works too. Work of fewer operations than `min_parallel_work`
   // stays with the caller: a hand-over costs microseconds, and a whole time slice where another program
   // holds the worker's processor.
-  // `pinned`: each worker is tied to a processor of its own; the caller stays free.
-  // Throws std::system_error where the system has no more threads to give.
+  // `pinned`: each worker is tied to a processor as place_threads() of processors.h says; the caller stays
+  // free. Throws std::system_error where the system has no more threads to give.
   explicit ThreadPool(std::size_t num_threads, std::size_t min_parallel_work = 0, bool pinned = false);
   ~ThreadPool();
   ThreadPool(const ThreadPool&) = delete;

@@ -10,6 +10,7 @@
 #include "cuda/block_planes.h"
 #include "cuda/products.h"
 #include "engine/state_layout.h"
+#include "engine/tensor_pieces.h"
 #include "engine/weight_values.h"
 #include "weights/element_type.h"
 #include "weights/float16.h"
@@ -67,10 +68,10 @@ class Uploader {
     return to;
   }
   const float* operator()(const TensorView& tensor) const {
-    return floats(size_of(tensor), [&] { return floats_of(tensor); });
+    return floats(size_of(tensor), [&] { return floats_of(model_, tensor); });
   }
   const float* taps(const TensorView& tensor) const {
-    return floats(size_of(tensor), [&] { return conv_taps(tensor); });
+    return floats(size_of(tensor), [&] { return conv_taps(model_, tensor); });
   }
 
   // Of the rows that all these matrices multiply.
@@ -102,12 +103,13 @@ class Uploader {
     auto* to = arena_.take<std::byte>(matrix.bytes());
     matrix.data = to;
     if (arena_.is_measuring()) return matrix;
+    const TensorView whole = with_bytes(model_, tensor, fetched_);
     if (is_block_type(matrix.type)) {
-      copy_planes(tensor.bytes, block_shape(matrix.type), to);
-    } else if (matrix.type == matrix_type(tensor.dtype)) {
-      copy(to, tensor.bytes.data(), tensor.bytes.size());
+      copy_planes(whole.bytes, block_shape(matrix.type), to);
+    } else if (matrix.type == matrix_type(whole.dtype)) {
+      copy(to, whole.bytes.data(), whole.bytes.size());
     } else {
-      convert(tensor, matrix, to);
+      convert(whole, matrix, to);
     }
     if (model_.release) model_.release(tensor.bytes);
     return matrix;
@@ -144,13 +146,14 @@ class Uploader {
   bool fits_half(const TensorView& tensor) const {
     if (is_absent(tensor) || tensor.dtype == DType::kF16 || arena_.is_measuring()) return true;
     constexpr float kRoundsToInfinity = 65520.0F, kSmallestNormal = 0x1p-14F;
-    if (is_block_type(matrix_type(tensor.dtype))) {
-      const float bound = largest_magnitude(block_shape(matrix_type(tensor.dtype)), tensor.bytes);
+    const TensorView whole = with_bytes(model_, tensor, fetched_);
+    if (is_block_type(matrix_type(whole.dtype))) {
+      const float bound = largest_magnitude(block_shape(matrix_type(whole.dtype)), whole.bytes);
       return bound == 0.0F || (bound >= kSmallestNormal && bound < kRoundsToInfinity);
     }
     float largest = 0.0F;
     bool fits = true;  // also of NaN: no
-    for_each_rows(tensor, [&](std::span<const float> values) {
+    for_each_rows(whole, [&](std::span<const float> values) {
       for (const float x : values) {
         largest = std::max(largest, std::abs(x));
         fits = fits && std::abs(x) < kRoundsToInfinity;
@@ -197,9 +200,10 @@ class Uploader {
   Precision precision_;
   DeviceArena& arena_;
   cudaStream_t stream_;
+  mutable std::vector<std::byte> fetched_;
 };
 
-DeviceLayerWeights upload_layer(const LayerWeights& layer, const Uploader& upload) {
+DeviceLayerWeights upload_layer(const Model& model, const LayerWeights& layer, const Uploader& upload) {
   const OperandType of_attn_norm =
       upload.operands_of({&layer.attn_q, &layer.attn_k, &layer.attn_v, &layer.gate, &layer.lr_weight});
   const OperandType of_ffn_norm = upload.operands_of({&layer.ffn_gate, &layer.ffn_up});
@@ -219,7 +223,7 @@ DeviceLayerWeights upload_layer(const LayerWeights& layer, const Uploader& uploa
       .conv_k_bias = upload(layer.conv_k_bias),
       .lr_weight = upload.matrix(layer.lr_weight, of_attn_norm),
       .lr_bias = upload(layer.lr_bias),
-      .token_eta = upload.floats(layer.token_idx.shape.at(0), [&] { return token_eta(layer); }),
+      .token_eta = upload.floats(layer.token_idx.shape.at(0), [&] { return token_eta(model, layer); }),
       .inner_norm_weight = upload(layer.inner_norm_weight),
       .inner_norm_bias = upload(layer.inner_norm_bias),
       .post_norm_weight = upload(layer.post_norm_weight),
@@ -236,7 +240,7 @@ std::vector<float> initial_state(const Model& model) {
   const std::size_t layer_floats = layer_state_floats(model.config, 0);
   std::vector<float> state(model.layers.size() * layer_floats);
   for (std::size_t l = 0; l < model.layers.size(); ++l) {
-    const std::vector<float> fast_weights = initial_fast_weights(model.layers[l]);
+    const std::vector<float> fast_weights = initial_fast_weights(model, model.layers[l]);
     const auto end = state.begin() + static_cast<std::ptrdiff_t>((l + 1) * layer_floats);
     std::ranges::copy(fast_weights, end - static_cast<std::ptrdiff_t>(fast_weights.size()));
   }
@@ -249,7 +253,7 @@ DeviceWeights::DeviceWeights(const Model& model, Precision precision, DeviceAren
     : config(model.config) {
   const Uploader upload(model, precision, arena, stream);
   layers.reserve(model.layers.size());
-  for (const LayerWeights& layer : model.layers) layers.push_back(upload_layer(layer, upload));
+  for (const LayerWeights& layer : model.layers) layers.push_back(upload_layer(model, layer, upload));
   output_norm = upload(model.output_norm);
   output = upload.matrix(model.output, upload.operands_of({&model.output}));
   token_embd = config.tie_word_embeddings

@@ -57,10 +57,11 @@ class AttentionImporter {
     refuse_unused();
     std::ranges::sort(model_.tensors, {}, [](const NamedTensor& tensor) { return tensor.view.name; });
     model_.weights.source = archive_.path();
-    model_.weights.fetch = [&archive = archive_,
-                            sources = std::move(sources_)](const weights::TensorView& view) {
+    model_.weights.fetch = [&archive = archive_, sources = std::move(sources_)](
+                               const weights::TensorView& view, std::vector<std::byte>& buffer) {
       const auto& [index, is_transposed] = sources.at(view.name);
-      return read_archived(archive, index, is_transposed);
+      buffer = read_archived(archive, index, is_transposed);
+      return std::span<const std::byte>(buffer);
     };
     return std::move(model_);
   }

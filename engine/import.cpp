@@ -60,9 +60,11 @@ class Importer {
     model.source = archive_.path();
     model.warnings = config_warnings(config);
     std::ranges::move(warnings, std::back_inserter(model.warnings));
-    model.fetch = [&archive = archive_, sources = std::move(sources_)](const TensorView& view) {
+    model.fetch = [&archive = archive_, sources = std::move(sources_)](const TensorView& view,
+                                                                       std::vector<std::byte>& buffer) {
       const Source& source = sources.at(view.name);
-      return read_archived(archive, source.index, source.is_transposed);
+      buffer = read_archived(archive, source.index, source.is_transposed);
+      return std::span<const std::byte>(buffer);
     };
     return model;
   }

@@ -146,6 +146,17 @@ Model load_model(const Checkpoint& checkpoint) {
     if (const auto* text = std::get_if<std::string>(hash)) model.stated_hash = *text;
   }
   model.release = [&checkpoint](std::span<const std::byte> part) { checkpoint.release(part); };
+  if (checkpoint.access() == weights::FileAccess::kReadParts) {
+    model.fetch = [&checkpoint](const TensorView& view, std::vector<std::byte>& buffer) {
+      if (buffer.size() < view.bytes.size()) {
+        std::vector<std::byte>().swap(buffer);  // first: never two of them
+        buffer.resize(view.bytes.size());
+      }
+      const auto bytes = std::span(buffer).first(view.bytes.size());
+      if (!bytes.empty()) checkpoint.read(view.bytes, bytes);
+      return std::span<const std::byte>(bytes);
+    };
+  }
   model.config = checkpoint.format() == CheckpointFormat::kGguf
                      ? config_from_gguf(checkpoint.metadata(), checkpoint.path())
                      : config_from_json(checkpoint.config_json(), checkpoint.path() + "/config.json");

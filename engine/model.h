@@ -62,9 +62,11 @@ struct Model {
   // Says that nobody will read these bytes of a tensor again, so that their memory is free: those of a file
   // come back if they are read all the same, random weights do not. May be empty.
   std::function<void(std::span<const std::byte>)> release;
-  // Brings the bytes of a weight of list_tensors, for a model whose views have none because its weights are
-  // read one at a time (import.h). Empty for every other model.
-  std::function<std::vector<std::byte>(const weights::TensorView&)> fetch;
+  // Brings the bytes of a weight, or of some of its rows, into a buffer that grows where it is too small, for
+  // a model whose weights are read one at a time: views of an imported model have no bytes (import.h), those
+  // of a checkpoint that is read in parts have mapped ones. Empty for every other model, whose weights are
+  // read where they lie. Asked by with_bytes() of tensor_pieces.h.
+  std::function<std::span<const std::byte>(const weights::TensorView&, std::vector<std::byte>& buffer)> fetch;
   weights::TensorView token_embd;     // [V, d]
   std::vector<LayerWeights> layers;   // [L]
   weights::TensorView output_norm;    // [d]

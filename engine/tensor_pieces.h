@@ -13,14 +13,11 @@
 
 namespace ttt {
 
-// A weight of list_tensors(model) with its bytes; where the model has to fetch them, they lie in `buffer`.
+// A weight of the model with its bytes; where the model has to fetch them, they lie in `buffer`.
 inline weights::TensorView with_bytes(const Model& model, const weights::TensorView& view,
                                       std::vector<std::byte>& buffer) {
   weights::TensorView whole = view;
-  if (model.fetch) {
-    buffer = model.fetch(view);
-    whole.bytes = buffer;
-  }
+  if (model.fetch) whole.bytes = model.fetch(view, buffer);
   return whole;
 }
 

@@ -4,20 +4,24 @@
 #include <algorithm>
 #include <cmath>
 
+#include "engine/tensor_pieces.h"
 #include "weights/element_type.h"
 
 namespace ttt {
 
-std::vector<float> floats_of(const weights::TensorView& tensor) {
+std::vector<float> floats_of(const Model& model, const weights::TensorView& tensor) {
+  if (tensor.bytes.empty()) return {};
+  std::vector<std::byte> fetched;
+  const weights::TensorView whole = with_bytes(model, tensor, fetched);
   const weights::DTypeInfo& info = weights::dtype_info(tensor.dtype);
-  std::vector<float> values(tensor.bytes.size() / info.block_bytes * info.block_elements);
-  if (!values.empty()) weights::to_floats(tensor.dtype, tensor.bytes, values);
+  std::vector<float> values(whole.bytes.size() / info.block_bytes * info.block_elements);
+  weights::to_floats(whole.dtype, whole.bytes, values);
   return values;
 }
 
-std::vector<float> conv_taps(const weights::TensorView& weight) {
+std::vector<float> conv_taps(const Model& model, const weights::TensorView& weight) {
   if (weight.bytes.empty()) return {};
-  const std::vector<float> by_channel = floats_of(weight);
+  const std::vector<float> by_channel = floats_of(model, weight);
   const std::size_t width = weight.shape.at(0);
   const std::size_t taps = weight.shape.at(1);
   std::vector<float> by_tap(by_channel.size());
@@ -27,18 +31,18 @@ std::vector<float> conv_taps(const weights::TensorView& weight) {
   return by_tap;
 }
 
-std::vector<float> token_eta(const LayerWeights& layer) {
-  std::vector<float> eta = floats_of(layer.token_idx);
+std::vector<float> token_eta(const Model& model, const LayerWeights& layer) {
+  std::vector<float> eta = floats_of(model, layer.token_idx);
   for (std::size_t i = 0; i < eta.size(); ++i)
     eta[i] = std::max(0.0F, 1.0F / static_cast<float>(i + 1) + eta[i]);
   return eta;
 }
 
-std::vector<float> initial_fast_weights(const LayerWeights& layer) {
+std::vector<float> initial_fast_weights(const Model& model, const LayerWeights& layer) {
   std::vector<float> all;
   for (const weights::TensorView* part :
        {&layer.inner_1_weight, &layer.inner_1_bias, &layer.inner_2_weight, &layer.inner_2_bias}) {
-    const std::vector<float> values = floats_of(*part);
+    const std::vector<float> values = floats_of(model, *part);
     all.insert(all.end(), values.begin(), values.end());
   }
   return all;

@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <filesystem>
 #include <set>
+#include <stdexcept>
 #include <system_error>
 #include <utility>
 
@@ -121,7 +122,9 @@ std::vector<SafetensorsFile> open_shards(const std::string& folder, FileAccess a
 
 Checkpoint Checkpoint::open(const std::string& path, FileAccess access) {
   std::error_code error;
-  return fs::is_directory(path, error) ? open_folder(path, access) : open_gguf(path, access);
+  Checkpoint checkpoint = fs::is_directory(path, error) ? open_folder(path, access) : open_gguf(path, access);
+  checkpoint.access_ = access;
+  return checkpoint;
 }
 
 Checkpoint Checkpoint::open_gguf(const std::string& path, FileAccess access) {
@@ -183,6 +186,12 @@ const std::string& Checkpoint::file_of(const TensorView& tensor) const {
 void Checkpoint::release(std::span<const std::byte> part) const {
   if (gguf_) gguf_->release(part);
   for (const SafetensorsFile& shard : shards_) shard.release(part);  // only one of them holds it
+}
+
+void Checkpoint::read(std::span<const std::byte> part, std::span<std::byte> to) const {
+  const auto reads = [&](const SafetensorsFile& shard) { return shard.read(part, to); };
+  if (gguf_ ? gguf_->read(part, to) : std::ranges::any_of(shards_, reads)) return;
+  throw std::logic_error("Checkpoint::read: bytes of no tensor of this checkpoint");
 }
 
 std::uint64_t Checkpoint::file_bytes() const {

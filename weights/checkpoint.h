@@ -40,7 +40,11 @@ class Checkpoint {
   // The file that a tensor lies in, for messages.
   const std::string& file_of(const TensorView& tensor) const;
   void release(std::span<const std::byte> part) const;  // MappedFile::release; any part of any tensor
-  std::uint64_t file_bytes() const;                     // of all weight files
+  // Copies a part of a tensor to `to` as its file has it, without touching the part: MappedFile::read.
+  // REQUIRES: access() is kReadParts.
+  void read(std::span<const std::byte> part, std::span<std::byte> to) const;
+  FileAccess access() const { return access_; }
+  std::uint64_t file_bytes() const;  // of all weight files
 
  private:
   Checkpoint() = default;
@@ -48,6 +52,7 @@ class Checkpoint {
   static Checkpoint open_folder(const std::string& path, FileAccess access);
   void add_tensors(const std::vector<TensorView>& tensors, std::size_t shard);
 
+  FileAccess access_ = FileAccess::kMap;
   CheckpointFormat format_ = CheckpointFormat::kGguf;
   std::string path_;
   std::string config_json_;

@@ -51,9 +51,16 @@ FileReader::FileReader(std::string path) : path_(std::move(path)) {
             .remedy = "Give the path of the file itself."});
   }
   size_ = static_cast<std::uint64_t>(status.st_size);
+  modified_ = status.st_mtim;
 }
 
 FileReader::~FileReader() { ::close(descriptor_); }
+
+bool FileReader::is_unchanged() const {
+  struct stat status = {};
+  return ::fstat(descriptor_, &status) == 0 && static_cast<std::uint64_t>(status.st_size) == size_ &&
+         status.st_mtim.tv_sec == modified_.tv_sec && status.st_mtim.tv_nsec == modified_.tv_nsec;
+}
 
 std::size_t FileReader::read_at(std::uint64_t offset, std::span<std::byte> to) const {
   std::size_t done = 0;

@@ -5,6 +5,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <ctime>
 #include <span>
 #include <string>
 
@@ -20,6 +21,8 @@ class FileReader {
   const std::string& path() const { return path_; }
   std::uint64_t size() const { return size_; }  // when it was opened
   int descriptor() const { return descriptor_; }
+  // Whether size and time of the last change are those that it had when it was opened.
+  bool is_unchanged() const;
 
   // Reads until `to` is full or the file ends; returns the number of bytes. Throws CheckpointError. Any
   // thread.
@@ -29,6 +32,7 @@ class FileReader {
   std::string path_;
   int descriptor_ = -1;
   std::uint64_t size_ = 0;
+  timespec modified_ = {};
 };
 
 }  // namespace ttt::weights

@@ -46,9 +46,10 @@ class GgufFile {
 
   const std::string& path() const { return path_; }
   const GgufMetadata& metadata() const { return metadata_; }
-  const std::vector<TensorView>& tensors() const { return tensors_; }  // in file order
-  const TensorView* find_tensor(std::string_view name) const;          // null if absent
-  void release(std::span<const std::byte> part) const;                 // MappedFile::release
+  const std::vector<TensorView>& tensors() const { return tensors_; }         // in file order
+  const TensorView* find_tensor(std::string_view name) const;                 // null if absent
+  void release(std::span<const std::byte> part) const;                        // MappedFile::release
+  bool read(std::span<const std::byte> part, std::span<std::byte> to) const;  // MappedFile::read
   std::uint64_t file_bytes() const { return file_bytes_; }
 
  private:

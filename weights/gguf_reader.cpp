@@ -379,4 +379,8 @@ void GgufFile::release(std::span<const std::byte> part) const {
   if (file_) file_->release(part);
 }
 
+bool GgufFile::read(std::span<const std::byte> part, std::span<std::byte> to) const {
+  return file_ && file_->read(part, to);
+}
+
 }  // namespace ttt::weights

@@ -28,6 +28,7 @@ class SafetensorsFile {
   const std::vector<TensorView>& tensors() const { return tensors_; }               // in data order
   const TensorView* find_tensor(std::string_view name) const;                       // null if absent
   void release(std::span<const std::byte> part) const;  // MappedFile::release; any part of any tensor
+  bool read(std::span<const std::byte> part, std::span<std::byte> to) const;  // MappedFile::read
   std::uint64_t file_bytes() const { return file_bytes_; }
 
  private:

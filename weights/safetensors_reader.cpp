@@ -241,4 +241,8 @@ void SafetensorsFile::release(std::span<const std::byte> part) const {
   if (file_) file_->release(part);
 }
 
+bool SafetensorsFile::read(std::span<const std::byte> part, std::span<std::byte> to) const {
+  return file_ && file_->read(part, to);
+}
+
 }  // namespace ttt::weights

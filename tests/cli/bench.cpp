@@ -93,6 +93,15 @@ TEST_CASE("what does not fit into memory is told by a plan, before anything is m
   CHECK(contains(outcome.err, "can be had"));
 }
 
+TEST_CASE("the peak of memory is the bench's own, whoever starts it") {
+  const std::vector<char> ballast(std::size_t{256} << 20, 1);
+  const Outcome outcome = run_program({"bench", id_model(), "-p", "16", "-n", "0", "-o", "json"});
+  REQUIRE(outcome.code == kOk);
+  const auto peak = json::parse(outcome.out).at("memory").at("peak_bytes").get<std::size_t>();
+  CHECK(peak > std::size_t{1} << 20);
+  CHECK(peak < ballast.size());
+}
+
 TEST_CASE("Ctrl-C ends a bench with the rows that are whole") {
   test::Child child({"bench", id_model(), "-p", "16", "-n", "1000000", "-v"});
   REQUIRE(child.read_errors_until("workspace"));

@@ -11,6 +11,7 @@
 #include <algorithm>
 #include <array>
 #include <cerrno>
+#include <fstream>
 #include <map>
 #include <stdexcept>
 
@@ -176,6 +177,17 @@ bool Child::read_errors_until(std::string_view text) {
 void Child::signal(int number) {
   if (process_ <= 0) throw std::logic_error("the program has ended");  // kill(-1) would hit every process
   ::kill(process_, number);
+}
+
+// Not what wait4 tells: that begins with the memory of this process, which the child has until it is
+// executed.
+std::size_t Child::peak_memory() const {
+  std::ifstream lines("/proc/" + std::to_string(process_) + "/status");
+  constexpr std::string_view kKey = "VmHWM:";
+  for (std::string line; std::getline(lines, line);) {
+    if (line.starts_with(kKey)) return std::stoul(line.substr(kKey.size())) * 1024;
+  }
+  throw std::runtime_error("the program's memory is not told");
 }
 
 void Child::close_output() { close_if_open(output_); }

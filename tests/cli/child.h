@@ -44,6 +44,8 @@ class Child {
   // Until stderr contains `text` (true) or it ended. Does not read stdout.
   bool read_errors_until(std::string_view text);
   void signal(int number);
+  // The most bytes of memory that it ever had. REQUIRES: it has not ended.
+  std::size_t peak_memory() const;
   void close_output();                 // the reader of stdout goes away
   bool ends_within(int milliseconds);  // without reading anything
   Outcome wait();                      // reads the rest

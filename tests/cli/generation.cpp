@@ -7,14 +7,17 @@
 #include <string>
 
 #include "cli/exit_code.h"
+#include "cpu/processors.h"
 #include "tests/cli/child.h"
 #include "tests/cli/test_models.h"
+#include "tests/sanitized.h"
 #include "tests/weights/fixtures.h"
 
 namespace ttt::cli {
 namespace {
 
 using nlohmann::json;
+using test::Child;
 using test::ChildOptions;
 using test::id_model;
 using test::Outcome;
@@ -171,6 +174,29 @@ TEST_CASE("threads and the way the file is read do not change the text") {
     CAPTURE(option);
     CHECK(run_text({"-p", "the old man", option}).out == text);
   }
+  const Outcome spread = run_text({"-p", "the old man", "--numa", "distribute"});
+  CHECK(spread.code == kOk);
+  CHECK(spread.out == text);
+  const bool one_node = cpu::memory_nodes(cpu::allowed_processors()).size() <= 1;
+  CHECK(contains(spread.err, "one memory node: nothing to distribute") == one_node);
+}
+
+// Such as a cache of keys and values, or of anything else for each token, would be found out.
+TEST_CASE("a prompt of 32k tokens takes no more memory than one of 512") {
+  const std::string model = GENERATE(id_model(), std::string(TTT_TEST_DATA "/golden/mlp-mamba"));
+  if (ttt::test::kSanitized) return;  // they keep what was freed
+  const auto peak_with = [&](std::size_t tokens) {
+    std::string ids = "3";
+    for (std::size_t i = 1; i < tokens; ++i) ids += i % 3 == 0 ? ",4" : ",7";
+    Child child({"run", model, "--tokens", ids, "-n", "-1", "--temp", "0", "--ignore-eos"});
+    REQUIRE(child.read_output(10));  // the prompt was read
+    return child.peak_memory();
+  };
+  constexpr std::size_t kTokens = std::size_t{1} << 15;
+  constexpr std::size_t kIds = 64 * kTokens;  // as text, as numbers, in lists that double as they grow
+  constexpr std::size_t kWidth = 64, kLayers = 2;
+  static_assert(kIds < kTokens * kLayers * 2 * kWidth * sizeof(float) / 8);  // keys and values
+  CHECK(peak_with(kTokens) < peak_with(512) + kIds);
 }
 
 TEST_CASE("packed weights are kept in a folder for the next start, which writes the same text") {

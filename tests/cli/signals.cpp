@@ -141,6 +141,21 @@ TEST_CASE("a mapped model file that shrinks while in use ends with code 3 and a 
   CHECK(contains(outcome.err, "ttt: error: the model file changed while in use"));
 }
 
+TEST_CASE("a model file that was read needs to be there no more") {
+  const TemporaryFolder folder;
+  std::filesystem::copy(TTT_TEST_DATA "/golden/linear-untied-minibatch8", folder / "model");
+  const std::vector<std::string> arguments = {"run", folder / "model", "--no-mmap", "--tokens", "1,2,3",
+                                              "-n",  "20000",          "--temp",    "1",        "--seed",
+                                              "1",   "--ignore-eos"};
+  const std::string whole = test::run_program(arguments).out;
+  Child child(arguments);
+  REQUIRE(child.read_output(10));
+  std::filesystem::resize_file(folder / "model/model.safetensors", 0);
+  const Outcome outcome = child.wait();
+  CHECK(outcome.code == kOk);
+  CHECK(outcome.out == whole);
+}
+
 TEST_CASE("a model whose embedding is its output head is packed whole and needs its file no more") {
   const TemporaryFolder folder;
   const std::string model = test::make_gguf(folder.path());

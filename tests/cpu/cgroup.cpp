@@ -2,33 +2,12 @@
 #include "cpu/cgroup.h"
 
 #include <catch2/catch.hpp>
-#include <cstdlib>
-#include <filesystem>
-#include <fstream>
 #include <string>
+
+#include "tests/cpu/fake_system.h"
 
 namespace ttt::cpu {
 namespace {
-
-namespace fs = std::filesystem;
-
-// A tree of system files for the length of a test.
-struct FakeSystem {
-  std::string root;
-  FakeSystem() {
-    std::string pattern = (fs::temp_directory_path() / "ttt-test-XXXXXX").string();
-    REQUIRE(::mkdtemp(pattern.data()) != nullptr);
-    root = pattern;
-  }
-  ~FakeSystem() {
-    std::error_code ignored;
-    fs::remove_all(root, ignored);
-  }
-  void write(const std::string& path, const std::string& text) const {
-    fs::create_directories(fs::path(root + "/" + path).parent_path());
-    std::ofstream(root + "/" + path) << text;
-  }
-};
 
 TEST_CASE("no files are no limits") {
   const FakeSystem system;

@@ -13,6 +13,7 @@
 #include "cpu/cpu_backend.h"
 #include "engine/random_weights.h"
 #include "engine/state_layout.h"
+#include "engine/tensor_table.h"
 #include "tests/cuda/device_config.h"
 #include "tests/cuda/launches.h"
 #include "tests/cuda/one_step.h"
@@ -158,6 +159,38 @@ TEST_CASE(
     found->reset(0);
     wanted->reset(0);
     CHECK(test::same_bits(step(*found, read_all(0, 0, tokens)), step(*wanted, read_all(0, 0, tokens))));
+  }
+}
+
+TEST_CASE("a device is given the weights that the model fetches") {
+  const EmulatedMachine machine;
+  const test::RandomModel model(test::device_config(LayerType::kTttLinear, 2, 6), 12);
+  const std::vector<TokenId> tokens = test::Random(6).tokens(20, model.model.config.vocab_size);
+  const auto logits = [&](const Model& of, cuda::Precision precision) {
+    const auto backend = on_device(of, 4, 64, precision);
+    backend->reset(0);
+    return step(*backend, read_all(0, 0, tokens));
+  };
+  std::vector<std::byte> blank;  // what the views show instead
+  for (const weights::TensorView& tensor : model.checkpoint.tensors()) {
+    blank.resize(std::max(blank.size(), tensor.bytes.size()));
+  }
+  Model fetching = model.model;
+  fetching.fetch = [&](const weights::TensorView& view, std::vector<std::byte>& buffer) {
+    const weights::TensorView* source = model.checkpoint.find_tensor(view.name);
+    buffer.assign(source->bytes.begin(), source->bytes.end());
+    return std::span<const std::byte>(buffer);
+  };
+  const auto hide = [&](weights::TensorView& view) {
+    view.bytes = std::span(blank).first(view.bytes.size());
+  };
+  for (weights::TensorView* view : {&fetching.token_embd, &fetching.output_norm, &fetching.output})
+    hide(*view);
+  for (LayerWeights& layer : fetching.layers) {
+    for (const LayerTensor& tensor : layer_tensors()) hide(layer.*tensor.view);
+  }
+  for (const cuda::Precision precision : {cuda::Precision::kExact, cuda::Precision::kFast}) {
+    CHECK(logits(fetching, precision) == logits(model.model, precision));
   }
 }
 

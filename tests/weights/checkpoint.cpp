@@ -38,8 +38,9 @@ constexpr std::string_view kIndex =
 TEST_CASE("checkpoint: a GGUF file opens with metadata and tensors") {
   const TemporaryFolder folder;
   const std::string path = folder.write("m.gguf", sample_gguf().bytes());
-  for (const FileAccess access : {FileAccess::kMap, FileAccess::kRead}) {
+  for (const FileAccess access : {FileAccess::kMap, FileAccess::kRead, FileAccess::kReadParts}) {
     const Checkpoint checkpoint = Checkpoint::open(path, access);
+    CHECK(checkpoint.access() == access);
     CHECK(checkpoint.format() == CheckpointFormat::kGguf);
     CHECK(checkpoint.path() == path);
     CHECK(checkpoint.metadata().size() == 5);
@@ -100,6 +101,24 @@ TEST_CASE("checkpoint: a sharded folder opens, also through links, and each tens
   CHECK(checkpoint.file_bytes() == shard("a").size() + shard("b").size());
   checkpoint.release(b->bytes);
   CHECK(b->bytes[0] == std::byte{'b'});
+}
+
+TEST_CASE("checkpoint: a tensor is read from the file that it lies in") {
+  const TemporaryFolder folder;
+  write_shards(folder, kIndex);
+  const Checkpoint shards = Checkpoint::open(folder.path(), FileAccess::kReadParts);
+  const Checkpoint file =
+      Checkpoint::open(folder.write("m.gguf", sample_gguf().bytes()), FileAccess::kReadParts);
+  for (const Checkpoint* checkpoint : {&shards, &file}) {
+    for (const TensorView& tensor : checkpoint->tensors()) {
+      std::vector<std::byte> found(tensor.bytes.size());
+      checkpoint->read(tensor.bytes, found);
+      CHECK(std::ranges::equal(found, tensor.bytes));
+    }
+  }
+  std::vector<std::byte> other(1);
+  CHECK_THROWS_AS(shards.read(file.tensors()[0].bytes.first(1), other), std::logic_error);
+  CHECK_THROWS_AS(file.read(shards.tensors()[0].bytes.first(1), other), std::logic_error);
 }
 
 TEST_CASE("checkpoint: shards and index must agree on every tensor") {

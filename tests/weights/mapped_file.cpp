@@ -8,6 +8,10 @@
 
 #include <algorithm>
 #include <catch2/catch.hpp>
+#include <chrono>
+#include <filesystem>
+#include <functional>
+#include <stdexcept>
 #include <utility>
 
 #include "tests/weights/fixtures.h"
@@ -34,11 +38,13 @@ std::size_t resident_pages(std::span<const std::byte> bytes) {
       std::ranges::count_if(entries, [](std::uint64_t e) { return e >> 63 != 0; }));
 }
 
+constexpr FileAccess kAccesses[] = {FileAccess::kMap, FileAccess::kRead, FileAccess::kReadParts};
+
 TEST_CASE("mapped file: a mapped and a read file have the same bytes") {
   const TemporaryFolder folder;
   const std::string content = std::string("some\0bytes", 10) + std::string(100'000, 'x');
   const std::string path = folder.write("file", content);
-  for (const FileAccess access : {FileAccess::kMap, FileAccess::kRead}) {
+  for (const FileAccess access : kAccesses) {
     const MappedFile file(path, access);
     CHECK(file.path() == path);
     CHECK(text_of(file.bytes()) == content);
@@ -56,9 +62,11 @@ TEST_CASE("mapped file: a read file does not change when the file on disk does")
 TEST_CASE("mapped file: a moved file keeps its bytes and frees them once") {
   const TemporaryFolder folder;
   const std::string path = folder.write("file", "content");
-  MappedFile first(path, FileAccess::kMap);
-  const MappedFile second(std::move(first));
-  CHECK(text_of(second.bytes()) == "content");
+  for (const FileAccess access : kAccesses) {
+    MappedFile first(path, access);
+    const MappedFile second(std::move(first));
+    CHECK(text_of(second.bytes()) == "content");
+  }
 }
 
 TEST_CASE("mapped file: release gives pages back and leaves the contents") {
@@ -75,6 +83,64 @@ TEST_CASE("mapped file: release gives pages back and leaves the contents") {
     if (access == FileAccess::kMap) CHECK(resident_pages(file.bytes()) == 2);  // the first and the last
     CHECK(text_of(file.bytes()) == content);
   }
+}
+
+TEST_CASE("mapped file: a part that is read is the file's and brings no page of the map into memory") {
+  const TemporaryFolder folder;
+  std::string content(1 << 20, '\0');
+  for (std::size_t i = 0; i < content.size(); ++i) content[i] = static_cast<char>(i * 7);
+  MappedFile opened(folder.write("file", content), FileAccess::kReadParts);
+  const MappedFile file(std::move(opened));
+  std::string part(content.size() - 5, '\0');
+  CHECK(file.read(file.bytes().subspan(3, part.size()), std::as_writable_bytes(std::span(part))));
+  CHECK(part == content.substr(3, part.size()));
+  CHECK(resident_pages(file.bytes()) == 0);
+
+  const std::string other = "other bytes";
+  part = "untouched!!";
+  CHECK_FALSE(file.read(std::as_bytes(std::span(other)), std::as_writable_bytes(std::span(part))));
+  CHECK(part == "untouched!!");
+  const MappedFile mapped(folder / "file", FileAccess::kMap);
+  CHECK_THROWS_AS(mapped.read(mapped.bytes(), std::as_writable_bytes(std::span(part))), std::logic_error);
+}
+
+TEST_CASE("mapped file: a part of a file that was written since it was opened is refused") {
+  const TemporaryFolder folder;
+  const std::string path = folder / "file";
+  const auto refusal_after = [&](const std::function<void()>& change) {
+    folder.write("file", std::string(100, 'a'));
+    const MappedFile file(path, FileAccess::kReadParts);
+    std::string part(10, '\0');
+    change();
+    return refusal_of([&] { file.read(file.bytes().first(10), std::as_writable_bytes(std::span(part))); });
+  };
+  constexpr std::string_view kChanged = "found that the file changed while it was read";
+  CHECK(refusal_after([] {}).empty());
+  CHECK(contains(refusal_after([&] { std::filesystem::resize_file(path, 5); }), kChanged));
+  CHECK(contains(refusal_after([&] { std::filesystem::resize_file(path, 200); }), kChanged));
+  const auto touch = [&] {
+    std::filesystem::last_write_time(path, std::filesystem::last_write_time(path) + std::chrono::seconds(1));
+  };
+  CHECK(contains(refusal_after(touch), kChanged));
+  CHECK(refusal_after([&] { std::filesystem::remove(path); }).empty());  // its bytes are there still
+}
+
+// Such are files of sysfs, and those of some network file systems.
+TEST_CASE("mapped file: a file that cannot be mapped is read whole, and in parts") {
+  const std::string path = "/sys/kernel/notes";
+  std::string content;
+  if (!refusal_of([&] { content = text_of(MappedFile(path, FileAccess::kRead).bytes()); }).empty() ||
+      refusal_of([&] { MappedFile(path, FileAccess::kMap); }).empty()) {
+    WARN("no file here that can be read and not mapped: not tested");
+    return;
+  }
+  const MappedFile file(path, FileAccess::kReadParts);
+  CHECK(text_of(file.bytes()) == content);
+  std::string part(content.size() - 1, '\0');
+  CHECK(file.read(file.bytes().subspan(1), std::as_writable_bytes(std::span(part))));
+  CHECK(part == content.substr(1));
+  file.release(file.bytes());
+  CHECK(text_of(file.bytes()) == content);
 }
 
 TEST_CASE("mapped file: release leaves bytes alone that are not of the file") {
