@@ -80,7 +80,10 @@ TEST_CASE("the library multiplies in a graph what it multiplies without") {
       backend->submit(batch);
       for (const SegmentResult& result : backend->wait()) sampled[graphs ? 1 : 0].push_back(result.sampled);
     }
-    launches.check({{"cublas_lt_multiply", 3 * (2 * 8 + 1)}});  // and the head
+    // Of 33 rows a real library may refuse the rates of one head, as step_kernels.cpp says.
+    const int refused = launches.of("product_mma");
+    CHECK(refused <= (test::kOnDevice ? 3 * 2 : 0));
+    launches.check({{"cublas_lt_multiply", 3 * (2 * 8 + 1) - refused}});  // and the head
     launches.check_graphs(graphs ? 1 : 0, graphs ? 2 : 0);
   }
   CHECK(test::same_bits(sampled[1], sampled[0]));
