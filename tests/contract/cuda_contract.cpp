@@ -7,6 +7,8 @@
 #include "tests/contract/backend_contract.h"
 #include "tests/contract/driver.h"
 #include "tests/contract/odd_model.h"
+#include "tests/cuda/launches.h"
+#include "tests/cuda/step_launches.h"
 #include "tests/random_model.h"
 #include "weights/tensor.h"
 
@@ -22,10 +24,12 @@ void check_on_device(const std::vector<Check>& checks, const Model& model, cuda:
                                        .precision = precision,
                                        .deterministic = true});
   };
+  const test::Launches launches;
   for (const Check& check : checks) {
     INFO(check.name);
     CHECK(first_violation(check, {model, make}).value_or("") == "");
   }
+  test::check_inner_kernel(launches, model.config, precision);
 }
 
 void check_all_on_device(const Model& model, cuda::Precision precision) {

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// The CUDA backend in fp32, in the block emulator, against float64 logits and states of the official
+// The CUDA backend in fp32 against float64 logits and states of the official
 // implementation.
 #include <fmt/format.h>
 
@@ -8,6 +8,8 @@
 
 #include "cuda/cuda_backend.h"
 #include "engine/model.h"
+#include "tests/cuda/launches.h"
+#include "tests/cuda/step_launches.h"
 #include "tests/golden.h"
 #include "tests/golden_errors.h"
 
@@ -24,7 +26,11 @@ test::GoldenErrors golden_errors_on_device(const std::string& name) {
                                                        .max_batch_tokens = num_tokens,
                                                        .max_logits_rows = num_tokens,
                                                        .precision = cuda::Precision::kExact});
-  return test::golden_errors(golden, model.config, *backend);
+  const test::Launches launches;
+  const test::GoldenErrors errors = test::golden_errors(golden, model.config, *backend);
+  test::check_inner_kernel(launches, model.config, cuda::Precision::kExact);
+  CHECK(launches.of("product_few") + launches.of("product_mma") == 0);
+  return errors;
 }
 
 }  // namespace

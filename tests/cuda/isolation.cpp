@@ -15,6 +15,7 @@
 #include "engine/state_layout.h"
 #include "tests/cuda/device_config.h"
 #include "tests/cuda/launches.h"
+#include "tests/cuda/step_launches.h"
 #include "tests/random.h"
 #include "tests/random_model.h"
 #include "tests/same_bits.h"
@@ -211,6 +212,7 @@ void check_isolation(const ModelConfig& config, cuda::Precision precision, int t
     REQUIRE(test::same_bits(found.state, wanted.state));
   }
   launches.check_graphs(graphs.made(), graphs.launched());
+  test::check_inner_kernel(launches, config, precision);
 }
 
 }  // namespace

@@ -8,7 +8,9 @@
 
 #include "cuda/cuda_backend.h"
 #include "tests/cuda/device_config.h"
+#include "tests/cuda/launches.h"
 #include "tests/cuda/run_kernel.h"
+#include "tests/cuda/step_launches.h"
 #include "tests/random.h"
 #include "tests/random_model.h"
 #include "tests/same_bits.h"
@@ -72,6 +74,7 @@ ModelConfig scheduled_config(LayerType type, std::size_t num_heads, std::size_t 
 void check_orders(const ModelConfig& config, cuda::Precision precision, std::size_t num_tokens,
                   unsigned num_seeds) {
   const test::RandomModel model(config, 31);
+  const test::Launches launches;
   const std::vector<StepNumbers> in_turn = run_scheduled(model.model, precision, num_tokens, 0);
   for (unsigned seed = 1; seed <= num_seeds; ++seed) {
     const std::vector<StepNumbers> found = run_scheduled(model.model, precision, num_tokens, seed);
@@ -83,6 +86,7 @@ void check_orders(const ModelConfig& config, cuda::Precision precision, std::siz
       CHECK(test::same_bits(found[i].top, in_turn[i].top));
     }
   }
+  test::check_inner_kernel(launches, config, precision);
 }
 
 }  // namespace

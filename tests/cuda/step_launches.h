@@ -11,6 +11,7 @@
 #include "cuda/forward.h"
 #include "cuda/kernels/product_few.h"
 #include "engine/config.h"
+#include "tests/cuda/launches.h"
 
 namespace ttt::test {
 
@@ -25,6 +26,15 @@ inline std::string inner_kernel_name(const ModelConfig& config, cuda::Precision 
   if (!config.is_mlp()) return on_tensor_cores ? "ttt_linear_prefill" : "ttt_linear_exact";
   if (!on_tensor_cores) return "ttt_mlp_exact";
   return f == 64 ? "ttt_mlp_prefill" : "ttt_mlp_streamed";
+}
+
+// Of all kernels for an inner loop this one ran, and no other.
+inline void check_inner_kernel(const Launches& launches, const ModelConfig& config,
+                               cuda::Precision precision) {
+  for (const char* kernel : kInnerKernels) {
+    INFO(kernel);
+    CHECK((launches.of(kernel) > 0) == (inner_kernel_name(config, precision) == kernel));
+  }
 }
 
 // Matrices of a layer.
