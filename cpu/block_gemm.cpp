@@ -35,10 +35,14 @@ constexpr std::size_t kFetchAhead = 4352;
 // Many rows: so many at a time, and so many inputs of theirs, stay in the second-level cache.
 constexpr std::size_t kRowBlock = 128;
 constexpr std::size_t kChunkInputs = kBytesInQuads ? 2816 : 768;
+// Where bytes are multiplied, multiplications are what a tile waits for, and products of scales do without
+// one. From so many rows on their table is worth its making.
+constexpr bool kHasScaleProducts = kBytesInQuads;
+constexpr std::size_t kRowsWithProducts = 24;
 constexpr std::size_t kCacheLine = 64;
 constexpr std::size_t kPairNumbers = 2 * kPanelOutputs;  // of a panel's pair of inputs
 
-// Where bytes are multiplied, Q8_0 is read as it is stored: to take its sign away is two instructions of 22.
+// Where bytes are multiplied, Q8_0 is read as it is stored.
 template <class Block>
 constexpr bool kReadsStored = kBytesInQuads ? std::is_same_v<Block, Q8Block> : false;
 
@@ -57,6 +61,7 @@ using WideOf = std::conditional_t<kReadsStored<Block>, StoredQuads<kTilePanels>,
 // them there for every 256 inputs took 14 % of a tile's time.
 struct Scratch {
   WidePanel panels[kTilePanels];
+  ScaleProducts products[kTilePanels];
   alignas(kCacheLine) float sums[kRowBlock][kTilePanels * kPanelOutputs];
 };
 
@@ -126,14 +131,14 @@ HWY_INLINE void add_quads(const QuantisedRows& x, std::size_t first_input, const
 template <std::size_t kRows, std::size_t kVectors, class Block>
 HWY_INLINE void sum_quads(const QuantisedRows& x, std::size_t b, std::size_t part, const Block& w,
                           Sums (&sums)[kRows][kVectors]) {
-  const auto sum_of_inputs = [&](std::size_t r) {
-    return Block::kParts == 1 ? x.inputs[r].sums[b] : x.inputs[r].half_sums[2 * b + part];
+  const auto offset = [&](std::size_t r) {
+    return Block::kParts == 1 ? x.inputs[r].offsets[b] : x.inputs[r].half_offsets[2 * b + part];
   };
   QuadSums quads[kRows][kVectors];
   TTT_UNROLL
   for (std::size_t r = 0; r < kRows; ++r) {
     TTT_UNROLL
-    for (std::size_t v = 0; v < kVectors; ++v) quads[r][v] = begin_quads<Block::kOffset>(sum_of_inputs(r));
+    for (std::size_t v = 0; v < kVectors; ++v) quads[r][v] = begin_quads<Block::kOffset>(offset(r));
   }
   constexpr std::size_t kGroups = weights::kBlockWeights / 4 / Block::kQuads / Block::kParts;
   for (std::size_t group = part * kGroups; group < (part + 1) * kGroups; ++group) {
@@ -143,8 +148,7 @@ HWY_INLINE void sum_quads(const QuantisedRows& x, std::size_t b, std::size_t par
   TTT_UNROLL
   for (std::size_t r = 0; r < kRows; ++r) {
     TTT_UNROLL
-    for (std::size_t v = 0; v < kVectors; ++v)
-      sums[r][v] = end_quads<Block::kOffset>(quads[r][v], sum_of_inputs(r));
+    for (std::size_t v = 0; v < kVectors; ++v) sums[r][v] = end_quads<Block::kOffset>(quads[r][v], offset(r));
   }
 }
 
@@ -165,10 +169,10 @@ HWY_INLINE void add_scaled(const QuantisedRows& x, std::size_t b, const Block& w
                            const Sum (&sums)[kRows][kVectors], V (&totals)[kRows][kVectors]) {
   TTT_UNROLL
   for (std::size_t v = 0; v < kVectors; ++v) {
-    const V scale = w.scale(v);
+    const auto scale = w.scale(v);
     TTT_UNROLL
     for (std::size_t r = 0; r < kRows; ++r) {
-      const V product = hn::Mul(to_floats(sums[r][v]), hn::Mul(scale, set(x.inputs[r].scales[b])));
+      const V product = hn::Mul(to_floats(sums[r][v]), times(scale, x.inputs[r].scales[b]));
       totals[r][v] = hn::Add(totals[r][v], product);
     }
   }
@@ -256,7 +260,6 @@ const typename Block::Stored* blocks_of(const PackedMatrix& w, std::size_t panel
   return reinterpret_cast<const typename Block::Stored*>(w.panel(panel)) + first_input / Block::kInputs;
 }
 
-
 // Of 32 inputs of a panel.
 template <class Block>
 constexpr std::size_t kStoredBytes = sizeof(typename Block::Stored) * weights::kBlockWeights / Block::kInputs;
@@ -322,7 +325,9 @@ HWY_INLINE void widen_pairs(const Block& block, std::size_t group, std::size_t v
 template <class Block, int... kIndices>
 HWY_INLINE void widen_quads(const Block& block, std::size_t group, std::size_t v, std::uint8_t* quads,
                             std::integer_sequence<int, kIndices...>) {
-  (store_quads(block.template quad<kIndices>(group, v), quads + kIndices * 2 * kPairNumbers), ...);
+  constexpr std::uint8_t kMore = WideQuads<Block>::kOffset - Block::kOffset;
+  (store_quads(add(block.template quad<kIndices>(group, v), kMore), quads + kIndices * 2 * kPairNumbers),
+   ...);
 }
 
 // Block `b`, the outputs of vector v.
@@ -377,10 +382,16 @@ typename WideOf<Block>::Source widen_panels(const typename Block::Stored* const 
   }
 }
 
-// Weights that are fetched while a tile is computed, some lines with each block: at once they would fill the
-// queue of misses, and the loads behind them would wait.
+// Weights that are fetched while a tile is computed, some lines with each block: where they are many, at once
+// they would fill the queue of misses, and the loads behind them would wait.
 template <std::size_t kPanels>
 struct Ahead {
+  HWY_INLINE void fetch_lines() {
+    for (std::size_t line = 0; line < lines_per_block; ++line) {
+      for (const char*& panel : at) fetch(std::exchange(panel, panel + kCacheLine));
+    }
+  }
+
   const char* at[kPanels];
   std::size_t lines_per_block;
 };
@@ -391,8 +402,13 @@ void tile(const QuantisedRows& x, const typename Wide::Source& w, std::size_t nu
           float* sums, const Ahead<kPanels>& to_fetch) {
   constexpr std::size_t kWidth = kTilePanels * kPanelOutputs;
   Ahead<kPanels> ahead = to_fetch;
+  for (std::size_t b = 0; b < (Wide::kFetchesFirst ? num_blocks : 0); ++b) ahead.fetch_lines();
   V totals[kRows][kPanels * kPanelVectors];
-  set_zero(totals);
+  TTT_UNROLL
+  for (std::size_t r = 0; r < kRows; ++r) {
+    TTT_UNROLL
+    for (V& total : totals[r]) total = set(x.inputs[r].start);
+  }
   if constexpr (Wide::kHasMinimums) {
     subtract_minimums(
         x, num_blocks,
@@ -402,9 +418,7 @@ void tile(const QuantisedRows& x, const typename Wide::Source& w, std::size_t nu
         totals);
   }
   for (std::size_t b = 0; b < num_blocks; ++b) {
-    for (std::size_t line = 0; line < ahead.lines_per_block; ++line) {
-      for (const char*& at : ahead.at) fetch(std::exchange(at, at + kCacheLine));
-    }
+    if constexpr (!Wide::kFetchesFirst) ahead.fetch_lines();
     add_block(x, b, Wide{{w, b}}, totals);
   }
   TTT_UNROLL
@@ -440,29 +454,32 @@ constexpr std::size_t round_up(std::size_t count, std::size_t step) {
   return (count + step - 1) / step * step;
 }
 
-// 256 inputs of the chunk, from `first` on, of kPanels panels. On the way the weights that follow are fetched
-// evenly: the same panels' next inputs, or the next panels'.
-template <class Block, std::size_t kPanels>
-void all_tiles(const Job& job, const Chunk& chunk, std::size_t panel, std::size_t first, Scratch& scratch) {
-  using Wide = WideOf<Block>;
+// Returns whether tiles can use the products.
+template <class Wide, std::size_t kPanels>
+bool multiply_scales(const typename Wide::Source& w, std::size_t num_blocks, ScaleProducts* to) {
+  bool usable = true;
+  for (std::size_t b = 0; b < num_blocks; ++b) {
+    for (std::size_t v = 0; v < kPanels * kPanelVectors; ++v) {
+      usable &= to[v / kPanelVectors].set_block(b, v % kPanelVectors * kLanes, Wide{{w, b}}.scale(v));
+    }
+  }
+  return usable;
+}
+
+// All rows of the chunk, in tiles of nearly equal height. On the way `ahead` is fetched evenly, `lines_left`
+// of each block.
+template <class Wide, std::size_t kPanels>
+void all_tiles(const Job& job, const Chunk& chunk, std::size_t panel, std::size_t first,
+               const typename Wide::Source& w, Ahead<kPanels> ahead, std::size_t lines_left,
+               Scratch& scratch) {
   static constexpr auto kTiles = tile_table<Wide, kPanels>(std::make_index_sequence<kTileRows>());
   const std::size_t num_blocks = job.num_blocks(first);
   const bool last = first + kBlockInputs >= chunk.end_input;
-  const typename Block::Stored* stored[kPanels];
-  Ahead<kPanels> ahead;
-  for (std::size_t p = 0; p < kPanels; ++p) {
-    stored[p] = blocks_of<Block>(job.w, panel + p, first);
-    ahead.at[p] = reinterpret_cast<const char*>(
-        last ? blocks_of<Block>(job.w, at_most(panel + kPanels + p, job.end - 1), chunk.first_input)
-             : blocks_of<Block>(job.w, panel + p, first + kBlockInputs));
-  }
-  const typename Wide::Source w = widen_panels<Block, kPanels>(stored, num_blocks, scratch.panels);
   const QuantisedRows x = job.inputs(first) + chunk.first_row;
   const std::size_t y_stride = job.w.num_outputs();
   const float* const y = job.y + chunk.first_row * y_stride + panel * kPanelOutputs;
   const std::size_t num_tiles = (chunk.num_rows + kTileRows - 1) / kTileRows;
   const std::size_t height = chunk.num_rows / num_tiles, num_higher = chunk.num_rows % num_tiles;
-  std::size_t lines_left = (kStoredBytes<Block> + kCacheLine - 1) / kCacheLine;  // of each block
   ahead.lines_per_block = (lines_left + num_tiles - 1) / num_tiles;
   for (std::size_t t = 0, row = 0; t < num_tiles; ++t) {
     ahead.lines_per_block = at_most(ahead.lines_per_block, lines_left);
@@ -473,6 +490,36 @@ void all_tiles(const Job& job, const Chunk& chunk, std::size_t panel, std::size_
     lines_left -= ahead.lines_per_block;
     row += num_rows;
   }
+}
+
+// 256 inputs of the chunk, from `first` on, of kPanels panels. Fetched are the weights that follow: the same
+// panels' next inputs, or the next panels'.
+template <class Block, std::size_t kPanels>
+void panel_inputs(const Job& job, const Chunk& chunk, std::size_t panel, std::size_t first,
+                  Scratch& scratch) {
+  using Wide = WideOf<Block>;
+  using WithProducts = WithScaleProducts<Wide>;
+  const std::size_t num_blocks = job.num_blocks(first);
+  const bool last = first + kBlockInputs >= chunk.end_input;
+  const typename Block::Stored* stored[kPanels];
+  Ahead<kPanels> ahead;
+  for (std::size_t p = 0; p < kPanels; ++p) {
+    stored[p] = blocks_of<Block>(job.w, panel + p, first);
+    ahead.at[p] = reinterpret_cast<const char*>(
+        last ? blocks_of<Block>(job.w, at_most(panel + kPanels + p, job.end - 1), chunk.first_input)
+             : blocks_of<Block>(job.w, panel + p, first + kBlockInputs));
+  }
+  constexpr std::size_t kLines = (kStoredBytes<Block> + kCacheLine - 1) / kCacheLine;  // of each block
+  const typename Wide::Source w = widen_panels<Block, kPanels>(stored, num_blocks, scratch.panels);
+  if constexpr (kHasScaleProducts) {
+    if (chunk.num_rows >= kRowsWithProducts &&
+        multiply_scales<Wide, kPanels>(w, num_blocks, scratch.products)) {
+      all_tiles<WithProducts, kPanels>(job, chunk, panel, first, {w, scratch.products}, ahead, kLines,
+                                       scratch);
+      return;
+    }
+  }
+  all_tiles<Wide, kPanels>(job, chunk, panel, first, w, ahead, kLines, scratch);
 }
 
 template <std::size_t kPanels>
@@ -501,7 +548,7 @@ template <class Block, std::size_t kPanels>
 void all_inputs(const Job& job, const Chunk& chunk, std::size_t panel, Scratch& scratch) {
   if (chunk.first_input > 0) move_sums<kPanels>(job, chunk, panel, true, scratch);
   for (std::size_t first = chunk.first_input; first < chunk.end_input; first += kBlockInputs) {
-    all_tiles<Block, kPanels>(job, chunk, panel, first, scratch);
+    panel_inputs<Block, kPanels>(job, chunk, panel, first, scratch);
   }
   move_sums<kPanels>(job, chunk, panel, false, scratch);
 }

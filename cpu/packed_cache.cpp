@@ -27,7 +27,7 @@ namespace fs = std::filesystem;
 using weights::TensorView;
 
 // Raise it when a panel's layout changes, or the order of matrices.
-constexpr std::uint32_t kLayoutVersion = 2;
+constexpr std::uint32_t kLayoutVersion = 3;
 constexpr std::string_view kExtension = ".packed";
 constexpr std::size_t kKeyDigits = 32;
 // What a killed process left behind is nobody's after this time.

@@ -56,14 +56,17 @@ void pack_block(const weights::BlockQ8_0& from, std::size_t at, std::size_t outp
   to.scales[at][output] = from.scale;
 #pragma GCC unroll 8
   for (std::size_t four = 0; four < weights::kBlockWeights / 4; ++four) {
-    std::memcpy(to.quants[at][four][output], from.quants + 4 * four, 4);
+    std::uint32_t bytes;
+    std::memcpy(&bytes, from.quants + 4 * four, 4);
+    bytes ^= 0x80808080U;  // kByteOffset more
+    std::memcpy(to.quants[at][four][output], &bytes, 4);
   }
 }
 
 void read_block(const PanelBlocksQ8_0& from, std::size_t at, std::size_t output, float* to) {
   const float scale = weights::f16_to_float(from.scales[at][output]);
   for (std::size_t i = 0; i < weights::kBlockWeights; ++i) {
-    to[i] = scale * static_cast<float>(from.quants[at][i / 4][output][i % 4]);
+    to[i] = scale * static_cast<float>(from.quants[at][i / 4][output][i % 4] - kByteOffset);
   }
 }
 

@@ -29,13 +29,16 @@ constexpr std::uint64_t aligned(std::uint64_t offset) {
   return (offset + kMatrixAlignment - 1) / kMatrixAlignment * kMatrixAlignment;
 }
 
+inline constexpr int kByteOffset = 128;
+
 // Blocks of a panel. A vector holds fours of neighbouring inputs of consecutive outputs. Two blocks of 32
 // inputs lie together, so that vectors of 64 bytes are whole cache lines; the last of an odd number has a
 // neighbour of zeros.
 struct PanelBlocksQ8_0 {
   static constexpr std::size_t kBlocks = 2;
   std::uint16_t scales[kBlocks][kPanelOutputs];  // F16
-  std::int8_t quants[kBlocks][weights::kBlockWeights / 4][kPanelOutputs][4];
+  // The quant + kByteOffset: products of bytes want unsigned weights.
+  std::uint8_t quants[kBlocks][weights::kBlockWeights / 4][kPanelOutputs][4];
 };
 struct PanelBlocksQ4_0 {
   static constexpr std::size_t kBlocks = 2;

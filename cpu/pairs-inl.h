@@ -22,6 +22,7 @@
 #include <cstdint>
 #include <cstring>
 
+#include "cpu/packed_matrix.h"
 #include "cpu/simd-inl.h"
 
 HWY_BEFORE_NAMESPACE();
@@ -40,7 +41,7 @@ HWY_INLINE Sums set_sums(std::int32_t value) { return value; }
 HWY_INLINE Pairs load_pairs(const std::int16_t* from) { return {from[0], from[1]}; }
 // The even (0) or odd (1) inputs of quads.
 template <int kParity>
-HWY_INLINE Pairs load_half_quads(const std::int8_t* from) {
+HWY_INLINE Pairs load_half_quads(const std::uint8_t* from) {
   return {from[kParity], from[kParity + 2]};
 }
 HWY_INLINE Pairs same_pair(const std::int16_t* from) { return {from[0], from[1]}; }
@@ -98,8 +99,12 @@ HWY_INLINE Quads nibbles_of(Quads bytes) {
 }
 HWY_INLINE void store_quads(Quads quads, std::uint8_t* to) { std::memcpy(to, quads.weights, 4); }
 HWY_INLINE SignedQuads same_quad(const std::int8_t* from) { return {{from[0], from[1], from[2], from[3]}}; }
-// Sums of quads whose weights are kOffset too large, where `x` is the sum of their inputs: kOffset * x is
-// taken off at the beginning or at the end.
+HWY_INLINE Quads add(Quads quads, std::uint8_t value) {
+  for (std::uint8_t& weight : quads.weights) weight = static_cast<std::uint8_t>(weight + value);
+  return quads;
+}
+// Sums of quads whose weights are kOffset too large, where `x` is one of the offsets of their inputs (for
+// weights that are kByteOffset too large): its share is added at the beginning or at the end.
 template <std::int32_t kOffset>
 HWY_INLINE QuadSums begin_quads(std::int32_t) {
   return {0, 0};
@@ -111,7 +116,7 @@ HWY_INLINE QuadSums multiply_add(Quads w, SignedQuads x, QuadSums sums) {
 }
 template <std::int32_t kOffset>
 HWY_INLINE Sums end_quads(QuadSums sums, std::int32_t x) {
-  return sums.first + sums.second - kOffset * x;
+  return sums.first + sums.second + x / kByteOffset * kOffset;
 }
 
 #else
@@ -122,22 +127,26 @@ using Pairs = hn::Vec<I16>;
 using Sums = hn::Vec<I32>;
 
 HWY_INLINE Sums set_sums(std::int32_t value) { return hn::Set(I32(), value); }
-// kFactor * value, for a power of two or 0.
-template <std::int32_t kFactor>
-HWY_INLINE Sums times(std::int32_t value) {
-  if constexpr (kFactor == 0) {
+// What of an offset for weights that are kByteOffset too large is for kOffset, a power of two or 0.
+template <std::int32_t kOffset>
+HWY_INLINE Sums share_of(std::int32_t offset) {
+  if constexpr (kOffset == 0) {
     return hn::Zero(I32());
+  } else if constexpr (kOffset == kByteOffset) {
+    return set_sums(offset);
   } else {
-    return hn::ShiftLeft<std::countr_zero(static_cast<std::uint32_t>(kFactor))>(set_sums(value));
+    return hn::ShiftRight<std::countr_zero(static_cast<std::uint32_t>(kByteOffset / kOffset))>(
+        set_sums(offset));
   }
 }
 
 HWY_INLINE Pairs load_pairs(const std::int16_t* from) { return hn::LoadU(I16(), from); }
 // The even (0) or odd (1) inputs of quads.
 template <int kParity>
-HWY_INLINE Pairs load_half_quads(const std::int8_t* from) {
-  const Pairs bytes = hn::BitCast(I16(), hn::LoadU(hn::Repartition<std::int8_t, I16>(), from));
-  return hn::ShiftRight<8>(kParity == 0 ? hn::ShiftLeft<8>(bytes) : bytes);
+HWY_INLINE Pairs load_half_quads(const std::uint8_t* from) {
+  const hn::RebindToUnsigned<I16> words;
+  const auto bytes = hn::BitCast(words, hn::LoadU(hn::Repartition<std::uint8_t, I16>(), from));
+  return hn::BitCast(I16(), kParity == 0 ? hn::And(bytes, hn::Set(words, 0xFF)) : hn::ShiftRight<8>(bytes));
 }
 HWY_INLINE Pairs same_pair(const std::int16_t* from) {
   std::int32_t pair;
@@ -210,6 +219,9 @@ HWY_INLINE Quads nibbles_of(Quads bytes) {
   if constexpr (kHalf == 1) bytes = hn::BitCast(eights, hn::ShiftRight<4>(hn::BitCast(words, bytes)));
   return hn::And(bytes, hn::Set(eights, 0xF));
 }
+HWY_INLINE Quads add(Quads quads, std::uint8_t value) {
+  return hn::Add(quads, hn::Set(hn::Repartition<std::uint8_t, D>(), value));
+}
 HWY_INLINE void store_quads(Quads quads, std::uint8_t* to) {
   hn::StoreU(quads, hn::Repartition<std::uint8_t, D>(), to);
 }
@@ -224,7 +236,7 @@ HWY_INLINE SignedQuads same_quad(const std::int8_t* from) {
 using QuadSums = Sums;
 template <std::int32_t kOffset>
 HWY_INLINE QuadSums begin_quads(std::int32_t x) {
-  return hn::Neg(times<kOffset>(x));
+  return share_of<kOffset>(x);
 }
 HWY_INLINE QuadSums multiply_add(Quads w, SignedQuads x, QuadSums sums) {
   return QuadSums{_mm512_dpbusd_epi32(sums.raw, w.raw, x.raw)};
@@ -236,12 +248,6 @@ HWY_INLINE Sums end_quads(QuadSums sums, std::int32_t) {
 // Of the even and the odd inputs, none above 255.
 HWY_INLINE Quads join(Pairs evens, Pairs odds) {
   return hn::BitCast(hn::Repartition<std::uint8_t, D>(), hn::Or(evens, hn::ShiftLeft<8>(odds)));
-}
-// Signed bytes, each greater by 128.
-HWY_INLINE Quads load_shifted_quads(const std::int8_t* from) {
-  const hn::Repartition<std::uint8_t, D> bytes;
-  return hn::Xor(hn::BitCast(bytes, hn::LoadU(hn::Repartition<std::int8_t, D>(), from)),
-                 hn::Set(bytes, 0x80));
 }
 
 #else
@@ -278,7 +284,7 @@ template <std::int32_t kOffset>
 HWY_INLINE Sums end_quads(QuadSums sums, std::int32_t x) {
   const Sums sum = multiply_add(sums, hn::Set(I16(), 1), hn::Zero(I32()));
   if constexpr (kOffset == 0) return sum;
-  return hn::Sub(sum, times<kOffset>(x));
+  return hn::Add(sum, share_of<kOffset>(x));
 }
 
 #endif

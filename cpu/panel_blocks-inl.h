@@ -18,6 +18,7 @@ HWY_BEFORE_NAMESPACE();
 namespace ttt::cpu::HWY_NAMESPACE {
 
 inline constexpr std::size_t kPanelVectors = kPanelOutputs / kLanes;
+using Integers = hn::RebindToSigned<D>;
 
 // Of 256 inputs of a panel, by blocks of 32.
 struct PanelScales {
@@ -57,26 +58,26 @@ struct Q8Block {
         scales(blocks[b / Stored::kBlocks].scales[b % Stored::kBlocks]) {}
 #if HWY_TARGET == HWY_AVX3_DL
   static constexpr std::size_t kQuads = 2;
-  static constexpr std::int32_t kOffset = 128;
+  static constexpr std::int32_t kOffset = kByteOffset;
   template <int j>
   HWY_INLINE Quads quad(std::size_t group, std::size_t v) const {
-    return load_shifted_quads(&quants[2 * group + j][v * kLanes][0]);
+    return load_quads(&quants[2 * group + j][v * kLanes][0]);
   }
 #else
   static constexpr std::size_t kPairs = 4;
-  static std::int32_t start(const QuantisedInputs&, std::size_t) { return 0; }
+  static std::int32_t start(const QuantisedInputs& x, std::size_t b) { return x.offsets[b]; }
   template <int j>
   HWY_INLINE Pairs pair(std::size_t group, std::size_t v) const {
     return load_half_quads<j % 2>(&quants[2 * group + j / 2][v * kLanes][0]);
   }
   template <int j>
   HWY_INLINE Pairs wide_pair(std::size_t group, std::size_t v) const {
-    return pair<j>(group, v);
+    return subtract(pair<j>(group, v), kByteOffset);
   }
 #endif
   HWY_INLINE V scale(std::size_t v) const { return load_f16(scales + v * kLanes); }
 
-  const std::int8_t (*quants)[kPanelOutputs][4];
+  const std::uint8_t (*quants)[kPanelOutputs][4];
   const std::uint16_t* scales;
 };
 
@@ -134,7 +135,6 @@ struct Q4KBlock {
   const float* scales;
 
  private:
-  using Integers = hn::RebindToSigned<D>;
   template <std::size_t kHalf>
   static HWY_INLINE void unpack_half(const Stored& at, std::size_t output, Scales& to) {
     const Integers integers;
@@ -184,7 +184,9 @@ struct Q6KBlock {
   }
 #else
   static constexpr std::size_t kPairs = 8;
-  static std::int32_t start(const QuantisedInputs& x, std::size_t part) { return -32 * x.half_sums[part]; }
+  static std::int32_t start(const QuantisedInputs& x, std::size_t part) {
+    return x.half_offsets[part] / (kByteOffset / 32);
+  }
   template <int j>
   HWY_INLINE Pairs wide_pair(std::size_t group, std::size_t v) const {
     return multiply(subtract(pair<j>(group, v), 32),
@@ -225,6 +227,7 @@ struct alignas(64) WidePanel {
 // Block `b` of panels side by side, whose vectors are counted through.
 struct WideBlock {
   using Source = const WidePanel*;
+  static constexpr bool kFetchesFirst = false;
   HWY_INLINE const WidePanel& panel_of(std::size_t v) const { return panels[v / kPanelVectors]; }
   static HWY_INLINE std::size_t first_output(std::size_t v) { return v % kPanelVectors * kLanes; }
   HWY_INLINE V scale(std::size_t v) const {
@@ -253,7 +256,8 @@ struct WideQuads : WideBlock {
   static constexpr bool kHasMinimums = Block::kHasMinimums;
   static constexpr bool kInQuads = true;
   static constexpr std::size_t kParts = Block::kParts;
-  static constexpr std::int32_t kOffset = Block::kOffset;
+  // Where bytes are multiplied all have the same: an offset of x that needs no arithmetic.
+  static constexpr std::int32_t kOffset = kBytesInQuads ? kByteOffset : Block::kOffset;
   static constexpr std::size_t kQuads = 2;
   template <int j>
   HWY_INLINE Quads quad(std::size_t group, std::size_t v) const {
@@ -278,11 +282,12 @@ struct StoredQuads {
     const Source& source;
     std::size_t b;
   };
+  static constexpr bool kFetchesFirst = false;
   static constexpr bool kHasMinimums = false;
   static constexpr bool kInQuads = true;
   static constexpr std::size_t kParts = 1;
   static constexpr std::size_t kQuads = 2;
-  static constexpr std::int32_t kOffset = 128;
+  static constexpr std::int32_t kOffset = kByteOffset;
 
   HWY_INLINE Q8Block block(std::size_t v) const {
     return {place.source.panels[v / kPanelVectors], NoScales(), place.b};
@@ -294,6 +299,75 @@ struct StoredQuads {
   HWY_INLINE V scale(std::size_t v) const { return block(v).scale(v % kPanelVectors); }
 
   Place place;
+};
+
+// The product of a scale of the weights and one of x.
+HWY_INLINE V times(V scale, const float& x_scale) { return hn::Mul(scale, set(x_scale)); }
+
+// The same without a multiplication. A scale of x is one of eight numbers from 1 to 2 times a power of two:
+// here are the scales of a panel's 256 inputs times each of the eight, and the power is added to their
+// exponents.
+class ScaleProducts {
+ public:
+  struct Row {
+    const std::int32_t (*bits)[kPanelOutputs];
+    std::size_t first_output;
+  };
+
+  // Of block b's scales. Returns whether all products will be right: a scale that is zero or not finite has
+  // no exponent that can grow.
+  bool set_block(std::size_t b, std::size_t first_output, V scales) {
+    const Integers integers;
+    for (std::size_t i = 0; i < kMantissas; ++i) {
+      const auto factor = 1.0F + static_cast<float>(i) / kMantissas;
+      const auto product = hn::BitCast(integers, hn::Mul(scales, set(factor)));
+      // Less the bits of the factor, which the scale of x brings.
+      hn::StoreU(hn::Sub(product, hn::Set(integers, std::bit_cast<std::int32_t>(factor))), integers,
+                 bits_[b][i] + first_output);
+    }
+    const V magnitudes = hn::Abs(scales);
+    return hn::AllTrue(D(), hn::And(hn::Gt(magnitudes, set(0.0F)), hn::Lt(magnitudes, set(0x1p100F))));
+  }
+
+  HWY_INLINE Row row(std::size_t b, std::size_t first_output) const { return {bits_[b], first_output}; }
+
+ private:
+  static constexpr std::size_t kMantissas = std::size_t{1} << kScaleBits;
+  alignas(64) std::int32_t bits_[QuantisedInputs::kBlocks][kMantissas][kPanelOutputs];
+
+  friend HWY_INLINE V times(const Row& row, const float& x_scale) {
+    std::uint32_t bits;
+    std::memcpy(&bits, &x_scale, sizeof(bits));
+    const std::size_t mantissa = bits >> (23 - kScaleBits) & (kMantissas - 1);
+    const Integers integers;
+    return hn::BitCast(D(), hn::Add(hn::LoadU(integers, row.bits[mantissa] + row.first_output),
+                                    hn::BitCast(integers, set(x_scale))));
+  }
+};
+
+// Widened or stored blocks, with the products of scales of their panels.
+template <class Wide>
+struct WithScaleProducts : Wide {
+  struct Source {
+    typename Wide::Source blocks;
+    const ScaleProducts* products;  // of each panel
+  };
+  struct Place {
+    const Source& source;
+    std::size_t b;
+  };
+  // Many rows are many tiles, of which each has few weights to fetch: all before its blocks. Pointers that
+  // live through the loop over blocks take registers from it, and cost 5 % of a tile's time.
+  static constexpr bool kFetchesFirst = true;
+
+  HWY_INLINE WithScaleProducts(Place place)
+      : Wide{{place.source.blocks, place.b}}, products(place.source.products), block(place.b) {}
+  HWY_INLINE ScaleProducts::Row scale(std::size_t v) const {
+    return products[v / kPanelVectors].row(block, v % kPanelVectors * kLanes);
+  }
+
+  const ScaleProducts* products;
+  std::size_t block;
 };
 
 }  // namespace ttt::cpu::HWY_NAMESPACE

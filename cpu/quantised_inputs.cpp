@@ -38,38 +38,46 @@ std::int32_t largest_magnitude(const float* x) {
   return hn::GetLane(hn::MaxOfLanes(integers, magnitudes));
 }
 
+// The next scale that has kScaleBits bits behind the leading one.
+float round_up_scale(float scale) {
+  constexpr std::uint32_t kBelow = (1U << (23 - kScaleBits)) - 1;
+  return std::bit_cast<float>((std::bit_cast<std::uint32_t>(scale) + kBelow) & ~kBelow);
+}
+
 Factors scale_blocks(const float* x, std::size_t num_blocks, QuantisedInputs& to) {
   Factors result;
+  to.start = 0.0F;
   for (std::size_t b = 0; b < num_blocks; ++b) {
     const std::int32_t bits = largest_magnitude(x + b * weights::kBlockWeights);
     const auto largest = std::bit_cast<float>(bits);
-    const bool is_finite = bits < 0x7F800000;
-    const bool is_zero = !is_finite || largest < 1e-30F;
-    to.scales[b] = !is_finite ? std::numeric_limits<float>::quiet_NaN() : is_zero ? 0.0F : largest / 127.0F;
-    result.factors[b] = is_zero ? 0.0F : 127.0F / largest;
+    const bool is_finite = bits < std::bit_cast<std::int32_t>(kTooLarge);
+    const float scale = largest < kLeastMagnitude ? 1.0F : round_up_scale(largest / 127.0F);
+    to.scales[b] = is_finite ? scale : std::numeric_limits<float>::quiet_NaN();
+    if (!is_finite) to.start = to.scales[b];
+    result.factors[b] = largest < kLeastMagnitude ? 0.0F : 1.0F / scale;
     result.is_finite[b] = is_finite;
   }
   return result;
 }
 
-// The sums of 16 values each, of 32, and these times their scale.
 void sum_values(std::size_t num_blocks, QuantisedInputs& to) {
   for (std::size_t half = 0; half < 2 * num_blocks; ++half) {
     const std::int8_t* const values = to.values + half * (weights::kBlockWeights / 2);
 #if HWY_TARGET == HWY_SCALAR
-    to.half_sums[half] = std::accumulate(values, values + weights::kBlockWeights / 2, 0);
+    const auto sum = std::accumulate(values, values + weights::kBlockWeights / 2, 0);
 #else
     const hn::FixedTag<std::uint8_t, 16> bytes;
     const hn::FixedTag<std::uint64_t, 2> sums;
     const auto shifted = hn::Xor(hn::LoadU(bytes, reinterpret_cast<const std::uint8_t*>(values)),
                                  hn::Set(bytes, 0x80));  // each greater by 128
-    to.half_sums[half] =
+    const auto sum =
         static_cast<std::int32_t>(hn::GetLane(hn::SumOfLanes(sums, hn::SumsOf8(shifted)))) - 16 * 128;
 #endif
+    to.half_offsets[half] = -kByteOffset * sum;
   }
   for (std::size_t b = 0; b < num_blocks; ++b) {
-    to.sums[b] = to.half_sums[2 * b] + to.half_sums[2 * b + 1];
-    to.scaled_sums[b] = to.scales[b] * static_cast<float>(to.sums[b]);
+    to.offsets[b] = to.half_offsets[2 * b] + to.half_offsets[2 * b + 1];
+    to.scaled_sums[b] = to.scales[b] * static_cast<float>(to.offsets[b] / -kByteOffset);
   }
 }
 

@@ -12,15 +12,23 @@
 
 namespace ttt::cpu {
 
+// So few bits that the product with a scale of a weight (at most 17) is exact, and can be an addition of
+// exponents (block_gemm.cpp): it is neither subnormal nor infinite between these magnitudes.
+inline constexpr int kScaleBits = 3;
+inline constexpr float kLeastMagnitude = 0x1p-80F, kTooLarge = 0x1p100F;
+
 // 256 inputs of a row, eight blocks. Nothing else lies between one row's and the next: so eight rows of 2,048
 // fit the first-level cache.
 struct alignas(64) QuantisedInputs {
   static constexpr std::size_t kBlocks = kBlockInputs / weights::kBlockWeights;
   std::int8_t values[kBlockInputs];  // -127 to 127
   float scales[kBlocks];
-  std::int32_t sums[kBlocks];           // of the values
-  std::int32_t half_sums[2 * kBlocks];  // of 16 values each
-  float scaled_sums[kBlocks];           // scale * sum
+  // The sums of 32 and of 16 values times -kByteOffset: where sums of products begin whose weights are
+  // kByteOffset too large.
+  std::int32_t offsets[kBlocks];
+  std::int32_t half_offsets[2 * kBlocks];
+  float scaled_sums[kBlocks];  // scale * sum of the values
+  float start;                 // of sums of products: 0; NaN where a scale is
 };
 
 // The values as pairs, of each four their inputs 0 and 2, and 1 and 3: only for targets without VNNI, which
@@ -29,8 +37,9 @@ struct alignas(64) PairedInputs {
   std::int16_t evens[kBlockInputs / 2], odds[kBlockInputs / 2];
 };
 
-// x is nearest(value * (127 / largest magnitude)), halves to even, with scale magnitude / 127. Magnitudes
-// below 1e-30 become zeros; a block with a NaN or an infinity gets the scale NaN. REQUIRES: num_inputs is a
+// A block's scale is its largest magnitude / 127, rounded up to kScaleBits bits behind the leading one, and x
+// is nearest(value * (1 / scale)), halves to even. A block below kLeastMagnitude becomes zeros with the scale
+// 1, and one that is not below kTooLarge, an infinity or a NaN, gets the scale NaN. REQUIRES: num_inputs is a
 // multiple of 32, at most 256.
 void quantise_inputs(const float* x, std::size_t num_inputs, QuantisedInputs& to, PairedInputs& pairs);
 

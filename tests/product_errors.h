@@ -53,7 +53,8 @@ inline double plain_error_over_bound(std::span<const float> y, const CheckedProd
   return largest;
 }
 
-// 32 inputs as the kernels must see them: whole numbers from -127 to 127, and their scale.
+// 32 inputs as the kernels must see them: whole numbers from -127 to 127, and their scale, which has three
+// bits behind the leading one.
 struct NaiveBlock {
   double scale;
   std::vector<double> values;
@@ -62,8 +63,10 @@ struct NaiveBlock {
 inline NaiveBlock quantise_block(const float* x) {
   float largest = 0.0F;
   for (std::size_t i = 0; i < weights::kBlockWeights; ++i) largest = std::max(largest, std::abs(x[i]));
-  NaiveBlock block{static_cast<double>(largest / 127.0F), {}};
-  const float factor = 127.0F / largest;
+  const float least = largest / 127.0F;
+  const float unit = std::ldexp(1.0F, std::ilogb(least) - 3);
+  NaiveBlock block{static_cast<double>(std::ceil(least / unit) * unit), {}};
+  const float factor = 1.0F / static_cast<float>(block.scale);
   for (std::size_t i = 0; i < weights::kBlockWeights; ++i) {
     block.values.push_back(static_cast<double>(std::nearbyint(x[i] * factor)));
   }

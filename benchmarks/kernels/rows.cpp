@@ -305,8 +305,8 @@ double quantised_error(const Rows& rows, std::size_t index) {
       if (static_cast<double>(found.values[b * kBlock + j]) != wanted.values[j]) return 1e9;
     }
     const float scale = found.scales[b], scaled = scale * static_cast<float>(sum);
-    if (static_cast<double>(scale) != wanted.scale || static_cast<double>(found.sums[b]) != sum ||
-        found.half_sums[2 * b] + found.half_sums[2 * b + 1] != found.sums[b] ||
+    if (static_cast<double>(scale) != wanted.scale || static_cast<double>(found.offsets[b]) != -128.0 * sum ||
+        found.half_offsets[2 * b] + found.half_offsets[2 * b + 1] != found.offsets[b] ||
         found.scaled_sums[b] != scaled) {
       return 1e9;
     }

@@ -202,7 +202,9 @@ TEST_CASE("inputs are quantised to the nearest, halves to even, with the same bi
   std::fill_n(x.begin() + 64, 32, 1e-38F);
   x[96] = std::numeric_limits<float>::infinity();
   x[128] = std::nanf("");
-  x[160] = std::numeric_limits<float>::max();
+  x[160] = std::nextafter(cpu::kTooLarge, 0.0F);
+  x[192] = -cpu::kTooLarge;
+  std::fill_n(x.begin() + 224, 32, cpu::kLeastMagnitude);
   for (const std::string& name : cpu::cpu_targets()) {
     INFO(name);
     const test::ForcedTarget target(name);
@@ -212,7 +214,7 @@ TEST_CASE("inputs are quantised to the nearest, halves to even, with the same bi
     cpu::quantise_inputs(x.data(), cpu::kBlockInputs, q, pairs);
     const bool has_pairs = pairs.evens[0] != 0x5555;
     CHECK(has_pairs == (name != "x86-64-avx512vnni"));
-    for (std::size_t b : {0U, 5U, 6U, 7U}) {
+    for (std::size_t b : {0U, 5U, 7U}) {
       const test::NaiveBlock wanted = test::quantise_block(x.data() + b * kBlockWeights);
       REQUIRE(static_cast<double>(q.scales[b]) == wanted.scale);
       std::int32_t sums[2] = {};
@@ -224,21 +226,24 @@ TEST_CASE("inputs are quantised to the nearest, halves to even, with the same bi
           CHECK((i % 2 == 0 ? pairs.evens : pairs.odds)[at / 4 * 2 + i % 4 / 2] == q.values[at]);
         }
       }
-      CHECK(q.half_sums[2 * b] == sums[0]);
-      CHECK(q.half_sums[2 * b + 1] == sums[1]);
-      CHECK(q.sums[b] == sums[0] + sums[1]);
+      CHECK(q.half_offsets[2 * b] == -128 * sums[0]);
+      CHECK(q.half_offsets[2 * b + 1] == -128 * sums[1]);
+      CHECK(q.offsets[b] == -128 * (sums[0] + sums[1]));
       CHECK(q.scaled_sums[b] == q.scales[b] * static_cast<float>(sums[0] + sums[1]));
     }
     CHECK(q.scales[0] == 1.0F);
     CHECK(q.values[0] == -16);  // -15.5
     CHECK(q.values[1] == -14);  // -14.5
-    for (const std::size_t b : {1U, 2U}) {
-      CHECK(q.scales[b] == 0.0F);
-      CHECK(q.values[b * kBlockWeights] == 0);
+    for (const std::size_t b : {1U, 2U}) CHECK(q.scales[b] == 1.0F);
+    for (const std::size_t b : {3U, 4U, 6U}) CHECK(std::isnan(q.scales[b]));
+    for (const std::size_t b : {1U, 2U, 3U, 4U, 6U}) {
+      const auto values = std::span(q.values).subspan(b * kBlockWeights, kBlockWeights);
+      CHECK(std::ranges::all_of(values, [](int value) { return value == 0; }));
+      CHECK(q.offsets[b] == 0);
     }
-    CHECK(std::isnan(q.scales[3]));
-    CHECK(std::isnan(q.scales[4]));
-    CHECK(std::ranges::all_of(std::span(q.values).subspan(96, 64), [](int value) { return value == 0; }));
+    CHECK(std::isnan(q.start));
+    cpu::quantise_inputs(x.data(), 3 * kBlockWeights, q, pairs);
+    CHECK(q.start == 0.0F);
   }
 }
 
@@ -246,16 +251,53 @@ TEST_CASE("a NaN makes its own row's quantised product NaN and no other") {
   const test::ForcedTarget target(GENERATE(from_range(cpu::cpu_targets())));
   const DType dtype = GENERATE(DType::kQ8_0, DType::kQ4_0, DType::kQ4_K, DType::kQ6_K);
   const std::size_t inputs = std::max(64U, weights::dtype_info(dtype).block_elements);
+  constexpr std::size_t kOutputs = 36;  // two whole panels, and some outputs
   test::Random random(5);
   cpu::ThreadPool pool(1);
-  const test::StoredMatrix w(random, dtype, 20, inputs, 0);
+  const test::StoredMatrix w(random, dtype, kOutputs, inputs, 0);
   const cpu::PackedMatrix packed(w.tensor, pool);
-  std::vector<float> x = test::random_floats(random, 15 * inputs);
-  const std::vector<float> before = test::products(packed, x.data(), 15);
+  const std::size_t rows = GENERATE(15U, 40U);
+  std::vector<float> x = test::random_floats(random, rows * inputs);
+  const std::vector<float> before = test::products(packed, x.data(), rows);
   x[7 * inputs + 40] = std::nanf("");
-  const std::vector<float> after = test::products(packed, x.data(), 15);
+  const std::vector<float> after = test::products(packed, x.data(), rows);
   for (std::size_t i = 0; i < after.size(); ++i) {
-    REQUIRE((i / 20 == 7 ? std::isnan(after[i]) : after[i] == before[i]));
+    REQUIRE((i / kOutputs == 7 ? std::isnan(after[i]) : after[i] == before[i]));
+  }
+}
+
+TEST_CASE("scales of weights that are zero, subnormal, infinite or NaN act alike on one row and on many") {
+  const test::ForcedTarget target(GENERATE(from_range(cpu::cpu_targets())));
+  INFO(cpu::dispatch_target());
+  constexpr std::size_t kOutputs = 64, kInputs = 288, kBlocks = kInputs / kBlockWeights, kRows = 30;
+  test::Random random(6);
+  cpu::ThreadPool pool(1);
+  const test::StoredMatrix w(random, DType::kQ8_0, kOutputs, kInputs, 0);
+  std::vector<std::byte> bytes(w.tensor.bytes.begin(), w.tensor.bytes.end());
+  // One in each of the first three panels; the least scale in the fourth.
+  const std::pair<std::size_t, std::uint16_t> scales[] = {{3, 0}, {20, 0x7C00}, {40, 0x7E00}, {50, 0x8001}};
+  for (const auto& [output, scale] : scales) {
+    std::memcpy(&bytes[(output * kBlocks + 1) * sizeof(weights::BlockQ8_0)], &scale, sizeof(scale));
+  }
+  weights::TensorView tensor = w.tensor;
+  tensor.bytes = bytes;
+  const cpu::PackedMatrix packed(tensor, pool);
+  std::vector<float> x = test::random_floats(random, kRows * kInputs);
+  // The ends of what has an exponent.
+  for (std::size_t i = 0; i < kInputs; ++i) {
+    x[i] *= 0x1p-78F;
+    x[kInputs + i] *= 0x1p99F;
+  }
+  const std::vector<float> all = test::products(packed, x.data(), kRows);
+  for (std::size_t row = 0; row < kRows; ++row) {
+    INFO(row);
+    const std::vector<float> alone = test::products(packed, x.data() + row * kInputs, 1);
+    for (std::size_t output = 0; output < kOutputs; ++output) {
+      const float found = all[row * kOutputs + output];
+      INFO(output << " " << found << " " << alone[output]);
+      REQUIRE((std::isnan(found) ? std::isnan(alone[output]) : found == alone[output]));
+      if (row > 1) REQUIRE(std::isfinite(found) == (output != 20 && output != 40));
+    }
   }
 }
 
