@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: Apache-2.0
 # Instructions that a token takes after different numbers of tokens, counted by valgrind with one thread: what a clock
-# cannot show on a busy machine. Two runs a depth, which differ by 32 tokens, two whole mini-batches.
+# cannot show on a busy machine. Two runs a depth, side by side, which differ by 32 tokens, two whole mini-batches.
 # usage: benchmarks/instructions.sh TTT MODEL [DEPTHS]      (depths are multiples of 16; default "2048 32768")
 set -euo pipefail
 if (($# < 2)); then
@@ -25,8 +25,10 @@ printf '%8s %24s\n' depth 'instructions a token'
 first=
 for depth in $depths; do
   seq -s, 1 "$depth" | tr , '\n' | awk '{print 3 + ($1 * 7919) % 250}' | paste -sd, >"$scratch/ids"
-  one=$(count "$scratch/ids" 1)
-  many=$(count "$scratch/ids" 33)
+  count "$scratch/ids" 1 >"$scratch/one" &
+  count "$scratch/ids" 33 >"$scratch/many" &
+  wait
+  one=$(<"$scratch/one") many=$(<"$scratch/many")
   if [[ -z $one || -z $many ]]; then
     echo "instructions: valgrind gave no count" >&2
     exit 1
