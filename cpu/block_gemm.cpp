@@ -178,6 +178,15 @@ HWY_INLINE void add_scaled(const QuantisedRows& x, std::size_t b, const Block& w
   }
 }
 
+template <std::size_t kRows, std::size_t kVectors>
+HWY_INLINE void begin(const QuantisedRows& x, V (&totals)[kRows][kVectors]) {
+  TTT_UNROLL
+  for (std::size_t r = 0; r < kRows; ++r) {
+    TTT_UNROLL
+    for (V& total : totals[r]) total = set(x.inputs[r].start);
+  }
+}
+
 // Block `b` of x times that of the weights.
 template <std::size_t kRows, std::size_t kVectors, class Block>
 HWY_INLINE void add_block(const QuantisedRows& x, std::size_t b, const Block& w,
@@ -287,7 +296,7 @@ template <class Block, std::size_t kRows>
 HWY_INLINE void stored_tile(const QuantisedRows& x, const StoredInputs<Block>& w, float* y,
                             std::size_t y_stride) {
   V totals[kRows][kPanelVectors];
-  set_zero(totals);
+  begin(x, totals);
   if constexpr (Block::kHasMinimums) {
     subtract_minimums(
         x, w.num_blocks,
@@ -386,14 +395,14 @@ typename WideOf<Block>::Source widen_panels(const typename Block::Stored* const 
 // they would fill the queue of misses, and the loads behind them would wait.
 template <std::size_t kPanels>
 struct Ahead {
-  HWY_INLINE void fetch_lines() {
-    for (std::size_t line = 0; line < lines_per_block; ++line) {
+  HWY_INLINE void fetch_lines(std::size_t count) {
+    for (std::size_t line = 0; line < count; ++line) {
       for (const char*& panel : at) fetch(std::exchange(panel, panel + kCacheLine));
     }
   }
 
   const char* at[kPanels];
-  std::size_t lines_per_block;
+  std::size_t num_lines;  // of each panel
 };
 
 // The rows' sums of 256 inputs, for kPanels of the kTilePanels that a row of `sums` has room for.
@@ -402,13 +411,10 @@ void tile(const QuantisedRows& x, const typename Wide::Source& w, std::size_t nu
           float* sums, const Ahead<kPanels>& to_fetch) {
   constexpr std::size_t kWidth = kTilePanels * kPanelOutputs;
   Ahead<kPanels> ahead = to_fetch;
-  for (std::size_t b = 0; b < (Wide::kFetchesFirst ? num_blocks : 0); ++b) ahead.fetch_lines();
+  const std::size_t lines_per_block = (ahead.num_lines + num_blocks - 1) / num_blocks;
+  if constexpr (Wide::kFetchesFirst) ahead.fetch_lines(ahead.num_lines);
   V totals[kRows][kPanels * kPanelVectors];
-  TTT_UNROLL
-  for (std::size_t r = 0; r < kRows; ++r) {
-    TTT_UNROLL
-    for (V& total : totals[r]) total = set(x.inputs[r].start);
-  }
+  begin(x, totals);
   if constexpr (Wide::kHasMinimums) {
     subtract_minimums(
         x, num_blocks,
@@ -418,7 +424,7 @@ void tile(const QuantisedRows& x, const typename Wide::Source& w, std::size_t nu
         totals);
   }
   for (std::size_t b = 0; b < num_blocks; ++b) {
-    if constexpr (!Wide::kFetchesFirst) ahead.fetch_lines();
+    if constexpr (!Wide::kFetchesFirst) ahead.fetch_lines(lines_per_block);
     add_block(x, b, Wide{{w, b}}, totals);
   }
   TTT_UNROLL
@@ -466,12 +472,10 @@ bool multiply_scales(const typename Wide::Source& w, std::size_t num_blocks, Sca
   return usable;
 }
 
-// All rows of the chunk, in tiles of nearly equal height. On the way `ahead` is fetched evenly, `lines_left`
-// of each block.
+// All rows of the chunk, in tiles of nearly equal height. On the way `ahead` is fetched evenly.
 template <class Wide, std::size_t kPanels>
 void all_tiles(const Job& job, const Chunk& chunk, std::size_t panel, std::size_t first,
-               const typename Wide::Source& w, Ahead<kPanels> ahead, std::size_t lines_left,
-               Scratch& scratch) {
+               const typename Wide::Source& w, Ahead<kPanels> ahead, Scratch& scratch) {
   static constexpr auto kTiles = tile_table<Wide, kPanels>(std::make_index_sequence<kTileRows>());
   const std::size_t num_blocks = job.num_blocks(first);
   const bool last = first + kBlockInputs >= chunk.end_input;
@@ -480,14 +484,15 @@ void all_tiles(const Job& job, const Chunk& chunk, std::size_t panel, std::size_
   const float* const y = job.y + chunk.first_row * y_stride + panel * kPanelOutputs;
   const std::size_t num_tiles = (chunk.num_rows + kTileRows - 1) / kTileRows;
   const std::size_t height = chunk.num_rows / num_tiles, num_higher = chunk.num_rows % num_tiles;
-  ahead.lines_per_block = (lines_left + num_tiles - 1) / num_tiles;
+  std::size_t lines_left = ahead.num_lines;
+  ahead.num_lines = (lines_left + num_tiles - 1) / num_tiles;
   for (std::size_t t = 0, row = 0; t < num_tiles; ++t) {
-    ahead.lines_per_block = at_most(ahead.lines_per_block, lines_left);
+    ahead.num_lines = at_most(ahead.num_lines, lines_left);
     const std::size_t num_rows = t < num_higher ? height + 1 : height;
     if (last) fetch_rows<kPanels>(y + row * y_stride, num_rows, y_stride);
     kTiles[num_rows - 1](x + row, w, num_blocks, first == 0, scratch.sums[row], ahead);
-    for (const char*& at : ahead.at) at += ahead.lines_per_block * num_blocks * kCacheLine;
-    lines_left -= ahead.lines_per_block;
+    for (const char*& at : ahead.at) at += ahead.num_lines * kCacheLine;
+    lines_left -= ahead.num_lines;
     row += num_rows;
   }
 }
@@ -498,28 +503,27 @@ template <class Block, std::size_t kPanels>
 void panel_inputs(const Job& job, const Chunk& chunk, std::size_t panel, std::size_t first,
                   Scratch& scratch) {
   using Wide = WideOf<Block>;
-  using WithProducts = WithScaleProducts<Wide>;
   const std::size_t num_blocks = job.num_blocks(first);
   const bool last = first + kBlockInputs >= chunk.end_input;
   const typename Block::Stored* stored[kPanels];
   Ahead<kPanels> ahead;
+  ahead.num_lines = (num_blocks * kStoredBytes<Block> + kCacheLine - 1) / kCacheLine;
   for (std::size_t p = 0; p < kPanels; ++p) {
     stored[p] = blocks_of<Block>(job.w, panel + p, first);
     ahead.at[p] = reinterpret_cast<const char*>(
         last ? blocks_of<Block>(job.w, at_most(panel + kPanels + p, job.end - 1), chunk.first_input)
              : blocks_of<Block>(job.w, panel + p, first + kBlockInputs));
   }
-  constexpr std::size_t kLines = (kStoredBytes<Block> + kCacheLine - 1) / kCacheLine;  // of each block
   const typename Wide::Source w = widen_panels<Block, kPanels>(stored, num_blocks, scratch.panels);
   if constexpr (kHasScaleProducts) {
     if (chunk.num_rows >= kRowsWithProducts &&
         multiply_scales<Wide, kPanels>(w, num_blocks, scratch.products)) {
-      all_tiles<WithProducts, kPanels>(job, chunk, panel, first, {w, scratch.products}, ahead, kLines,
-                                       scratch);
+      all_tiles<WithScaleProducts<Wide>, kPanels>(job, chunk, panel, first, {w, scratch.products}, ahead,
+                                                  scratch);
       return;
     }
   }
-  all_tiles<Wide, kPanels>(job, chunk, panel, first, w, ahead, kLines, scratch);
+  all_tiles<Wide, kPanels>(job, chunk, panel, first, w, ahead, scratch);
 }
 
 template <std::size_t kPanels>

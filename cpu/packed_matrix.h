@@ -2,9 +2,9 @@
 // A weight matrix re-laid for the kernels of gemm.h. docs/decisions/0009-packed-weights.md says why this way.
 //
 // 16 consecutive outputs form a panel. A panel holds, input by input, the 16 weights of its outputs side by
-// side, in the type that they have in the file; outputs are padded to whole panels with zeros. A vector of
-// weights thus belongs to one input and to consecutive outputs, so an output's sum needs no sum across lanes,
-// and a panel is read from end to end.
+// side, in the type that they have in the file; outputs are padded to whole panels with zeros (blocks: with
+// scales of zero). A vector of weights thus belongs to one input and to consecutive outputs, so an output's
+// sum needs no sum across lanes, and a panel is read from end to end.
 //
 // Inputs are summed in blocks of 256: the sum of a block starts from zero, and the blocks' sums are added in
 // order. Quantised weights keep their blocks of 32 or 256 inputs inside of those: docs/decisions/0010, 0013.
@@ -29,6 +29,7 @@ constexpr std::uint64_t aligned(std::uint64_t offset) {
   return (offset + kMatrixAlignment - 1) / kMatrixAlignment * kMatrixAlignment;
 }
 
+// Added to signed bytes: products of bytes want unsigned weights.
 inline constexpr int kByteOffset = 128;
 
 // Blocks of a panel. A vector holds fours of neighbouring inputs of consecutive outputs. Two blocks of 32
@@ -37,7 +38,7 @@ inline constexpr int kByteOffset = 128;
 struct PanelBlocksQ8_0 {
   static constexpr std::size_t kBlocks = 2;
   std::uint16_t scales[kBlocks][kPanelOutputs];  // F16
-  // The quant + kByteOffset: products of bytes want unsigned weights.
+  // The quant + kByteOffset.
   std::uint8_t quants[kBlocks][weights::kBlockWeights / 4][kPanelOutputs][4];
 };
 struct PanelBlocksQ4_0 {

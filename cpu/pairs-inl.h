@@ -8,8 +8,8 @@
 // bits at once, for weights from 0 to 255. Elsewhere they are added in twos in 16 bits, for weights of four
 // bits: 32 inputs come to eight additions of at most 2 * 15 * 127, 30,480 together. Compiled once per target.
 //
-// The four inputs of a quad are two pairs, the even ones (0 and 2) and the odd ones (1 and 3): two shifts and
-// one give them.
+// The four inputs of a quad are two pairs, the even ones (0 and 2) and the odd ones (1 and 3): a mask and a
+// shift give them.
 #if defined(TTT_CPU_PAIRS_INL_H_) == defined(HWY_TARGET_TOGGLE)
 #ifdef TTT_CPU_PAIRS_INL_H_
 #undef TTT_CPU_PAIRS_INL_H_
@@ -103,8 +103,8 @@ HWY_INLINE Quads add(Quads quads, std::uint8_t value) {
   for (std::uint8_t& weight : quads.weights) weight = static_cast<std::uint8_t>(weight + value);
   return quads;
 }
-// Sums of quads whose weights are kOffset too large, where `x` is one of the offsets of their inputs (for
-// weights that are kByteOffset too large): its share is added at the beginning or at the end.
+// Sums of quads whose weights are kOffset too large. `offset`: of their inputs (quantised_inputs.h), for
+// weights that are kByteOffset too large; kOffset's share is added at the beginning or at the end.
 template <std::int32_t kOffset>
 HWY_INLINE QuadSums begin_quads(std::int32_t) {
   return {0, 0};
@@ -115,8 +115,8 @@ HWY_INLINE QuadSums multiply_add(Quads w, SignedQuads x, QuadSums sums) {
           static_cast<std::int16_t>(sums.second + product(2) + product(3))};
 }
 template <std::int32_t kOffset>
-HWY_INLINE Sums end_quads(QuadSums sums, std::int32_t x) {
-  return sums.first + sums.second + x / kByteOffset * kOffset;
+HWY_INLINE Sums end_quads(QuadSums sums, std::int32_t offset) {
+  return sums.first + sums.second + offset / kByteOffset * kOffset;
 }
 
 #else
@@ -235,8 +235,8 @@ HWY_INLINE SignedQuads same_quad(const std::int8_t* from) {
 
 using QuadSums = Sums;
 template <std::int32_t kOffset>
-HWY_INLINE QuadSums begin_quads(std::int32_t x) {
-  return share_of<kOffset>(x);
+HWY_INLINE QuadSums begin_quads(std::int32_t offset) {
+  return share_of<kOffset>(offset);
 }
 HWY_INLINE QuadSums multiply_add(Quads w, SignedQuads x, QuadSums sums) {
   return QuadSums{_mm512_dpbusd_epi32(sums.raw, w.raw, x.raw)};
@@ -281,10 +281,10 @@ HWY_INLINE QuadSums multiply_add(Quads w, SignedQuads x, QuadSums sums) {
   return sums;
 }
 template <std::int32_t kOffset>
-HWY_INLINE Sums end_quads(QuadSums sums, std::int32_t x) {
+HWY_INLINE Sums end_quads(QuadSums sums, std::int32_t offset) {
   const Sums sum = multiply_add(sums, hn::Set(I16(), 1), hn::Zero(I32()));
   if constexpr (kOffset == 0) return sum;
-  return hn::Add(sum, share_of<kOffset>(x));
+  return hn::Add(sum, share_of<kOffset>(offset));
 }
 
 #endif

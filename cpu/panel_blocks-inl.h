@@ -8,8 +8,10 @@
 #define TTT_CPU_PANEL_BLOCKS_INL_H_
 #endif
 
+#include <bit>
 #include <cstddef>
 #include <cstdint>
+#include <cstring>
 
 #include "cpu/block_gemm.h"
 #include "cpu/pairs-inl.h"
@@ -214,7 +216,8 @@ struct Q6KBlock {
   const std::uint16_t* scales;
 };
 
-// 256 inputs of a panel widened once for many rows, by wide_pair() or quad(), and by scale().
+// 256 inputs of a panel widened once for many rows, by wide_pair() or quad() (with the offset of WideQuads),
+// and by scale().
 struct alignas(64) WidePanel {
   union {
     std::int16_t pairs[kBlockInputs / 2][kPanelOutputs][2];
@@ -306,7 +309,7 @@ HWY_INLINE V times(V scale, const float& x_scale) { return hn::Mul(scale, set(x_
 
 // The same without a multiplication. A scale of x is one of eight numbers from 1 to 2 times a power of two:
 // here are the scales of a panel's 256 inputs times each of the eight, and the power is added to their
-// exponents.
+// exponents. REQUIRES: scales of x as quantised_inputs.h makes them.
 class ScaleProducts {
  public:
   struct Row {
@@ -314,8 +317,8 @@ class ScaleProducts {
     std::size_t first_output;
   };
 
-  // Of block b's scales. Returns whether all products will be right: a scale that is zero or not finite has
-  // no exponent that can grow.
+  // Of block b's scales. Returns whether all products will be right: a scale that is zero, as those of
+  // outputs that do not exist, or not finite has no exponent that can grow.
   bool set_block(std::size_t b, std::size_t first_output, V scales) {
     const Integers integers;
     for (std::size_t i = 0; i < kMantissas; ++i) {
@@ -357,7 +360,7 @@ struct WithScaleProducts : Wide {
     std::size_t b;
   };
   // Many rows are many tiles, of which each has few weights to fetch: all before its blocks. Pointers that
-  // live through the loop over blocks take registers from it, and cost 5 % of a tile's time.
+  // live through the loop over blocks take registers from it.
   static constexpr bool kFetchesFirst = true;
 
   HWY_INLINE WithScaleProducts(Place place)

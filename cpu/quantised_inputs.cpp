@@ -50,12 +50,11 @@ Factors scale_blocks(const float* x, std::size_t num_blocks, QuantisedInputs& to
   for (std::size_t b = 0; b < num_blocks; ++b) {
     const std::int32_t bits = largest_magnitude(x + b * weights::kBlockWeights);
     const auto largest = std::bit_cast<float>(bits);
-    const bool is_finite = bits < std::bit_cast<std::int32_t>(kTooLarge);
-    const float scale = largest < kLeastMagnitude ? 1.0F : round_up_scale(largest / 127.0F);
-    to.scales[b] = is_finite ? scale : std::numeric_limits<float>::quiet_NaN();
-    if (!is_finite) to.start = to.scales[b];
-    result.factors[b] = largest < kLeastMagnitude ? 0.0F : 1.0F / scale;
-    result.is_finite[b] = is_finite;
+    result.is_finite[b] = bits < std::bit_cast<std::int32_t>(kTooLarge);
+    if (!result.is_finite[b]) to.start = std::numeric_limits<float>::quiet_NaN();
+    const bool is_zero = !result.is_finite[b] || largest < kLeastMagnitude;
+    to.scales[b] = is_zero ? 1.0F : round_up_scale(largest / 127.0F);
+    result.factors[b] = is_zero ? 0.0F : 1.0F / to.scales[b];
   }
   return result;
 }

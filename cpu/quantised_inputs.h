@@ -12,8 +12,9 @@
 
 namespace ttt::cpu {
 
-// So few bits that the product with a scale of a weight (at most 17) is exact, and can be an addition of
-// exponents (block_gemm.cpp): it is neither subnormal nor infinite between these magnitudes.
+// So few bits behind the leading one that the product with a scale of a weight (of at most 17 bits) is exact,
+// and can be an addition of exponents (panel_blocks-inl.h): it is neither subnormal nor infinite between
+// these magnitudes.
 inline constexpr int kScaleBits = 3;
 inline constexpr float kLeastMagnitude = 0x1p-80F, kTooLarge = 0x1p100F;
 
@@ -28,7 +29,7 @@ struct alignas(64) QuantisedInputs {
   std::int32_t offsets[kBlocks];
   std::int32_t half_offsets[2 * kBlocks];
   float scaled_sums[kBlocks];  // scale * sum of the values
-  float start;                 // of sums of products: 0; NaN where a scale is
+  float start;                 // of the sums of products of these inputs: 0, or NaN for all outputs
 };
 
 // The values as pairs, of each four their inputs 0 and 2, and 1 and 3: only for targets without VNNI, which
@@ -39,8 +40,8 @@ struct alignas(64) PairedInputs {
 
 // A block's scale is its largest magnitude / 127, rounded up to kScaleBits bits behind the leading one, and x
 // is nearest(value * (1 / scale)), halves to even. A block below kLeastMagnitude becomes zeros with the scale
-// 1, and one that is not below kTooLarge, an infinity or a NaN, gets the scale NaN. REQUIRES: num_inputs is a
-// multiple of 32, at most 256.
+// 1. So does one with a magnitude from kTooLarge on or a NaN, and then `start` is NaN. REQUIRES: num_inputs
+// is a multiple of 32, at most 256.
 void quantise_inputs(const float* x, std::size_t num_inputs, QuantisedInputs& to, PairedInputs& pairs);
 
 // Room for the quantised inputs of rows.

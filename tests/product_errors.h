@@ -54,7 +54,8 @@ inline double plain_error_over_bound(std::span<const float> y, const CheckedProd
 }
 
 // 32 inputs as the kernels must see them: whole numbers from -127 to 127, and their scale, which has three
-// bits behind the leading one.
+// bits behind the leading one. REQUIRES: the largest magnitude is neither too small nor too large
+// (cpu/quantised_inputs.h).
 struct NaiveBlock {
   double scale;
   std::vector<double> values;
@@ -87,16 +88,17 @@ inline std::vector<double> spans_of(const weights::TensorView& tensor, std::span
   return spans;
 }
 
-// The same for weights in blocks. A block's term is exact but for the product of the scales and that with the
-// integer, two roundings. A term then meets the sums inside 256 inputs, eight at most, and one for each 256
-// inputs. So the error is at most (10 + number of 256) * 2^-24 * sum of |terms|, to first order.
+// The same for weights in blocks. A block's term is exact, as the product of its scales is, but for that
+// product with the integer, one rounding. A term then meets the sums inside 256 inputs, eight at most, and
+// one for each 256 inputs. So the error is at most (9 + number of 256) * 2^-24 * sum of |terms|, to first
+// order.
 //
 // `spans`: of spans_of(), for blocks of 256. Then there are eight additions more for the minimums, and two
 // roundings of each.
 inline double block_error_over_bound(std::span<const float> y, const CheckedProduct& p,
                                      std::span<const double> spans = {}) {
   constexpr std::size_t kBlock = weights::kBlockWeights;
-  const double steps = (spans.empty() ? 10.0 : 21.0) + static_cast<double>((p.inputs + 255) / 256);
+  const double steps = (spans.empty() ? 9.0 : 20.0) + static_cast<double>((p.inputs + 255) / 256);
   double largest = 0.0;
   for (std::size_t r = 0; r < p.rows; ++r) {
     std::vector<NaiveBlock> blocks;
