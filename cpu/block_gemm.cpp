@@ -178,6 +178,7 @@ HWY_INLINE void add_scaled(const QuantisedRows& x, std::size_t b, const Block& w
   }
 }
 
+// Where sums over 256 inputs begin: 0, or NaN for rows with one.
 template <std::size_t kRows, std::size_t kVectors>
 HWY_INLINE void begin(const QuantisedRows& x, V (&totals)[kRows][kVectors]) {
   TTT_UNROLL

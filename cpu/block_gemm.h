@@ -2,9 +2,9 @@
 // The part of gemm.h for weights in blocks (Q8_0, Q4_0, Q4_K, Q6_K). x is quantised before: 32 consecutive
 // inputs of a row become integers from -127 to 127 with an fp32 scale of their own, so a row's result does
 // not depend on its neighbours. The sum of a block is an exact integer; it is multiplied by the product of
-// both scales and added in fp32, without fused steps: the same bits on every target (those of a NaN apart). Where weights have
-// minimums (Q4_K), 256 inputs begin with those, each times the scaled sum of its 32 inputs.
-// docs/decisions/0010-quantised-products.md, 0013-k-types.md
+// both scales and added in fp32, without fused steps: the same bits on every target (those of a NaN apart).
+// Where weights have minimums (Q4_K), 256 inputs begin with those, each times the scaled sum of its 32
+// inputs. docs/decisions/0010-quantised-products.md, 0013-k-types.md
 #pragma once
 
 #include <cstddef>
