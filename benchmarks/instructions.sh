@@ -1,32 +1,34 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: Apache-2.0
 # Instructions that a token takes after different numbers of tokens, counted by valgrind with one thread: what a clock
-# cannot show on a busy machine. Two runs a depth, side by side, which differ by 32 tokens, two whole mini-batches.
-# usage: benchmarks/instructions.sh TTT MODEL [DEPTHS]      (depths are multiples of 16; default "2048 32768")
+# cannot show on a busy machine. The tokens before are read without valgrind; then two runs a depth, side by side, which
+# differ by 32 tokens, two whole mini-batches.
+# usage: benchmarks/instructions.sh DECODE_AT_DEPTH MODEL [DEPTHS]      (default "0 2048 32768")
+# DECODE_AT_DEPTH is built with -DTTT_BENCHMARKS=ON, from benchmarks/decode_at_depth.cpp.
 set -euo pipefail
 if (($# < 2)); then
-  echo "usage: benchmarks/instructions.sh TTT MODEL [DEPTHS]" >&2
+  echo "usage: benchmarks/instructions.sh DECODE_AT_DEPTH MODEL [DEPTHS]" >&2
   exit 2
 fi
-ttt=$1 model=$2 depths=${3:-2048 32768}
-[[ -x $ttt && -f $ttt ]] || { echo "instructions: $ttt is no program; build it first, or name it with its folder" >&2; exit 2; }
+program=$1 model=$2 depths=${3:-0 2048 32768}
+[[ -x $program && -f $program ]] || { echo "instructions: $program is no program; build it first, or name it with its folder" >&2; exit 2; }
 [[ -r $model ]] || { echo "instructions: cannot read the model $model" >&2; exit 2; }
 command -v valgrind >/dev/null || { echo "instructions: no valgrind here; it is in the Debian package valgrind" >&2; exit 77; }
 scratch=$(mktemp -d)
 trap 'rm -rf "$scratch"' EXIT
 
-# count PROMPT TOKENS: instructions of a whole run
+# count DEPTH STEPS: instructions of a whole run
 count() {
-  valgrind --tool=cachegrind --cache-sim=no --cachegrind-out-file=/dev/null "$ttt" run "$model" --tokens "@$1" -n "$2" \
-    --temperature 0 --ignore-eos -t 1 2>&1 >/dev/null | awk '/I +refs:/ {gsub(",", "", $NF); print $NF}'
+  valgrind --tool=cachegrind --cache-sim=no --cachegrind-out-file=/dev/null "$program" "$model" "$scratch/state" "$1" "$2" \
+    2>&1 >/dev/null | awk '/I +refs:/ {gsub(",", "", $NF); print $NF}'
 }
 
 printf '%8s %24s\n' depth 'instructions a token'
 first=
 for depth in $depths; do
-  seq -s, 1 "$depth" | tr , '\n' | awk '{print 3 + ($1 * 7919) % 250}' | paste -sd, >"$scratch/ids"
-  count "$scratch/ids" 1 >"$scratch/one" &
-  count "$scratch/ids" 33 >"$scratch/many" &
+  "$program" "$model" "$scratch/state" "$depth" 0
+  count "$depth" 1 >"$scratch/one" &
+  count "$depth" 33 >"$scratch/many" &
   wait
   one=$(<"$scratch/one") many=$(<"$scratch/many")
   if [[ -z $one || -z $many ]]; then
