@@ -65,8 +65,9 @@ std::vector<std::byte> read_state(const std::string& path, std::size_t size) {
   std::ifstream file(path, std::ios::binary | std::ios::ate);
   if (!file) throw std::runtime_error(fmt::format("{}: cannot be read; write it with 0 steps first", path));
   if (static_cast<std::uint64_t>(file.tellg()) != size) {
-    throw std::runtime_error(fmt::format("{}: wanted a state of {} bytes, found {}: of another model or depth",
-                                         path, size, static_cast<std::int64_t>(file.tellg())));
+    throw std::runtime_error(
+        fmt::format("{}: wanted a state of {} bytes, found {}: of another model or depth", path, size,
+                    static_cast<std::int64_t>(file.tellg())));
   }
   std::vector<std::byte> state(size);
   file.seekg(0);

@@ -2,6 +2,7 @@
 #include "cpu/forward.h"
 
 #include <algorithm>
+#include <array>
 
 #include "cpu/gemm.h"
 #include "cpu/kernels.h"
@@ -11,10 +12,20 @@
 namespace ttt::cpu {
 namespace {
 
-constexpr std::size_t kGeluWork = 20;  // operations of a GELU or SiLU, for the decision to share the work
+// Operations of one element, for the decision to share the work.
+constexpr std::size_t kEmbedWork = 16;  // an embedding, in a line of the cache of its own
+constexpr std::size_t kGeluWork = 20;   // a GELU or SiLU
+constexpr std::size_t kNormWork = 4;    // a residual and RMSNorm
 
-// Whose single tokens one thread reads one after another: their fast weights are neighbours.
-constexpr std::size_t kHeadsTogether = 4;
+// Single tokens that one thread reads one after another.
+constexpr std::size_t kTokensTogether = 4;
+
+// The largest divisor of `heads` that leaves a group for each thread, as far as there are heads.
+std::size_t heads_of_group(std::size_t heads, std::size_t num_threads) {
+  std::size_t groups = std::min(heads, num_threads);
+  while (heads % groups != 0) --groups;
+  return heads / groups;
+}
 
 // Of all products.
 std::size_t widest_input(const ModelConfig& config) {
@@ -28,7 +39,7 @@ std::vector<Workspace::Extent> Workspace::extents(const ModelConfig& config, std
   using W = Workspace;
   const std::size_t rows = max_batch_tokens;
   std::vector<Extent> list;
-  for (const auto buffer : {&W::x, &W::h, &W::branch, &W::xq, &W::q, &W::k, &W::v}) {
+  for (const auto buffer : {&W::x, &W::h, &W::branch, &W::xq, &W::q, &W::k, &W::v, &W::gate}) {
     list.push_back({buffer, rows * config.hidden_size});
   }
   for (const auto buffer : {&W::ffn_gate, &W::ffn_up}) {
@@ -67,24 +78,38 @@ Forward::Forward(const CpuWeights& weights, StatePool& states, ThreadPool& pool,
       states_(states),
       pool_(pool),
       work_(weights.config, max_batch_tokens, pool.num_threads()),
-      inner_model_(weights.config.is_mlp() ? ttt_mlp : ttt_linear) {}
+      inner_model_(weights.config.is_mlp() ? ttt_mlp : ttt_linear),
+      heads_together_(heads_of_group(weights.config.num_attention_heads, pool.num_threads())) {}
 
 void Forward::run(std::span<const ResolvedSegment> segments) {
   segments_ = segments;
   num_rows_ = 0;
   for (const ResolvedSegment& segment : segments) num_rows_ += segment.tokens.size();
+  single_tokens_ = num_rows_ == segments.size();
+  has_branch_ = false;
   embed();
   for (std::size_t layer = 0; layer < config_.num_hidden_layers; ++layer) block(layer);
+  for_rows(config_.hidden_size, [&](std::size_t row) { add_branch(row); });
+}
+
+template <typename Fn>
+void Forward::for_rows(std::size_t row_work, Fn&& fn) {
+  pool_.for_ranges(num_rows_, row_work, [&](std::size_t begin, std::size_t end, std::size_t) {
+    for (std::size_t row = begin; row < end; ++row) fn(row);
+  });
 }
 
 // x = E[ids]
 void Forward::embed() {
   const std::size_t width = config_.hidden_size;
-  for (const ResolvedSegment& segment : segments_) {
-    for (std::size_t i = 0; i < segment.tokens.size(); ++i) {
-      weights_.read_embedding(segment.tokens[i], work_.x.data() + (segment.first_row + i) * width);
+  pool_.for_ranges(num_rows_, kEmbedWork * width, [&](std::size_t begin, std::size_t end, std::size_t) {
+    for (const ResolvedSegment& segment : segments_) {
+      const std::size_t last = std::min(end, segment.first_row + segment.tokens.size());
+      for (std::size_t row = std::max(begin, segment.first_row); row < last; ++row) {
+        weights_.read_embedding(segment.tokens[row - segment.first_row], work_.x.data() + row * width);
+      }
     }
-  }
+  });
 }
 
 void Forward::block(std::size_t layer) {
@@ -94,100 +119,143 @@ void Forward::block(std::size_t layer) {
   feed_forward(w);
 }
 
-// x += Conv(RMS(x))
+// branch = Conv(RMS(x))
 void Forward::pre_conv(const CpuLayerWeights& w, std::size_t layer) {
-  norm_rows(w.pre_conv_norm, work_.x.data(), work_.h.data());
-  convolve(&LayerState::pre_conv, layer, work_.h.data(),
-           [&](const ConvInput& input, Channels channels, std::size_t at) {
-             depthwise_conv(input, w.pre_conv_weight, w.pre_conv_bias, channels.begin, channels.end,
-                            work_.branch.data() + at);
-           });
-  add_branch();
-}
-
-// x += o_proj(gate * post_norm(inner_loop(q, k, v)))
-void Forward::ttt_layer(const CpuLayerWeights& w, std::size_t layer) {
-  norm_rows(w.attn_norm, work_.x.data(), work_.h.data());
-  GemmInputs h = inputs(work_.h, num_rows_, config_.hidden_size);
-  project_qkv(w, layer, h);
-  learning_rates(w, h);
-  inner_loop(w, layer);
-  gate_and_project(w, h);
-  add_branch();
-}
-
-// q, k, v of every row; q and k convolved where they share a projection, then rotated by their phase.
-void Forward::project_qkv(const CpuLayerWeights& w, std::size_t layer, GemmInputs& h) {
-  product(w.attn_v, h, work_.v);
-  if (config_.share_qk) {
-    product(w.attn_q, h, work_.xq);
-    convolve(&LayerState::qk_conv, layer, work_.xq.data(),
-             [&](const ConvInput& input, Channels channels, std::size_t at) {
-               depthwise_conv(input, w.conv_q_weight, w.conv_q_bias, channels.begin, channels.end,
-                              work_.q.data() + at);
-               depthwise_conv(input, w.conv_k_weight, w.conv_k_bias, channels.begin, channels.end,
-                              work_.k.data() + at);
-             });
-  } else {
-    product(w.attn_q, h, work_.q);
-    product(w.attn_k, h, work_.k);
-  }
-  rotate();
-}
-
-// RoPE by the position within the mini-batch.
-void Forward::rotate() {
   const std::size_t width = config_.hidden_size;
-  for (const ResolvedSegment& segment : segments_) {
-    pool_.for_ranges(segment.tokens.size(), 4 * width, [&](std::size_t begin, std::size_t end, std::size_t) {
-      for (std::size_t row = begin; row < end; ++row) {
-        const std::size_t phase =
-            phase_of(segment.segment.position + static_cast<std::int64_t>(row), config_.mini_batch_size);
-        const std::size_t at = (segment.first_row + row) * width;
-        rope(work_.q.data() + at, width, config_.head_size(), phase, weights_.rope_table);
-        rope(work_.k.data() + at, width, config_.head_size(), phase, weights_.rope_table);
+  const auto convolve = [&](const ResolvedSegment& segment, Channels channels) {
+    with_history(&LayerState::pre_conv, layer, segment, work_.h.data(), channels,
+                 [&](const ConvInput& input, std::size_t at) {
+                   depthwise_conv(input, w.pre_conv_weight, w.pre_conv_bias, channels.begin, channels.end,
+                                  work_.branch.data() + at);
+                 });
+  };
+  const std::size_t conv_work = 2 * config_.conv_kernel;
+  if (single_tokens_) {
+    for_rows((kNormWork + conv_work) * width, [&](std::size_t row) {
+      if (row + 1 < num_rows_) {
+        fetch_history_of(&LayerState::pre_conv, layer, segments_[row + 1], {0, width});
       }
+      norm_row(w.pre_conv_norm, row);
+      convolve(segments_[row], {0, width});
+    });
+  } else {
+    for_rows(kNormWork * width, [&](std::size_t row) { norm_row(w.pre_conv_norm, row); });
+    pool_.for_ranges(width, conv_work * num_rows_, [&](std::size_t begin, std::size_t end, std::size_t) {
+      for (const ResolvedSegment& segment : segments_) convolve(segment, {begin, end});
     });
   }
+  has_branch_ = true;
 }
 
-// alpha = base_lr / f * sigmoid(h . lr_weight + lr_bias)
-void Forward::learning_rates(const CpuLayerWeights& w, GemmInputs& h) {
+// branch = o_proj(gate * post_norm(inner_loop(q, k, v)))
+void Forward::ttt_layer(const CpuLayerWeights& w, std::size_t layer) {
+  project(w);
+  inner_loop(w, layer);
+  gate_and_project(w);
+  has_branch_ = true;
+}
+
+// h = RMS(x); q, k, v, gate and alpha of every row. Where q and k share a projection, it goes to xq.
+void Forward::project(const CpuLayerWeights& w) {
+  const std::size_t width = config_.hidden_size;
+  std::array<Product, 4> list{};
+  std::size_t size = 0;
+  list[size++] = {&w.attn_v, work_.v.data()};
+  list[size++] = {&w.attn_q, (config_.share_qk ? work_.xq : work_.q).data()};
+  if (!config_.share_qk) list[size++] = {&w.attn_k, work_.k.data()};
+  if (config_.use_gate) list[size++] = {&w.gate, work_.gate.data()};
+  const std::span<const Product> projections = std::span(list).first(size);
+  const GemmInputs h = inputs(work_.h, num_rows_, width);
+  const Product rates{&w.lr_weight, work_.alpha.data()};
+  const bool quantises = wants_quantised(projections) || wants_quantised({&rates, 1});
+  const std::size_t work = (kNormWork + config_.num_attention_heads) * width;
+  pool_.for_ranges(num_rows_, work, [&](std::size_t begin, std::size_t end, std::size_t thread) {
+    for (std::size_t row = begin; row < end; ++row) {
+      norm_row(w.attn_norm, row);
+      if (quantises) h.quantise(row);
+    }
+    learning_rates(w, h, begin, end, thread);
+  });
+  products(projections, h);
+}
+
+// alpha = base_lr / f * sigmoid(h . lr_weight + lr_bias), rows [begin, end)
+void Forward::learning_rates(const CpuLayerWeights& w, const GemmInputs& h, std::size_t begin,
+                             std::size_t end, std::size_t thread) {
   const std::size_t heads = config_.num_attention_heads;
   const float scale = config_.ttt_base_lr / static_cast<float>(config_.head_size());
-  h.prepare_for(w.lr_weight, pool_);
-  pool_.for_ranges(num_rows_, heads * config_.hidden_size,
-                   [&](std::size_t begin, std::size_t end, std::size_t thread) {
-                     float* alpha = work_.alpha.data() + begin * heads;
-                     gemm_panels(w.lr_weight, 0, w.lr_weight.num_panels(), h.rows(begin, end), alpha,
-                                 work_.gemm_scratch.data() + thread * kGemmScratch);
-                     for (std::size_t row = begin; row < end; ++row, alpha += heads) {
-                       scaled_sigmoid({alpha, heads}, w.lr_bias.data(), scale);
-                     }
-                   });
+  float* alpha = work_.alpha.data() + begin * heads;
+  gemm_panels(w.lr_weight, 0, w.lr_weight.num_panels(), h.rows(begin, end), alpha,
+              work_.gemm_scratch.data() + thread * kGemmScratch);
+  for (std::size_t row = begin; row < end; ++row, alpha += heads) {
+    scaled_sigmoid({alpha, heads}, w.lr_bias.data(), scale);
+  }
 }
 
-// Each (segment, head) is one task: its tokens one after another, from its own fast weights.
+// Each (segment, head) is one task: its q and k convolved and rotated, then its tokens one after another,
+// from its own fast weights. A thread's tasks are of heads whose channels its products have computed.
 void Forward::inner_loop(const CpuLayerWeights& w, std::size_t layer) {
-  const std::size_t heads = config_.num_attention_heads;
-  const std::size_t num_tasks = segments_.size() * heads;
-  // Two reads through the fast weights and a share of the commit; TTT-MLP has two layers and a way back.
-  const std::size_t token_work = 3 * config_.head_size() * config_.inner_size() * (config_.is_mlp() ? 2 : 1);
-  const std::size_t task_work = token_work * num_rows_ / segments_.size();
-  const bool single_tokens = num_rows_ == segments_.size();
-  const auto head_at = [&](std::size_t task) {
-    return head_of(w, states_.layer(segments_[task / heads].segment.slot, layer), task % heads);
+  struct Task {
+    const ResolvedSegment& segment;
+    std::size_t head;
+  };
+  const std::size_t f = config_.head_size();
+  const std::size_t num_tasks = segments_.size() * config_.num_attention_heads;
+  const auto task_at = [&](std::size_t task) -> Task {
+    const std::size_t group_tasks = segments_.size() * heads_together_;
+    const std::size_t group = task / group_tasks, in_group = task % group_tasks;
+    return {segments_[in_group / heads_together_], group * heads_together_ + in_group % heads_together_};
+  };
+  const auto channels_of = [f](std::size_t head) { return Channels{head * f, (head + 1) * f}; };
+  const auto head_at = [&](const Task& task) {
+    return head_of(w, states_.layer(task.segment.segment.slot, layer), task.head);
   };
   const auto work = [&](std::size_t begin, std::size_t end, std::size_t thread) {
-    for (std::size_t task = begin; task < end; ++task) {
-      if (single_tokens && task + 1 < num_tasks) {
-        fetch_open_rows(head_at(task + 1), segments_[(task + 1) / heads].segment.position);
+    for (std::size_t i = begin; i < end; ++i) {
+      if (single_tokens_ && i + 1 < num_tasks) {
+        const Task next = task_at(i + 1);
+        fetch_open_rows(head_at(next), next.segment.segment.position);
+        if (config_.share_qk) {
+          fetch_history_of(&LayerState::qk_conv, layer, next.segment, channels_of(next.head));
+        }
       }
-      inner_model_(head_at(task), rows_of(segments_[task / heads], layer, task % heads),
+      const Task task = task_at(i);
+      const Channels channels = channels_of(task.head);
+      if (config_.share_qk) convolve_qk(w, layer, task.segment, channels);
+      rotate(task.segment, channels);
+      inner_model_(head_at(task), rows_of(task.segment, layer, task.head),
                    work_.inner_scratch.data() + thread * work_.inner_scratch_stride);
     }
   };
-  pool_.for_pieces(num_tasks, single_tokens ? kHeadsTogether : 1, task_work, work);
+  // Two reads through the fast weights and a share of the commit; TTT-MLP has two layers and a way back.
+  const std::size_t token_work = 3 * f * config_.inner_size() * (config_.is_mlp() ? 2 : 1);
+  pool_.for_pieces(num_tasks, single_tokens_ ? kTokensTogether : 1, token_work * num_rows_ / segments_.size(),
+                   work);
+}
+
+// q and k from the projection that they share.
+void Forward::convolve_qk(const CpuLayerWeights& w, std::size_t layer, const ResolvedSegment& segment,
+                          Channels channels) {
+  with_history(&LayerState::qk_conv, layer, segment, work_.xq.data(), channels,
+               [&](const ConvInput& input, std::size_t at) {
+                 depthwise_conv(input, w.conv_q_weight, w.conv_q_bias, channels.begin, channels.end,
+                                work_.q.data() + at);
+                 depthwise_conv(input, w.conv_k_weight, w.conv_k_bias, channels.begin, channels.end,
+                                work_.k.data() + at);
+               });
+}
+
+// RoPE of whole heads by the position within the mini-batch.
+void Forward::rotate(const ResolvedSegment& segment, Channels channels) {
+  const std::size_t width = config_.hidden_size;
+  for (std::size_t row = 0; row < segment.tokens.size(); ++row) {
+    const std::size_t phase =
+        phase_of(segment.segment.position + static_cast<std::int64_t>(row), config_.mini_batch_size);
+    const std::size_t at = (segment.first_row + row) * width + channels.begin;
+    for (float* const x : {work_.q.data() + at, work_.k.data() + at}) {
+      rope(x, channels.end - channels.begin, config_.head_size(), phase, weights_.rope_table);
+    }
+  }
 }
 
 InnerLoopHead Forward::head_of(const CpuLayerWeights& w, const LayerState& state, std::size_t a) const {
@@ -243,35 +311,54 @@ InnerLoopRows Forward::rows_of(const ResolvedSegment& segment, std::size_t layer
   return rows;
 }
 
-// branch = o_proj(gelu(g_proj(h)) * LayerNorm(branch))
-void Forward::gate_and_project(const CpuLayerWeights& w, GemmInputs& h) {
+// branch = o_proj(gelu(gate) * LayerNorm(branch))
+void Forward::gate_and_project(const CpuLayerWeights& w) {
   const std::size_t width = config_.hidden_size;
-  if (config_.use_gate) product(w.gate, h, work_.xq);
-  pool_.for_ranges(num_rows_, kGeluWork * width, [&](std::size_t begin, std::size_t end, std::size_t) {
-    for (std::size_t row = begin; row < end; ++row) {
-      const std::span<const float> o(work_.branch.data() + row * width, width);
-      const std::span<float> normed(work_.q.data() + row * width, width);
-      layer_norm(o, w.post_norm_weight, w.post_norm_bias, normed.data());
-      if (config_.use_gate) gelu_multiply(normed, work_.xq.data() + row * width);
-    }
+  const GemmInputs normed = inputs(work_.q, num_rows_, width);
+  const Product output{&w.attn_output, work_.branch.data()};
+  const bool quantises = wants_quantised({&output, 1});
+  for_rows(kGeluWork * width, [&](std::size_t row) {
+    const std::span<const float> o(work_.branch.data() + row * width, width);
+    const std::span<float> to(work_.q.data() + row * width, width);
+    layer_norm(o, w.post_norm_weight, w.post_norm_bias, to.data());
+    if (config_.use_gate) gelu_multiply(to, work_.gate.data() + row * width);
+    if (quantises) normed.quantise(row);
   });
-  GemmInputs normed = inputs(work_.q, num_rows_, width);
-  product(w.attn_output, normed, work_.branch);
+  products({&output, 1}, normed);
 }
 
-// x += (SiLU(u gate^T) * (u up^T)) down^T, u = RMS(x)
+// branch = (SiLU(u gate^T) * (u up^T)) down^T, u = RMS(x)
 void Forward::feed_forward(const CpuLayerWeights& w) {
-  const std::size_t inner = config_.intermediate_size;
-  norm_rows(w.ffn_norm, work_.x.data(), work_.h.data());
-  GemmInputs u = inputs(work_.h, num_rows_, config_.hidden_size);
-  product(w.ffn_gate, u, work_.ffn_gate);
-  product(w.ffn_up, u, work_.ffn_up);
-  pool_.for_ranges(num_rows_ * inner, kGeluWork, [&](std::size_t begin, std::size_t end, std::size_t) {
-    silu_multiply(std::span(work_.ffn_gate).subspan(begin, end - begin), work_.ffn_up.data() + begin);
+  const std::size_t width = config_.hidden_size, inner = config_.intermediate_size;
+  const GemmInputs u = inputs(work_.h, num_rows_, width);
+  const Product in[] = {{&w.ffn_gate, work_.ffn_gate.data()}, {&w.ffn_up, work_.ffn_up.data()}};
+  const bool quantises_u = wants_quantised(in);
+  for_rows(kNormWork * width, [&](std::size_t row) {
+    norm_row(w.ffn_norm, row);
+    if (quantises_u) u.quantise(row);
   });
-  GemmInputs hidden = inputs(work_.ffn_gate, num_rows_, inner);
-  product(w.ffn_down, hidden, work_.branch);
-  add_branch();
+  products(in, u);
+  const GemmInputs hidden = inputs(work_.ffn_gate, num_rows_, inner);
+  const Product down{&w.ffn_down, work_.branch.data()};
+  multiply_gate(hidden, wants_quantised({&down, 1}));
+  products({&down, 1}, hidden);
+}
+
+// ffn_gate = SiLU(ffn_gate) * ffn_up, in such an order that a thread takes what its products have computed.
+void Forward::multiply_gate(const GemmInputs& hidden, bool quantises) {
+  const std::size_t inner = config_.intermediate_size, num_blocks = hidden.num_blocks();
+  const bool by_rows = num_row_groups(num_rows_, pool_.num_threads()) == pool_.num_threads();
+  const auto work = [&](std::size_t begin, std::size_t end, std::size_t) {
+    for (std::size_t i = begin; i < end; ++i) {
+      const std::size_t row = by_rows ? i / num_blocks : i % num_rows_;
+      const std::size_t block = by_rows ? i % num_blocks : i / num_rows_;
+      const std::size_t first = block * kBlockInputs, at = row * inner + first;
+      const std::size_t size = std::min(inner - first, kBlockInputs);
+      silu_multiply(std::span(work_.ffn_gate).subspan(at, size), work_.ffn_up.data() + at);
+      if (quantises) hidden.quantise(row, block);
+    }
+  };
+  pool_.for_ranges(num_rows_ * num_blocks, kGeluWork * kBlockInputs, work);
 }
 
 // logits = RMS(x) output^T
@@ -281,8 +368,10 @@ std::span<const float> Forward::head(std::span<const std::size_t> rows) {
     const std::span<const float> x(work_.x.data() + rows[i] * width, width);
     rms_norm(x, weights_.output_norm, config_.rms_norm_eps, work_.h.data() + i * width);
   }
-  GemmInputs h = inputs(work_.h, rows.size(), width);
-  product(weights_.output, h, work_.logits);
+  const GemmInputs h = inputs(work_.h, rows.size(), width);
+  const Product logits{&weights_.output, work_.logits.data()};
+  if (wants_quantised({&logits, 1})) h.quantise_all(pool_);
+  products({&logits, 1}, h);
   return std::span(work_.logits).first(rows.size() * config_.vocab_size);
 }
 
@@ -295,43 +384,41 @@ GemmInputs Forward::inputs(const AlignedFloats& x, std::size_t num_rows, std::si
   return {x.data(), num_rows, width, work_.quantised};
 }
 
-void Forward::product(const PackedMatrix& w, GemmInputs& x, AlignedFloats& y) {
-  gemm(pool_, w, x, y.data(), work_.gemm_scratch.data());
+void Forward::products(std::span<const Product> list, const GemmInputs& x) {
+  gemm(pool_, list, x, work_.gemm_scratch.data());
 }
 
-void Forward::norm_rows(const std::vector<float>& weight, const float* x, float* out) {
+void Forward::add_branch(std::size_t row) {
   const std::size_t width = config_.hidden_size;
-  pool_.for_ranges(num_rows_, 3 * width, [&](std::size_t begin, std::size_t end, std::size_t) {
-    for (std::size_t row = begin; row < end; ++row) {
-      rms_norm({x + row * width, width}, weight, config_.rms_norm_eps, out + row * width);
-    }
-  });
+  if (has_branch_) add({work_.x.data() + row * width, width}, work_.branch.data() + row * width);
 }
 
-template <typename Convolve>
-void Forward::convolve(float* LayerState::*history, std::size_t layer, const float* x,
-                       Convolve&& convolve_channels) {
+void Forward::norm_row(const std::vector<float>& weight, std::size_t row) {
   const std::size_t width = config_.hidden_size;
-  pool_.for_ranges(
-      width, num_rows_ * config_.conv_kernel, [&](std::size_t begin, std::size_t end, std::size_t) {
-        for (const ResolvedSegment& segment : segments_) {
-          float* const past = states_.layer(segment.segment.slot, layer).*history;
-          const std::size_t phase = phase_of(segment.segment.position, config_.mini_batch_size);
-          const std::size_t at = segment.first_row * width;
-          const ConvInput input{past, config_.conv_kernel - 1 + phase, x + at, segment.tokens.size(), width};
-          convolve_channels(input, Channels{begin, end}, at);
-          // The next call needs c-1 rows before its mini-batch and the rows of the open one.
-          const std::size_t keep =
-              config_.conv_kernel - 1 + (phase + input.num_rows) % config_.mini_batch_size;
-          advance_history(past, input.history_rows, input.x, input.num_rows, keep, width, begin, end);
-        }
-      });
+  add_branch(row);
+  rms_norm({work_.x.data() + row * width, width}, weight, config_.rms_norm_eps, work_.h.data() + row * width);
 }
 
-void Forward::add_branch() {
-  pool_.for_ranges(num_rows_ * config_.hidden_size, 1, [&](std::size_t begin, std::size_t end, std::size_t) {
-    add(std::span(work_.x).subspan(begin, end - begin), work_.branch.data() + begin);
-  });
+void Forward::fetch_history_of(float* LayerState::*history, std::size_t layer, const ResolvedSegment& segment,
+                               Channels channels) {
+  const std::size_t phase = phase_of(segment.segment.position, config_.mini_batch_size);
+  fetch_history(states_.layer(segment.segment.slot, layer).*history, config_.conv_kernel - 1 + phase,
+                config_.conv_kernel, config_.hidden_size, channels.begin, channels.end);
+}
+
+template <typename Fn>
+void Forward::with_history(float* LayerState::*history, std::size_t layer, const ResolvedSegment& segment,
+                           const float* x, Channels channels, Fn&& fn) {
+  const std::size_t width = config_.hidden_size;
+  float* const past = states_.layer(segment.segment.slot, layer).*history;
+  const std::size_t phase = phase_of(segment.segment.position, config_.mini_batch_size);
+  const std::size_t at = segment.first_row * width;
+  const ConvInput input{past, config_.conv_kernel - 1 + phase, x + at, segment.tokens.size(), width};
+  fn(input, at);
+  // The next call needs c-1 rows before its mini-batch and the rows of the open one.
+  const std::size_t keep = config_.conv_kernel - 1 + (phase + input.num_rows) % config_.mini_batch_size;
+  advance_history(past, input.history_rows, input.x, input.num_rows, keep, width, channels.begin,
+                  channels.end);
 }
 
 }  // namespace ttt::cpu

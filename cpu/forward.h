@@ -29,8 +29,9 @@ struct Workspace {
   AlignedFloats x;             // [T, d] residual stream
   AlignedFloats h;             // [T, d] normalised input of a sub-layer
   AlignedFloats branch;        // [T, d] what a sub-layer adds to x; before that its input
-  AlignedFloats xq;            // [T, d] projection before the convolutions; the gate after them
+  AlignedFloats xq;            // [T, d] projection before the convolutions
   AlignedFloats q, k, v;       // [T, d]
+  AlignedFloats gate;          // [T, d]
   AlignedFloats alpha;         // [T, H] inner learning rates
   AlignedFloats ffn_gate;      // [T, m]
   AlignedFloats ffn_up;        // [T, m]
@@ -73,31 +74,43 @@ class Forward {
   std::span<const float> losses(std::size_t first_row, std::size_t num_rows) const;
 
  private:
+  // Consecutive channels of rows [T, d], such as a head's.
+  struct Channels {
+    std::size_t begin, end;
+  };
+
+  // fn(row) for every row, shared by the threads.
+  template <typename Fn>
+  void for_rows(std::size_t row_work, Fn&& fn);
   void embed();
   void block(std::size_t layer);
   void pre_conv(const CpuLayerWeights& w, std::size_t layer);
   void ttt_layer(const CpuLayerWeights& w, std::size_t layer);
-  void project_qkv(const CpuLayerWeights& w, std::size_t layer, GemmInputs& h);
-  void learning_rates(const CpuLayerWeights& w, GemmInputs& h);
-  void rotate();
+  void project(const CpuLayerWeights& w);
+  void learning_rates(const CpuLayerWeights& w, const GemmInputs& h, std::size_t begin, std::size_t end,
+                      std::size_t thread);
   void inner_loop(const CpuLayerWeights& w, std::size_t layer);
+  void convolve_qk(const CpuLayerWeights& w, std::size_t layer, const ResolvedSegment& segment,
+                   Channels channels);
+  void rotate(const ResolvedSegment& segment, Channels channels);
   InnerLoopHead head_of(const CpuLayerWeights& w, const LayerState& state, std::size_t head) const;
   InnerLoopRows rows_of(const ResolvedSegment& segment, std::size_t layer, std::size_t head);
-  void gate_and_project(const CpuLayerWeights& w, GemmInputs& h);
+  void gate_and_project(const CpuLayerWeights& w);
   void feed_forward(const CpuLayerWeights& w);
+  void multiply_gate(const GemmInputs& hidden, bool quantises);
 
   GemmInputs inputs(const AlignedFloats& x, std::size_t num_rows, std::size_t width);
-  void product(const PackedMatrix& w, GemmInputs& x, AlignedFloats& y);  // y = x w^T
-  void norm_rows(const std::vector<float>& weight, const float* x, float* out);
-  void add_branch();  // x += branch
+  void products(std::span<const Product> list, const GemmInputs& x);
+  void add_branch(std::size_t row);  // x += branch, where a sub-layer has left one
+  void norm_row(const std::vector<float>& weight, std::size_t row);  // h = RMS(x), after add_branch()
 
-  struct Channels {
-    std::size_t begin, end;
-  };
-  // Calls convolve_channels(ConvInput, Channels, offset of the segment's first row in a [T, d] buffer) for
-  // every segment, then moves its history on.
-  template <typename Convolve>
-  void convolve(float* LayerState::*history, std::size_t layer, const float* x, Convolve&& convolve_channels);
+  void fetch_history_of(float* LayerState::*history, std::size_t layer, const ResolvedSegment& segment,
+                        Channels channels);
+
+  // Calls fn(ConvInput, offset of the segment's first row in a [T, d] buffer), then moves the history on.
+  template <typename Fn>
+  void with_history(float* LayerState::*history, std::size_t layer, const ResolvedSegment& segment,
+                    const float* x, Channels channels, Fn&& fn);
 
   const CpuWeights& weights_;
   const ModelConfig& config_;
@@ -105,8 +118,12 @@ class Forward {
   ThreadPool& pool_;
   Workspace work_;
   void (*inner_model_)(const InnerLoopHead&, const InnerLoopRows&, float*);
-  std::span<const ResolvedSegment> segments_;  // of the running batch
+  std::size_t heads_together_;  // whose inner loops one thread runs one after another, in each segment
+  // Of the running batch.
+  std::span<const ResolvedSegment> segments_;
   std::size_t num_rows_ = 0;
+  bool single_tokens_ = false;  // one row in each segment
+  bool has_branch_ = false;     // still to be added to x
 };
 
 }  // namespace ttt::cpu

@@ -407,6 +407,7 @@ namespace {
 constexpr std::size_t kQuantiseWork = 4;  // operations of an input, for the decision to share the work
 constexpr std::size_t kMinPiece = 4;      // panels: as many as one row reads side by side
 constexpr std::size_t kPieces = 8;        // of a thread's part
+constexpr std::size_t kGroupRows = 128;   // that weights are read or widened for at once
 
 }  // namespace
 
@@ -421,33 +422,54 @@ void gemm_panels(const PackedMatrix& w, std::size_t begin, std::size_t end, cons
   }
 }
 
-void GemmInputs::prepare_for(const PackedMatrix& w, ThreadPool& pool) {
-  if (is_quantised_ || !weights::is_block_type(w.dtype())) return;
-  is_quantised_ = true;
-  const std::size_t num_blocks = (num_inputs_ + kBlockInputs - 1) / kBlockInputs;
-  pool.for_ranges(num_rows_ * num_blocks, kQuantiseWork * kBlockInputs,
+void GemmInputs::quantise(std::size_t row, std::size_t block) const {
+  const std::size_t first = block * kBlockInputs, to = block * num_rows_ + row;
+  quantise_inputs(x_ + row * num_inputs_ + first, std::min(num_inputs_ - first, kBlockInputs),
+                  quantised_->inputs()[to], quantised_->pairs()[to]);
+}
+
+void GemmInputs::quantise_all(ThreadPool& pool) const {
+  pool.for_ranges(num_rows_ * num_blocks(), kQuantiseWork * kBlockInputs,
                   [&](std::size_t begin, std::size_t end, std::size_t) {
                     for (std::size_t i = begin; i < end; ++i) {  // row by row, as x lies
-                      const std::size_t row = i / num_blocks, block = i % num_blocks;
-                      const std::size_t first = block * kBlockInputs, to = block * num_rows_ + row;
-                      quantise_inputs(x_ + row * num_inputs_ + first,
-                                      std::min(num_inputs_ - first, kBlockInputs), quantised_->inputs()[to],
-                                      quantised_->pairs()[to]);
+                      quantise(i / num_blocks(), i % num_blocks());
                     }
                   });
 }
 
-void gemm(ThreadPool& pool, const PackedMatrix& w, GemmInputs& x, float* y, float* scratch) {
-  x.prepare_for(w, pool);
-  const GemmRows rows = x.rows(0, x.num_rows());
-  const std::size_t part = w.num_panels() / pool.num_threads();
-  // Products of F32 and 16-bit weights copy x for many rows, once for each call.
-  const bool in_pieces = weights::is_block_type(w.dtype()) || rows.num_rows == 1;
-  const std::size_t grain =
-      in_pieces ? std::max(kMinPiece, part / kPieces / kMinPiece * kMinPiece) : part + 1;
-  pool.for_pieces(w.num_panels(), grain, kPanelOutputs * rows.num_rows * w.num_inputs(),
-                  [&](std::size_t begin, std::size_t end, std::size_t thread) {
-                    gemm_panels(w, begin, end, rows, y, scratch + thread * kGemmScratch);
+bool wants_quantised(std::span<const Product> products) {
+  return std::ranges::any_of(products, [](const Product& p) { return weights::is_block_type(p.w->dtype()); });
+}
+
+std::size_t num_row_groups(std::size_t num_rows, std::size_t num_threads) {
+  return std::clamp<std::size_t>((num_rows + kGroupRows - 1) / kGroupRows, 1, num_threads);
+}
+
+void gemm(ThreadPool& pool, std::span<const Product> products, const GemmInputs& x, float* scratch) {
+  const std::size_t num_rows = x.num_rows();
+  const std::size_t groups = num_row_groups(num_rows, pool.num_threads());
+  std::array<ThreadPool::Pieces, ThreadPool::kMaxLists> pieces{};
+  std::size_t work = 0;
+  for (std::size_t i = 0; i < products.size(); ++i) {
+    const PackedMatrix& w = *products[i].w;
+    const std::size_t part = groups * w.num_panels() / pool.num_threads();
+    // Products of F32 and 16-bit weights copy x for many rows, once for each piece.
+    const bool small = weights::is_block_type(w.dtype()) || num_rows == 1;
+    pieces[i] = {groups * w.num_panels(),
+                 small ? std::max(kMinPiece, part / kPieces / kMinPiece * kMinPiece) : part + 1};
+    work += w.num_panels() * kPanelOutputs * num_rows * w.num_inputs();
+  }
+  pool.for_pieces(std::span(pieces).first(products.size()), work,
+                  [&](std::size_t i, std::size_t begin, std::size_t end, std::size_t thread) {
+                    const auto [w, y] = products[i];
+                    while (begin < end) {
+                      const std::size_t group = begin / w->num_panels(), first = group * w->num_panels();
+                      const std::size_t last = std::min(end - first, w->num_panels());
+                      const std::size_t row = num_rows * group / groups;
+                      gemm_panels(*w, begin - first, last, x.rows(row, num_rows * (group + 1) / groups),
+                                  y + row * w->num_outputs(), scratch + thread * kGemmScratch);
+                      begin = first + last;
+                    }
                   });
 }
 

@@ -41,6 +41,11 @@ struct ConvInput {
 void depthwise_conv(const ConvInput& input, std::span<const float> weight, std::span<const float> bias,
                     std::size_t begin, std::size_t end, float* y);
 
+// Asks for what a single token's convolution of these channels will read and write of `history`, while
+// something else is computed. With many sequences it comes from memory, in parts too short to be foreseen.
+void fetch_history(const float* history, std::size_t history_rows, std::size_t taps, std::size_t width,
+                   std::size_t begin, std::size_t end);
+
 // Moves the inputs on: afterwards `history` holds the last `keep_rows` rows of (history, x), channels
 // [begin, end). REQUIRES: keep_rows <= history_rows + num_rows.
 void advance_history(float* history, std::size_t history_rows, const float* x, std::size_t num_rows,

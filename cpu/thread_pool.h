@@ -6,6 +6,7 @@
 #include <atomic>
 #include <cstddef>
 #include <cstdint>
+#include <span>
 #include <thread>
 #include <type_traits>
 #include <vector>
@@ -42,28 +43,53 @@ class ThreadPool {
     });
   }
 
-  // The same in pieces of at most `grain` items. A thread takes those of its own part of [0, count) first,
-  // which for_ranges() would give it, then what others have left: so none waits for one whose processor does
-  // something else meanwhile.
+  // Items [0, count), to be taken in pieces of at most `grain`.
+  struct Pieces {
+    std::size_t count, grain;
+  };
+  static constexpr std::size_t kMaxLists = 4;
+
+  // fn(list, begin, end, thread): pieces of each list. A thread takes those of its own part of every list
+  // first, which for_ranges() would give it, then what others have left: so none waits for one whose
+  // processor does something else meanwhile, nor between the lists. `work`: operations of all of them.
+  // REQUIRES: at most kMaxLists lists.
   template <typename Fn>
-  void for_pieces(std::size_t count, std::size_t grain, std::size_t item_work, Fn&& fn) {
-    const std::size_t parts = count * item_work < min_parallel_work_ ? 1 : num_threads();
+  void for_pieces(std::span<const Pieces> lists, std::size_t work, Fn&& fn) {
+    const std::size_t parts = work < min_parallel_work_ ? 1 : num_threads();
     if (parts == 1) {
-      if (count > 0) fn(std::size_t{0}, count, std::size_t{0});
+      for (std::size_t list = 0; list < lists.size(); ++list) {
+        if (lists[list].count > 0) fn(list, std::size_t{0}, lists[list].count, std::size_t{0});
+      }
       return;
     }
     for (std::size_t part = 0; part < parts; ++part) {
-      next_[part].item.store(count * part / parts, std::memory_order_relaxed);
+      for (std::size_t list = 0; list < lists.size(); ++list) {
+        next_[part].of_list[list].store(lists[list].count * part / parts, std::memory_order_relaxed);
+      }
     }
     run_on_all([&, parts](std::size_t thread) {
       for (std::size_t i = 0; i < parts; ++i) {
-        const std::size_t part = (thread + i) % parts, end = count * (part + 1) / parts;
-        const auto take = [&] { return next_[part].item.fetch_add(grain, std::memory_order_relaxed); };
-        for (std::size_t first = take(); first < end; first = take()) {
-          fn(first, end - first < grain ? end : first + grain, thread);
+        const std::size_t part = (thread + i) % parts;
+        for (std::size_t list = 0; list < lists.size(); ++list) {
+          const auto [count, grain] = lists[list];
+          const std::size_t end = count * (part + 1) / parts;
+          std::atomic<std::size_t>& next = next_[part].of_list[list];
+          for (std::size_t first = next.fetch_add(grain, std::memory_order_relaxed); first < end;
+               first = next.fetch_add(grain, std::memory_order_relaxed)) {
+            fn(list, first, end - first < grain ? end : first + grain, thread);
+          }
         }
       }
     });
+  }
+
+  // fn(begin, end, thread): the same of one list. item_work: operations of one item.
+  template <typename Fn>
+  void for_pieces(std::size_t count, std::size_t grain, std::size_t item_work, Fn&& fn) {
+    const Pieces only{count, grain};
+    for_pieces(
+        {&only, 1}, count * item_work,
+        [&](std::size_t, std::size_t begin, std::size_t end, std::size_t thread) { fn(begin, end, thread); });
   }
 
   // fn(task, thread) for each task in [0, count), taken as threads become free; else as above.
@@ -94,7 +120,7 @@ class ThreadPool {
   void worker_loop(std::size_t thread);
 
   struct alignas(64) Next {
-    std::atomic<std::size_t> item{0};
+    std::atomic<std::size_t> of_list[kMaxLists]{};
   };
 
   std::size_t min_parallel_work_;

@@ -68,8 +68,10 @@ class Product {
   const cpu::PackedMatrix& next_copy() { return copies_[next_++ % copies_.size()]; }
 
   void multiply(const cpu::PackedMatrix& w, std::size_t rows) {
-    cpu::GemmInputs inputs(x_.data(), rows, shape_.inputs, quantised_);
-    cpu::gemm(machine_.pool, w, inputs, y_.data(), scratch_.data());
+    const cpu::GemmInputs inputs(x_.data(), rows, shape_.inputs, quantised_);
+    const cpu::Product product{&w, y_.data()};
+    if (cpu::wants_quantised({&product, 1})) inputs.quantise_all(machine_.pool);
+    cpu::gemm(machine_.pool, {&product, 1}, inputs, scratch_.data());
   }
 
   double read(std::size_t count) {

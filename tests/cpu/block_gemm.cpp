@@ -323,8 +323,8 @@ TEST_CASE("a part of the quantised panels leaves the other outputs alone") {
   std::vector<float> y(rows * 70, 7.0F);
   cpu::AlignedFloats scratch(cpu::kGemmScratch);
   cpu::QuantisedBuffer quantised(rows, 32);
-  cpu::GemmInputs inputs(x.data(), rows, 32, quantised);
-  inputs.prepare_for(packed, pool);
+  const cpu::GemmInputs inputs(x.data(), rows, 32, quantised);
+  inputs.quantise_all(pool);
   cpu::gemm_panels(packed, 1, 3, inputs.rows(0, rows), y.data(), scratch.data());
   for (std::size_t i = 0; i < y.size(); ++i) {
     const std::size_t output = i % 70;

@@ -85,6 +85,35 @@ TEST_CASE("a row's product has the same bits alone, among 1,000 rows and with an
   }
 }
 
+TEST_CASE("products of different types and sizes in one job have the bits of each alone") {
+  const std::size_t num_rows = GENERATE(1U, 7U, 300U), threads = GENERATE(1U, 2U, 3U);
+  constexpr std::size_t kInputs = 320;
+  test::Random random(8);
+  cpu::ThreadPool pool(threads);
+  std::vector<cpu::PackedMatrix> matrices;
+  const std::pair<DType, std::size_t> shapes[] = {
+      {DType::kQ8_0, 100}, {DType::kF32, 16}, {DType::kBF16, 1}, {DType::kQ4_0, 333}};
+  for (const auto& [dtype, outputs] : shapes) {
+    matrices.emplace_back(test::StoredMatrix(random, dtype, outputs, kInputs, 0).tensor, pool);
+  }
+  const std::vector<float> x = test::random_floats(random, num_rows * kInputs);
+  std::vector<std::vector<float>> y;
+  for (const cpu::PackedMatrix& w : matrices) y.emplace_back(num_rows * w.num_outputs(), std::nanf(""));
+  std::vector<cpu::Product> products;
+  for (std::size_t i = 0; i < y.size(); ++i) products.push_back({&matrices[i], y[i].data()});
+  cpu::AlignedFloats scratch(threads * cpu::kGemmScratch, 1.0F);
+  cpu::QuantisedBuffer quantised(num_rows, kInputs);
+  const cpu::GemmInputs inputs(x.data(), num_rows, kInputs, quantised);
+  REQUIRE(cpu::wants_quantised(products));
+  REQUIRE_FALSE(cpu::wants_quantised(std::span(products).subspan(1, 2)));
+  for (std::size_t row = 0; row < num_rows; ++row) inputs.quantise(row);
+  cpu::gemm(pool, products, inputs, scratch.data());
+  for (std::size_t i = 0; i < y.size(); ++i) {
+    INFO(i);
+    CHECK(test::same_bits(y[i], test::products(matrices[i], x.data(), num_rows)));
+  }
+}
+
 TEST_CASE("targets with fused multiply-adds agree bit by bit") {
   std::vector<std::vector<float>> results;
   test::Random random(3);

@@ -22,8 +22,10 @@ inline std::vector<float> products(const cpu::PackedMatrix& w, const float* x, s
   std::vector<float> y(rows * w.num_outputs(), std::nanf(""));
   cpu::AlignedFloats scratch(threads * cpu::kGemmScratch, 1.0F);
   cpu::QuantisedBuffer quantised(rows, w.num_inputs());
-  cpu::GemmInputs inputs(x, rows, w.num_inputs(), quantised);
-  cpu::gemm(pool, w, inputs, y.data(), scratch.data());
+  const cpu::GemmInputs inputs(x, rows, w.num_inputs(), quantised);
+  const cpu::Product product{&w, y.data()};
+  if (cpu::wants_quantised({&product, 1})) inputs.quantise_all(pool);
+  cpu::gemm(pool, {&product, 1}, inputs, scratch.data());
   return y;
 }
 

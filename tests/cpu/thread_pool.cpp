@@ -40,6 +40,28 @@ TEST_CASE("pieces cover everything once, are no longer than asked for, and lie i
   }
 }
 
+TEST_CASE("pieces of several lists cover each once, and little work of all of them stays with the caller") {
+  const std::size_t threads = GENERATE(1U, 2U, 3U, 7U);
+  const std::size_t work = GENERATE(99U, 100U);
+  ThreadPool pool(threads, 100);
+  const auto caller = std::this_thread::get_id();
+  const std::vector<ThreadPool::Pieces> lists = {{100, 3}, {0, 1}, {1, 4}, {50, 1000}};
+  for (int round = 0; round < 20; ++round) {
+    std::vector<std::vector<std::atomic<int>>> seen;
+    for (const ThreadPool::Pieces& list : lists) seen.emplace_back(list.count);
+    pool.for_pieces(
+        lists, work, [&](std::size_t list, std::size_t begin, std::size_t end, std::size_t thread) {
+          REQUIRE(thread < threads);
+          const bool shared = threads > 1 && work >= 100;
+          REQUIRE((shared ? end - begin <= lists[list].grain : std::this_thread::get_id() == caller));
+          for (std::size_t i = begin; i < end; ++i) ++seen[list][i];
+        });
+    for (const auto& list : seen) {
+      for (const auto& times : list) REQUIRE(times == 1);
+    }
+  }
+}
+
 TEST_CASE("what a thread that is held up has left, the other takes") {
   ThreadPool pool(2);
   std::atomic<int> done{0};
