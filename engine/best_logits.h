@@ -18,17 +18,13 @@ using tokenizer::TokenId;
 inline constexpr std::size_t kLogitBlock = 16;  // logits looked at together: four 128-bit vectors
 
 // NaN is passed over; minus infinity where nothing else is there.
-inline float largest_logit(std::span<const float> logits) {
-  std::array<float, kLogitBlock> largest;
-  largest.fill(-std::numeric_limits<float>::infinity());
-  std::size_t id = 0;
-  for (; id + kLogitBlock <= logits.size(); id += kLogitBlock) {
-    const float* block = logits.data() + id;
-    for (std::size_t j = 0; j < kLogitBlock; ++j) largest[j] = block[j] > largest[j] ? block[j] : largest[j];
-  }
-  for (; id < logits.size(); ++id) largest[0] = logits[id] > largest[0] ? logits[id] : largest[0];
-  return *std::ranges::max_element(largest);
-}
+float largest_logit(std::span<const float> logits);
+
+// The lowest id of a logit above the bound; the number of logits where there is none.
+std::size_t first_logit_above(std::span<const float> logits, float bound);
+
+// The nearest finite numbers; NaN becomes the lowest. to [logits.size()]
+void copy_finite(std::span<const float> logits, float* to);
 
 // fn(id, logit) -> bound for each logit above the bound, in order of ids; it may raise the bound.
 template <typename Fn>

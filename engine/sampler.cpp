@@ -75,7 +75,7 @@ std::size_t Sampler::bytes(std::size_t vocab_size) {
 void Sampler::adjust(std::span<const float> logits, const SamplingParams& params,
                      std::span<const TokenCount> counts) {
   row_size_ = logits.size();
-  std::ranges::transform(logits, adjusted_.begin(), finite);
+  copy_finite(logits, adjusted_.data());
   const auto at = [this](TokenId id) -> float& { return adjusted_[static_cast<std::size_t>(id)]; };
   for (const auto& [id, bias] : params.logit_bias) at(id) += bias;
   for (const TokenCount& count : counts) at(count.id) = finite(penalised(at(count.id), params, count));
@@ -122,12 +122,7 @@ void Sampler::prepare(std::span<const float> logits, const SamplingParams& param
 }
 
 std::size_t Sampler::index_of_largest() const {
-  std::size_t largest = 0;
-  for_each_above(row(), 0, std::nextafter(largest_, kBannedLogit), [&](std::size_t id, float) {
-    largest = id;
-    return largest_;  // nothing is above it: the first stays
-  });
-  return largest;
+  return first_logit_above(row(), std::nextafter(largest_, kBannedLogit));
 }
 
 void Sampler::collect(const SamplingParams& params) {
