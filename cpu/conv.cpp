@@ -51,7 +51,7 @@ void depthwise_conv(const ConvInput& input, std::span<const float> weight, std::
 void fetch_history(const float* history, std::size_t history_rows, std::size_t taps, std::size_t width,
                    std::size_t begin, std::size_t end) {
   constexpr std::size_t kLineFloats = 16;  // of a cache line
-  for (std::size_t row = history_rows - (taps - 1); row <= history_rows; ++row) {
+  for (std::size_t row = history_rows - (taps - 1); row < history_rows; ++row) {
     for (std::size_t ch = begin; ch < end; ch += kLineFloats) __builtin_prefetch(history + row * width + ch);
   }
 }

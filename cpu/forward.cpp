@@ -13,14 +13,14 @@ namespace ttt::cpu {
 namespace {
 
 // Operations of one element, for the decision to share the work.
-constexpr std::size_t kEmbedWork = 16;  // an embedding, in a line of the cache of its own
+constexpr std::size_t kEmbedWork = 16;  // an embedding: a line of the cache that nothing foresees
 constexpr std::size_t kGeluWork = 20;   // a GELU or SiLU
 constexpr std::size_t kNormWork = 4;    // a residual and RMSNorm
 
-// Single tokens that one thread reads one after another.
-constexpr std::size_t kTokensTogether = 4;
+// Heads whose single tokens one thread reads one after another: their fast weights are neighbours.
+constexpr std::size_t kHeadsTogether = 4;
 
-// The largest divisor of `heads` that leaves a group for each thread, as far as there are heads.
+// Of equal groups, at most one for each thread.
 std::size_t heads_of_group(std::size_t heads, std::size_t num_threads) {
   std::size_t groups = std::min(heads, num_threads);
   while (heads % groups != 0) --groups;
@@ -39,9 +39,10 @@ std::vector<Workspace::Extent> Workspace::extents(const ModelConfig& config, std
   using W = Workspace;
   const std::size_t rows = max_batch_tokens;
   std::vector<Extent> list;
-  for (const auto buffer : {&W::x, &W::h, &W::branch, &W::xq, &W::q, &W::k, &W::v, &W::gate}) {
+  for (const auto buffer : {&W::x, &W::h, &W::branch, &W::xq, &W::q, &W::k, &W::v}) {
     list.push_back({buffer, rows * config.hidden_size});
   }
+  if (config.use_gate) list.push_back({&W::gate, rows * config.hidden_size});
   for (const auto buffer : {&W::ffn_gate, &W::ffn_up}) {
     list.push_back({buffer, rows * config.intermediate_size});
   }
@@ -79,7 +80,7 @@ Forward::Forward(const CpuWeights& weights, StatePool& states, ThreadPool& pool,
       pool_(pool),
       work_(weights.config, max_batch_tokens, pool.num_threads()),
       inner_model_(weights.config.is_mlp() ? ttt_mlp : ttt_linear),
-      heads_together_(heads_of_group(weights.config.num_attention_heads, pool.num_threads())) {}
+      group_heads_(heads_of_group(weights.config.num_attention_heads, pool.num_threads())) {}
 
 void Forward::run(std::span<const ResolvedSegment> segments) {
   segments_ = segments;
@@ -119,7 +120,7 @@ void Forward::block(std::size_t layer) {
   feed_forward(w);
 }
 
-// branch = Conv(RMS(x))
+// x += branch, branch = Conv(RMS(x))
 void Forward::pre_conv(const CpuLayerWeights& w, std::size_t layer) {
   const std::size_t width = config_.hidden_size;
   const auto convolve = [&](const ResolvedSegment& segment, Channels channels) {
@@ -147,7 +148,7 @@ void Forward::pre_conv(const CpuLayerWeights& w, std::size_t layer) {
   has_branch_ = true;
 }
 
-// branch = o_proj(gate * post_norm(inner_loop(q, k, v)))
+// x += branch, branch = o_proj(gate * post_norm(inner_loop(q, k, v)))
 void Forward::ttt_layer(const CpuLayerWeights& w, std::size_t layer) {
   project(w);
   inner_loop(w, layer);
@@ -155,10 +156,11 @@ void Forward::ttt_layer(const CpuLayerWeights& w, std::size_t layer) {
   has_branch_ = true;
 }
 
-// h = RMS(x); q, k, v, gate and alpha of every row. Where q and k share a projection, it goes to xq.
+// x += branch, h = RMS(x); q, k, v, gate and alpha of every row. Where q and k share a projection, it goes to
+// xq.
 void Forward::project(const CpuLayerWeights& w) {
   const std::size_t width = config_.hidden_size;
-  std::array<Product, 4> list{};
+  std::array<Product, ThreadPool::kMaxLists> list{};
   std::size_t size = 0;
   list[size++] = {&w.attn_v, work_.v.data()};
   list[size++] = {&w.attn_q, (config_.share_qk ? work_.xq : work_.q).data()};
@@ -202,9 +204,9 @@ void Forward::inner_loop(const CpuLayerWeights& w, std::size_t layer) {
   const std::size_t f = config_.head_size();
   const std::size_t num_tasks = segments_.size() * config_.num_attention_heads;
   const auto task_at = [&](std::size_t task) -> Task {
-    const std::size_t group_tasks = segments_.size() * heads_together_;
+    const std::size_t group_tasks = segments_.size() * group_heads_;
     const std::size_t group = task / group_tasks, in_group = task % group_tasks;
-    return {segments_[in_group / heads_together_], group * heads_together_ + in_group % heads_together_};
+    return {segments_[in_group / group_heads_], group * group_heads_ + in_group % group_heads_};
   };
   const auto channels_of = [f](std::size_t head) { return Channels{head * f, (head + 1) * f}; };
   const auto head_at = [&](const Task& task) {
@@ -229,7 +231,7 @@ void Forward::inner_loop(const CpuLayerWeights& w, std::size_t layer) {
   };
   // Two reads through the fast weights and a share of the commit; TTT-MLP has two layers and a way back.
   const std::size_t token_work = 3 * f * config_.inner_size() * (config_.is_mlp() ? 2 : 1);
-  pool_.for_pieces(num_tasks, single_tokens_ ? kTokensTogether : 1, token_work * num_rows_ / segments_.size(),
+  pool_.for_pieces(num_tasks, single_tokens_ ? kHeadsTogether : 1, token_work * num_rows_ / segments_.size(),
                    work);
 }
 
@@ -327,7 +329,7 @@ void Forward::gate_and_project(const CpuLayerWeights& w) {
   products({&output, 1}, normed);
 }
 
-// branch = (SiLU(u gate^T) * (u up^T)) down^T, u = RMS(x)
+// x += branch, branch = (SiLU(u gate^T) * (u up^T)) down^T, u = RMS(x)
 void Forward::feed_forward(const CpuLayerWeights& w) {
   const std::size_t width = config_.hidden_size, inner = config_.intermediate_size;
   const GemmInputs u = inputs(work_.h, num_rows_, width);
@@ -342,20 +344,28 @@ void Forward::feed_forward(const CpuLayerWeights& w) {
   const Product down{&w.ffn_down, work_.branch.data()};
   multiply_gate(hidden, wants_quantised({&down, 1}));
   products({&down, 1}, hidden);
+  has_branch_ = true;
 }
 
-// ffn_gate = SiLU(ffn_gate) * ffn_up, in such an order that a thread takes what its products have computed.
+// ffn_gate = SiLU(ffn_gate) * ffn_up, in the order in which products share their outputs among the threads:
+// groups of rows, and outputs in them.
 void Forward::multiply_gate(const GemmInputs& hidden, bool quantises) {
   const std::size_t inner = config_.intermediate_size, num_blocks = hidden.num_blocks();
-  const bool by_rows = num_row_groups(num_rows_, pool_.num_threads()) == pool_.num_threads();
+  const auto multiply = [&](std::size_t row, std::size_t block) {
+    const std::size_t first = block * kBlockInputs, at = row * inner + first;
+    const std::size_t size = std::min(inner - first, kBlockInputs);
+    silu_multiply(std::span(work_.ffn_gate).subspan(at, size), work_.ffn_up.data() + at);
+    if (quantises) hidden.quantise(row, block);
+  };
+  const std::size_t groups = num_row_groups(num_rows_, pool_.num_threads());
   const auto work = [&](std::size_t begin, std::size_t end, std::size_t) {
-    for (std::size_t i = begin; i < end; ++i) {
-      const std::size_t row = by_rows ? i / num_blocks : i % num_rows_;
-      const std::size_t block = by_rows ? i % num_blocks : i / num_rows_;
-      const std::size_t first = block * kBlockInputs, at = row * inner + first;
-      const std::size_t size = std::min(inner - first, kBlockInputs);
-      silu_multiply(std::span(work_.ffn_gate).subspan(at, size), work_.ffn_up.data() + at);
-      if (quantises) hidden.quantise(row, block);
+    for (std::size_t group = 0; group < groups; ++group) {
+      const std::size_t row = num_rows_ * group / groups, next_row = num_rows_ * (group + 1) / groups;
+      const std::size_t last = std::min(end, next_row * num_blocks);
+      for (std::size_t i = std::max(begin, row * num_blocks); i < last; ++i) {
+        const std::size_t in_group = i - row * num_blocks, rows = next_row - row;
+        multiply(row + in_group % rows, in_group / rows);
+      }
     }
   };
   pool_.for_ranges(num_rows_ * num_blocks, kGeluWork * kBlockInputs, work);

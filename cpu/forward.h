@@ -31,15 +31,15 @@ struct Workspace {
   AlignedFloats branch;        // [T, d] what a sub-layer adds to x; before that its input
   AlignedFloats xq;            // [T, d] projection before the convolutions
   AlignedFloats q, k, v;       // [T, d]
-  AlignedFloats gate;          // [T, d]
+  AlignedFloats gate;          // [T, d] (use_gate)
   AlignedFloats alpha;         // [T, H] inner learning rates
   AlignedFloats ffn_gate;      // [T, m]
   AlignedFloats ffn_up;        // [T, m]
   AlignedFloats losses;        // [T, L, H]
   AlignedFloats logits;        // [kHeadRows, V]
   AlignedFloats gemm_scratch;  // [threads, kGemmScratch]
-  // Inputs of the product that is running, where its weights are in blocks; else never touched, so that it
-  // takes no memory.
+  // Inputs of the next products, where their weights are in blocks; else never touched, so that it takes no
+  // memory.
   QuantisedBuffer quantised;
   AlignedFloats inner_scratch;  // [threads, inner_loop_scratch_floats]
   std::size_t inner_scratch_stride = 0;
@@ -101,7 +101,7 @@ class Forward {
 
   GemmInputs inputs(const AlignedFloats& x, std::size_t num_rows, std::size_t width);
   void products(std::span<const Product> list, const GemmInputs& x);
-  void add_branch(std::size_t row);  // x += branch, where a sub-layer has left one
+  void add_branch(std::size_t row);  // x += branch, once a row behind each sub-layer
   void norm_row(const std::vector<float>& weight, std::size_t row);  // h = RMS(x), after add_branch()
 
   void fetch_history_of(float* LayerState::*history, std::size_t layer, const ResolvedSegment& segment,
@@ -118,12 +118,12 @@ class Forward {
   ThreadPool& pool_;
   Workspace work_;
   void (*inner_model_)(const InnerLoopHead&, const InnerLoopRows&, float*);
-  std::size_t heads_together_;  // whose inner loops one thread runs one after another, in each segment
+  std::size_t group_heads_;  // consecutive heads that belong to one thread, as far as all take as long
   // Of the running batch.
   std::span<const ResolvedSegment> segments_;
   std::size_t num_rows_ = 0;
   bool single_tokens_ = false;  // one row in each segment
-  bool has_branch_ = false;     // still to be added to x
+  bool has_branch_ = false;     // from the first sub-layer on: what follows one begins with add_branch()
 };
 
 }  // namespace ttt::cpu

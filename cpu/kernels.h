@@ -41,8 +41,8 @@ struct ConvInput {
 void depthwise_conv(const ConvInput& input, std::span<const float> weight, std::span<const float> bias,
                     std::size_t begin, std::size_t end, float* y);
 
-// Asks for what a single token's convolution of these channels will read and write of `history`, while
-// something else is computed. With many sequences it comes from memory, in parts too short to be foreseen.
+// Asks for the `taps` - 1 rows of `history` that a convolution of these channels will read, while something
+// else is computed. With many sequences they come from memory, in parts too short to be foreseen.
 void fetch_history(const float* history, std::size_t history_rows, std::size_t taps, std::size_t width,
                    std::size_t begin, std::size_t end);
 

@@ -31,7 +31,8 @@ class ThreadPool {
   // item_work: operations of one item. fn must not throw. One caller at a time; nothing is allocated.
   template <typename Fn>
   void for_ranges(std::size_t count, std::size_t item_work, Fn&& fn) {
-    const std::size_t parts = count * item_work < min_parallel_work_ ? 1 : num_threads();
+    const bool stays = count < 2 || count * item_work < min_parallel_work_;
+    const std::size_t parts = stays ? 1 : num_threads();
     if (parts == 1) {
       if (count > 0) fn(std::size_t{0}, count, std::size_t{0});
       return;

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "engine/best_logits.h"
 
+#include <array>
+
 #include "engine/wide_vectors.h"
 
 namespace ttt {
@@ -30,12 +32,7 @@ TTT_WIDE_VECTORS std::size_t first_logit_above(std::span<const float> logits, fl
 }
 
 TTT_WIDE_VECTORS void copy_finite(std::span<const float> logits, float* to) {
-  constexpr float kLowest = std::numeric_limits<float>::lowest();
-  constexpr float kHighest = std::numeric_limits<float>::max();
-  for (std::size_t id = 0; id < logits.size(); ++id) {
-    const float raised = logits[id] > kLowest ? logits[id] : kLowest;
-    to[id] = raised < kHighest ? raised : kHighest;
-  }
+  for (std::size_t id = 0; id < logits.size(); ++id) to[id] = finite(logits[id]);
 }
 
 }  // namespace ttt

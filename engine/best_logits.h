@@ -4,7 +4,6 @@
 #pragma once
 
 #include <algorithm>
-#include <array>
 #include <cstddef>
 #include <limits>
 #include <span>
@@ -23,7 +22,15 @@ float largest_logit(std::span<const float> logits);
 // The lowest id of a logit above the bound; the number of logits where there is none.
 std::size_t first_logit_above(std::span<const float> logits, float bound);
 
-// The nearest finite numbers; NaN becomes the lowest. to [logits.size()]
+// The nearest finite number; NaN becomes the lowest.
+inline float finite(float logit) {
+  constexpr float kLowest = std::numeric_limits<float>::lowest();
+  constexpr float kHighest = std::numeric_limits<float>::max();
+  const float raised = logit > kLowest ? logit : kLowest;
+  return raised < kHighest ? raised : kHighest;
+}
+
+// to [logits.size()] = finite(logits)
 void copy_finite(std::span<const float> logits, float* to);
 
 // fn(id, logit) -> bound for each logit above the bound, in order of ids; it may raise the bound.

@@ -12,17 +12,9 @@ namespace ttt {
 namespace {
 
 constexpr float kBannedLogit = -std::numeric_limits<float>::infinity();
-constexpr float kLowest = std::numeric_limits<float>::lowest();
-constexpr float kHighest = std::numeric_limits<float>::max();
 
 // What is this much less probable, as a logarithm, hardly ever decides where a set ends.
 constexpr double kReach = 32.0;
-
-// The nearest finite number; NaN becomes the lowest.
-inline float finite(float logit) {
-  const float raised = logit > kLowest ? logit : kLowest;
-  return raised < kHighest ? raised : kHighest;
-}
 
 bool is_exclusive(const LogitBias& entry) { return entry.bias >= 100.0F; }
 

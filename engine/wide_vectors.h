@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include <cstddef>  // __GLIBC__
+
 // Makes g++ compile a function once more for each of these vector widths; the loader takes the widest that
 // the processor has. The bits are the same, as nothing is fused (-ffp-contract=off). Sanitizers come too late
 // for that.

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // The pre-convolution, and the two convolutions that share the projection of q and k, with the move of their
-// history, as the forward pass runs them: 512 rows cut by channels, and one row after a mini-batch's first
-// eight.
+// history: 512 rows cut by channels (the forward pass cuts those of q and k by heads), and one row after a
+// mini-batch's first eight.
 #include <algorithm>
 #include <cmath>
 #include <cstddef>

@@ -6,6 +6,7 @@
 #include <chrono>
 #include <numeric>
 #include <thread>
+#include <utility>
 #include <vector>
 
 using ttt::cpu::ThreadPool;
@@ -44,22 +45,41 @@ TEST_CASE("pieces of several lists cover each once, and little work of all of th
   const std::size_t threads = GENERATE(1U, 2U, 3U, 7U);
   const std::size_t work = GENERATE(99U, 100U);
   ThreadPool pool(threads, 100);
+  const bool shared = threads > 1 && work >= 100;
   const auto caller = std::this_thread::get_id();
   const std::vector<ThreadPool::Pieces> lists = {{100, 3}, {0, 1}, {1, 4}, {50, 1000}};
   for (int round = 0; round < 20; ++round) {
     std::vector<std::vector<std::atomic<int>>> seen;
     for (const ThreadPool::Pieces& list : lists) seen.emplace_back(list.count);
+    std::atomic<int> wrong{0};
     pool.for_pieces(
         lists, work, [&](std::size_t list, std::size_t begin, std::size_t end, std::size_t thread) {
-          REQUIRE(thread < threads);
-          const bool shared = threads > 1 && work >= 100;
-          REQUIRE((shared ? end - begin <= lists[list].grain : std::this_thread::get_id() == caller));
+          const bool right = shared ? end - begin <= lists[list].grain : std::this_thread::get_id() == caller;
+          if (!right || thread >= threads) ++wrong;
           for (std::size_t i = begin; i < end; ++i) ++seen[list][i];
         });
+    REQUIRE(wrong == 0);
     for (const auto& list : seen) {
       for (const auto& times : list) REQUIRE(times == 1);
     }
   }
+}
+
+TEST_CASE("a thread takes its own part of every list before those of others") {
+  ThreadPool pool(2);
+  const std::vector<ThreadPool::Pieces> lists = {{2, 1}, {2, 1}};
+  std::vector<std::pair<std::size_t, std::size_t>> order;  // of the caller
+  std::atomic<std::size_t> taken{0};
+  pool.for_pieces(lists, 4, [&](std::size_t list, std::size_t begin, std::size_t, std::size_t thread) {
+    if (thread == 0) {
+      order.emplace_back(list, begin);
+      ++taken;
+    }
+    while (thread == 1 && taken < 2) std::this_thread::yield();  // it takes no more than one until then
+  });
+  REQUIRE(order.size() >= 2);
+  CHECK(order[0] == std::pair<std::size_t, std::size_t>(0, 0));
+  CHECK(order[1] == std::pair<std::size_t, std::size_t>(1, 0));
 }
 
 TEST_CASE("what a thread that is held up has left, the other takes") {
