@@ -95,6 +95,9 @@ std::vector<Case> all_cases() {
     unusual.rope_theta = 500.0;
     add(unusual, 40);
     add(base_config(type, 2, 8), 600);
+    ModelConfig wide = base_config(type, 2, 8);
+    wide.intermediate_size = 600;  // three blocks of inputs
+    add(wide, 19);
     for (const weights::DType dtype : {weights::DType::kBF16, weights::DType::kF16}) {
       add(base_config(type, 4, 8), 53, dtype);
       ModelConfig untied = base_config(type, 1, 64);
