@@ -28,7 +28,7 @@ namespace {
 using Clock = std::chrono::steady_clock;
 
 constexpr int kMessages = 200'000, kBlocks = 300, kRounds = 3;
-constexpr std::size_t kBlockWords = std::size_t{256} << 7;  // 256 KiB of 8 bytes
+constexpr std::size_t kLine = 64, kBlockLines = (std::size_t{256} << 10) / kLine;  // 256 KiB
 
 double seconds_since(Clock::time_point begin) {
   return std::chrono::duration<double>(Clock::now() - begin).count();
@@ -81,13 +81,18 @@ double message_seconds(std::size_t other_processor) {
   return seconds / kMessages;
 }
 
+struct alignas(kLine) Line {
+  std::uint64_t number = 0;
+};
+
 double bytes_per_second(std::size_t other_processor) {
   Exchange exchange;
-  std::vector<std::uint64_t> block(kBlockWords);
+  std::vector<Line> block(kBlockLines);
   std::thread other([&] {
     pin_to(other_processor);
-    exchange.serve(kBlocks,
-                   [&](int number) { std::ranges::fill(block, static_cast<std::uint64_t>(number)); });
+    exchange.serve(kBlocks, [&](int number) {
+      for (Line& line : block) line.number = static_cast<std::uint64_t>(number);
+    });
   });
   double seconds = 0.0;
   bool right = true;
@@ -95,13 +100,14 @@ double bytes_per_second(std::size_t other_processor) {
     exchange.ask(number);
     exchange.wait_for_answer(number);
     const Clock::time_point begin = Clock::now();
-    const std::uint64_t sum = std::accumulate(block.begin(), block.end(), std::uint64_t{0});
+    std::uint64_t sum = 0;  // one load a line: lines are what travels
+    for (const Line& line : block) sum += line.number;
     seconds += seconds_since(begin);
-    right = right && sum == kBlockWords * static_cast<std::uint64_t>(number);
+    right = right && sum == kBlockLines * static_cast<std::uint64_t>(number);
   }
   other.join();
   if (!right) throw std::runtime_error("read something else than was written");
-  return static_cast<double>(kBlocks * kBlockWords * sizeof(std::uint64_t)) / seconds;
+  return static_cast<double>(kBlocks * kBlockLines * kLine) / seconds;
 }
 
 void run() {
