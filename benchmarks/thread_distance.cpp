@@ -1,23 +1,22 @@
 // SPDX-License-Identifier: Apache-2.0
 // How far two processors are from each other: the time of a message there and back through one line of the
 // cache each way, and the rate at which one reads what the other has just written. Virtual machines move
-// their processors about, and say nothing of it; run it before and after what is measured. usage:
-// thread_distance        (on the first two processors that it may use)
+// their processors about, and say nothing of it; run it before and after what is measured.
+//
+// usage: thread_distance, on the first two processors that it may use
 #include <fmt/format.h>
 #include <pthread.h>
 #include <sched.h>
 
-#include <algorithm>
-#include <array>
 #include <atomic>
 #include <chrono>
+#include <cstddef>
 #include <cstdint>
-#include <functional>
-#include <numeric>
+#include <cstdio>
+#include <exception>
 #include <stdexcept>
 #include <string>
 #include <thread>
-#include <utility>
 #include <vector>
 
 #include "cpu/processors.h"

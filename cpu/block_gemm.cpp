@@ -32,8 +32,7 @@ constexpr std::size_t kTileRows =
 // beside the weights, and loses sight: then weights are fetched a little more than a page ahead.
 constexpr std::size_t kRowsUnfetched = 4;
 constexpr std::size_t kFetchAhead = 4352;
-// Many rows: so many at a time, and so many inputs of theirs, stay in the second-level cache.
-constexpr std::size_t kRowBlock = 128;
+// So many inputs of kRowBlock rows stay in the second-level cache.
 constexpr std::size_t kChunkInputs = kBytesInQuads ? 2816 : 768;
 // Where bytes are multiplied, multiplications are what a tile waits for, and products of scales do without
 // one. From so many rows on their table is worth its making.

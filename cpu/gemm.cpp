@@ -28,8 +28,6 @@ constexpr std::size_t kMaxPanels = 4;  // read side by side for few rows: as man
 constexpr std::size_t kManyPanels = HWY_TARGET == HWY_AVX3 ? 2 : 1;
 constexpr std::size_t kTileRows = std::max<std::size_t>(1, kMaxSums / (kManyPanels * kPanelVectors));
 constexpr std::size_t kFewRows = at_most(kTileRows, 6);
-// A block of x (kRowBlock x 256 floats) stays in the second-level cache while all panels pass.
-constexpr std::size_t kRowBlock = 128;
 constexpr std::size_t kCacheLine = 64;
 
 struct F32 {
@@ -407,7 +405,6 @@ namespace {
 constexpr std::size_t kQuantiseWork = 4;  // operations of an input, for the decision to share the work
 constexpr std::size_t kMinPiece = 4;      // panels: as many as one row reads side by side
 constexpr std::size_t kPieces = 8;        // of a thread's part
-constexpr std::size_t kGroupRows = 128;   // that weights are read or widened for at once
 
 }  // namespace
 
@@ -442,7 +439,7 @@ bool wants_quantised(std::span<const Product> products) {
 }
 
 std::size_t num_row_groups(std::size_t num_rows, std::size_t num_threads) {
-  return std::clamp<std::size_t>((num_rows + kGroupRows - 1) / kGroupRows, 1, num_threads);
+  return std::clamp<std::size_t>((num_rows + kRowBlock - 1) / kRowBlock, 1, num_threads);
 }
 
 void gemm(ThreadPool& pool, std::span<const Product> products, const GemmInputs& x, float* scratch) {
@@ -454,9 +451,9 @@ void gemm(ThreadPool& pool, std::span<const Product> products, const GemmInputs&
     const PackedMatrix& w = *products[i].w;
     const std::size_t part = groups * w.num_panels() / pool.num_threads();
     // Products of F32 and 16-bit weights copy x for many rows, once for each piece.
-    const bool small = weights::is_block_type(w.dtype()) || num_rows == 1;
+    const bool in_pieces = weights::is_block_type(w.dtype()) || num_rows == 1;
     pieces[i] = {groups * w.num_panels(),
-                 small ? std::max(kMinPiece, part / kPieces / kMinPiece * kMinPiece) : part + 1};
+                 in_pieces ? std::max(kMinPiece, part / kPieces / kMinPiece * kMinPiece) : part + 1};
     work += w.num_panels() * kPanelOutputs * num_rows * w.num_inputs();
   }
   pool.for_pieces(std::span(pieces).first(products.size()), work,

@@ -12,9 +12,13 @@
 
 namespace ttt::cpu {
 
-// Scratch of one thread, in floats: a block of x (128 rows of 256 inputs), two panels' blocks as fp32, and a
-// tile of outputs.
-inline constexpr std::size_t kGemmScratch = 128 * kBlockInputs + 2 * kBlockInputs * kPanelOutputs + 1024;
+// Of many rows: so many at a time while all panels pass, so that their inputs stay in the second-level cache.
+inline constexpr std::size_t kRowBlock = 128;
+
+// Scratch of one thread, in floats: a block of x (kRowBlock rows of 256 inputs), two panels' blocks as fp32,
+// and a tile of outputs.
+inline constexpr std::size_t kGemmScratch =
+    kRowBlock * kBlockInputs + 2 * kBlockInputs * kPanelOutputs + 1024;
 
 // x of one or more products, quantised for those whose weights are in blocks.
 class GemmInputs {
