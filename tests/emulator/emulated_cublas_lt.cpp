@@ -41,6 +41,7 @@ using Status = CublasLt::Status;
 
 bool is_installed = false;
 std::size_t refused_outputs = 0;
+std::size_t refused_product[2] = {};  // outputs and rows
 Status creation_status = CublasLt::kSuccess;
 
 template <typename Object, typename... Arguments>
@@ -214,6 +215,9 @@ Status multiply(CublasLt::Handle handle, CublasLt::Desc desc, const void* alpha,
   for (const void* const matrix : {a, b, c, static_cast<const void*>(d)}) {
     if (reinterpret_cast<std::uintptr_t>(matrix) % CublasLt::kAlignment != 0) return CublasLt::kInvalidValue;
   }
+  if (d_layout->rows == refused_product[0] && d_layout->columns == refused_product[1]) {
+    return CublasLt::kNotSupported;
+  }
   Multiplication product{*desc, *a_layout, *b_layout, *c_layout, *d_layout, 0.0F,           0.0F,
                          a,     b,         c,         d,         workspace, workspace_bytes};
   std::memcpy(&product.alpha, alpha, sizeof product.alpha);
@@ -246,6 +250,10 @@ const CublasLt kEmulatedLibrary{.create = create,
 void install_cublas_lt(bool installed) { is_installed = installed; }
 void fail_cublas_lt(int status) { creation_status = status; }
 void refuse_outputs(std::size_t outputs) { refused_outputs = outputs; }
+void refuse_product(std::size_t outputs, std::size_t rows) {
+  refused_product[0] = outputs;
+  refused_product[1] = rows;
+}
 
 }  // namespace ttt::emulator
 
