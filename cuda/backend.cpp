@@ -56,6 +56,8 @@ class CudaBackend final : public Backend {
   void require_slot(SlotId slot) const;
   void require_usable() const;  // and makes the device current: that is a matter of the calling thread
   void synchronise() const;
+  template <typename Work>
+  void put(Work&& work) const;
   [[noreturn]] void lose_device(const std::string& what) const;
   void start();
   void put_step();
@@ -135,6 +137,19 @@ void CudaBackend::synchronise() const {
   }
 }
 
+// `work` puts something on the stream. Where that fails, the device may have: it is asked, and is otherwise
+// sound. Then nothing runs any more that reads what the caller is about to change.
+template <typename Work>
+void CudaBackend::put(Work&& work) const {
+  try {
+    work();
+  } catch (...) {
+    cudaGetLastError();  // it is reported here
+    synchronise();
+    throw;
+  }
+}
+
 void CudaBackend::lose_device(const std::string& what) const {
   const DeviceLost lost = device_lost(info_.device, what);
   fault_ = lost.what();
@@ -144,7 +159,7 @@ void CudaBackend::lose_device(const std::string& what) const {
 void CudaBackend::reset(SlotId slot) {
   require_slot(slot);
   require_usable();
-  parts_.states.load(slot, 0, parts_.weights.initial_state, stream_.get());
+  put([&] { parts_.states.load(slot, 0, parts_.weights.initial_state, stream_.get()); });
   last_sampled_[static_cast<std::size_t>(slot)].reset();
 }
 
@@ -153,7 +168,7 @@ void CudaBackend::copy(SlotId from, SlotId to, std::int64_t position) {
   require_slot(to);
   require(position >= 0, "copy: negative position");
   require_usable();
-  parts_.states.copy(from, to, stream_.get());
+  put([&] { parts_.states.copy(from, to, stream_.get()); });
   last_sampled_[static_cast<std::size_t>(to)] = last_sampled_[static_cast<std::size_t>(from)];
 }
 
@@ -170,7 +185,7 @@ void CudaBackend::save(SlotId slot, std::int64_t position, std::span<std::byte> 
   require_slot(slot);
   require(position >= 0 && bytes.size() == state_bytes(config_, position), "save: wrong number of bytes");
   require_usable();
-  parts_.states.save(slot, position, bytes.data(), stream_.get());
+  put([&] { parts_.states.save(slot, position, bytes.data(), stream_.get()); });
   synchronise();
 }
 
@@ -178,7 +193,7 @@ void CudaBackend::load(SlotId slot, std::int64_t position, std::span<const std::
   require_slot(slot);
   require(position >= 0 && bytes.size() == state_bytes(config_, position), "load: wrong number of bytes");
   require_usable();
-  parts_.states.load(slot, position, bytes.data(), stream_.get());
+  put([&] { parts_.states.load(slot, position, bytes.data(), stream_.get()); });
   last_sampled_[static_cast<std::size_t>(slot)].reset();
   synchronise();  // the caller's bytes have been read
 }
@@ -187,14 +202,10 @@ void CudaBackend::submit(std::span<const Segment> batch) {
   require(!in_flight_, "submit: a batch is in flight");
   check_batch(batch, config_, info_, last_sampled_);
   require_usable();
-  plan_.make(batch, last_sampled_);
-  try {
+  put([&] {
+    plan_.make(batch, last_sampled_);
     start();
-  } catch (const std::runtime_error&) {
-    cudaGetLastError();  // it is reported here
-    synchronise();  // what was started reads the tables; a launch that was refused leaves the device sound
-    throw;
-  }
+  });
   in_flight_ = true;
 }
 

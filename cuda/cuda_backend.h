@@ -77,13 +77,18 @@ std::string why_unusable(int device);
 // stays.
 std::string why_not_started(int device);
 
+// Left for what CUDA takes by itself after the backend was made: code of kernels at their first launch,
+// graphs.
+inline constexpr std::uint64_t kReservedBytes = std::uint64_t{64} << 20;
+
 // Device memory of a backend, in bytes, known before anything is allocated.
 struct MemoryPlan {
   std::uint64_t weights = 0;
   std::uint64_t states = 0;  // of all slots
   std::uint64_t workspace = 0;
 
-  std::uint64_t total() const { return weights + states + workspace; }
+  std::uint64_t allocated() const { return weights + states + workspace; }
+  std::uint64_t total() const { return allocated() + kReservedBytes; }
 };
 MemoryPlan plan_memory(const Model& model, const CudaOptions& options);
 
@@ -93,11 +98,13 @@ void check_memory(const Model& model, const CudaOptions& options);
 
 // `model` must outlive the backend. All memory is taken here; a step allocates nothing, unless it wants more
 // log-probabilities than any step before it, or is the first decode step of its shape: then CUDA takes memory
-// for a graph, where there is some. Throws DeviceError, DeviceMemoryError, std::bad_alloc (host memory).
+// for a graph, where there is some. Throws DeviceError, DeviceMemoryError, std::bad_alloc (host memory), or
+// another std::runtime_error where a call of CUDA fails.
 std::unique_ptr<Backend> make_cuda_backend(const Model& model, const CudaOptions& options);
 
 // What the device can do at best. Takes sixteen times its L2 cache, of what a backend has left free: null
-// where that is not there. A reading throws DeviceLost, as a backend does. Throws DeviceError.
+// where that is not there. A reading throws DeviceLost, as a backend does. Throws DeviceError, or another
+// std::runtime_error where a call of CUDA fails.
 std::unique_ptr<MachineProbe> make_machine_probe(int device);
 
 }  // namespace ttt::cuda

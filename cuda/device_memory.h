@@ -62,7 +62,8 @@ class PinnedArray {
   std::size_t size() const { return size_; }
   std::span<T> span() { return {data_.get(), size_}; }
 
-  // What it held is gone where it grows. Throws std::bad_alloc and is as it was.
+  // What it held is gone where it grows. Throws, std::bad_alloc where the host has not so much, and is as it
+  // was.
   void grow_to(std::size_t size) {
     if (size > size_) allocate(size);
   }
@@ -71,10 +72,12 @@ class PinnedArray {
   void allocate(std::size_t size) {
     if (size == 0) return;
     void* memory = nullptr;
-    if (cudaMallocHost(&memory, size * sizeof(T)) != cudaSuccess) {
+    const cudaError_t error = cudaMallocHost(&memory, size * sizeof(T));
+    if (error == cudaErrorMemoryAllocation) {
       cudaGetLastError();  // it is reported here
       throw std::bad_alloc();
     }
+    check(error, "allocation of host memory");
     data_.reset(static_cast<T*>(memory));
     size_ = size;
   }

@@ -64,12 +64,15 @@ void refuse_memory(const Model& model, const CudaOptions& options, const char* b
   const auto [free, all] = memory_of(options.device);
   const MemoryPlan plan = plan_memory(model, options);
   const std::string sum = fmt::format(
-      "cuda:{} has {} free of {}, and {} are needed (weights {}, states of {} sequences {}, workspace {})",
+      "cuda:{} has {} free of {}, and {} are needed (weights {}, states of {} sequences {}, workspace {}, "
+      "kept "
+      "for CUDA itself {})",
       options.device, readable(free), readable(all), readable(plan.total()), readable(plan.weights),
-      options.num_slots, readable(plan.states), readable(plan.workspace));
+      options.num_slots, readable(plan.states), readable(plan.workspace), readable(kReservedBytes));
   if (beyond != nullptr) {
     throw DeviceMemoryError(fmt::format(
-        "{} and more for CUDA itself, which was not there ({}): run fewer sequences, or use --device cpu",
+        "{}, but more was taken meanwhile, by CUDA or by another program ({}): run fewer sequences, or use "
+        "--device cpu",
         sum, beyond));
   }
   const std::size_t slots = slots_that_fit(model, options, free);
@@ -97,7 +100,8 @@ DeviceParts::DeviceParts(const Model& model, const CudaOptions& options, DeviceA
 DeviceArena arena_for(const Model& model, const CudaOptions& options) {
   DeviceArena arena;
   const DeviceParts measured(model, options, arena, nullptr);
-  if (!arena.allocate()) refuse_memory(model, options);
+  // There was room when the plan was looked at.
+  if (!arena.allocate()) refuse_memory(model, options, "allocation of device memory: out of memory");
   return arena;
 }
 

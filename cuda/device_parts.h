@@ -40,8 +40,8 @@ struct DeviceParts {
   std::size_t end;
 };
 
-// Throws DeviceMemoryError with the sum of what is needed. `beyond`: what there was no memory for beside it;
-// null: the sum itself is too large.
+// Throws DeviceMemoryError with the sum of what is needed. `beyond`: what there was no memory for though the
+// sum was free; null: the sum itself is too large.
 [[noreturn]] void refuse_memory(const Model& model, const CudaOptions& options, const char* beyond = nullptr);
 
 // An arena of exactly the size that the parts take. Throws DeviceMemoryError.

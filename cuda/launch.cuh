@@ -6,6 +6,7 @@
 
 #include <cstddef>
 #include <map>
+#include <utility>
 
 #include "cuda/cuda_check.h"
 
@@ -19,11 +20,17 @@ struct LaunchShape {
   bool starts_early = false;
 };
 
+// Of the thread.
+inline int current_device() {
+  int device = 0;
+  check(cudaGetDevice(&device), "launch of a kernel");
+  return device;
+}
+
 // Multiprocessors of the thread's current device.
 inline int num_multiprocessors() {
   thread_local int known_device = -1, multiprocessors = 0;
-  int device = 0;
-  check(cudaGetDevice(&device), "launch of a kernel");
+  const int device = current_device();
   if (device != known_device) {
     check(cudaDeviceGetAttribute(&multiprocessors, cudaDevAttrMultiProcessorCount, device),
           "launch of a kernel");
@@ -33,11 +40,12 @@ inline int num_multiprocessors() {
 }
 
 #ifdef __CUDACC__
-// Whether the kernel was compiled for compute capability 9.0 or above: only then does it wait.
+// Whether the current device runs the kernel as it was compiled for compute capability 9.0 or above: only
+// then does it wait.
 inline bool can_wait(const void* kernel) {
   constexpr int kFirstVersion = 90;
-  thread_local std::map<const void*, bool> known;
-  const auto [entry, is_new] = known.try_emplace(kernel, false);
+  thread_local std::map<std::pair<int, const void*>, bool> known;
+  const auto [entry, is_new] = known.try_emplace({current_device(), kernel}, false);
   if (is_new) {
     cudaFuncAttributes attributes = {};
     check(cudaFuncGetAttributes(&attributes, kernel), "launch of a kernel");

@@ -29,30 +29,33 @@ constexpr std::size_t kCaches = 16;
 constexpr double kLeastSeconds = 2e-3;
 constexpr int kFirstRounds = 4, kMostRounds = 1 << 20;
 
+class Event {
+ public:
+  Event() { check(cudaEventCreate(&event_), "creation of an event"); }
+  ~Event() { cudaEventDestroy(event_); }
+  Event(const Event&) = delete;
+  Event& operator=(const Event&) = delete;
+
+  cudaEvent_t get() const { return event_; }
+  void record(cudaStream_t stream) const { check(cudaEventRecord(event_, stream), "an event"); }
+
+ private:
+  cudaEvent_t event_ = nullptr;
+};
+
 class Timer {
  public:
-  Timer() {
-    check(cudaEventCreate(&begin_), "creation of an event");
-    check(cudaEventCreate(&end_), "creation of an event");
-  }
-  ~Timer() {
-    cudaEventDestroy(begin_);
-    cudaEventDestroy(end_);
-  }
-  Timer(const Timer&) = delete;
-  Timer& operator=(const Timer&) = delete;
-
-  void begin(cudaStream_t stream) const { check(cudaEventRecord(begin_, stream), "an event"); }
-  void end(cudaStream_t stream) const { check(cudaEventRecord(end_, stream), "an event"); }
+  void begin(cudaStream_t stream) const { begin_.record(stream); }
+  void end(cudaStream_t stream) const { end_.record(stream); }
   // REQUIRES: the stream has come to the end.
   double seconds() const {
     float milliseconds = 0.0F;
-    check(cudaEventElapsedTime(&milliseconds, begin_, end_), "the time between two events");
+    check(cudaEventElapsedTime(&milliseconds, begin_.get(), end_.get()), "the time between two events");
     return static_cast<double>(milliseconds) * 1e-3;
   }
 
  private:
-  cudaEvent_t begin_ = nullptr, end_ = nullptr;
+  Event begin_, end_;
 };
 
 // Device memory of a probe.

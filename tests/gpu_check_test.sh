@@ -27,7 +27,7 @@ esac'
   stand_in bundle/cuda_device_tests 'echo "All tests passed (1 assertion in 1 test case)"'
   stand_in commands.sh 'echo "ok: with $1"'
   stand_in bin/nvidia-smi 'echo "Stand-in, 580, 1980 MHz, 1000 MiB"'
-  stand_in bin/compute-sanitizer 'shift 4; exec "$@"'
+  stand_in bin/compute-sanitizer 'shift 4; "$@" && echo "========= ERROR SUMMARY: 0 errors"'
 }
 
 complain() {
@@ -62,9 +62,13 @@ stand_in bin/compute-sanitizer '[[ $2 != racecheck ]] || { echo "RACECHECK SUMMA
 expect 1 "| compute-sanitizer racecheck | failed | 0 | status 9 of its first run: RACECHECK SUMMARY: 1 hazard |"
 stand_in bin/compute-sanitizer 'echo "test cases: 1 | 1 failed"; exit 1'
 expect 1 "| compute-sanitizer memcheck | failed | 0 | status 1 of its first run: test cases: 1   1 failed |"
-# A tool that refuses to work is not the backend's failure.
+# A tool that refuses to work is not the backend's failure, and not its success where it lets the program run.
 stand_in bin/compute-sanitizer 'echo "Error: the device is not supported"; exit 1'
 expect 0 "| compute-sanitizer memcheck | not run | 0 | refused: Error: the device is not supported |"
+stand_in bin/compute-sanitizer 'shift 4; "$@"; echo "Error: the device is not supported"'
+expect 0 "| compute-sanitizer memcheck | not run | 0 | it told of nothing that it looked at: Error: the device"
+stand_in bin/compute-sanitizer '[[ $6 == "[probe]" ]] && echo "ERROR SUMMARY: 0 errors"; shift 4; exec "$@"'
+expect 1 "| compute-sanitizer memcheck | failed | 0 | it ended without a summary: All tests passed"
 
 sound_machine
 stand_in commands.sh 'echo "failed: the server ended with 6"; exit 1'

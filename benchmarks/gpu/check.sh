@@ -87,10 +87,20 @@ sanitizer() {
     record "$name" failed $((SECONDS - begin)) "status $status of its first run: $(last_line <<<"$probe")"
   elif ((status != 0)); then
     record "$name" "not run" $((SECONDS - begin)) "refused: $(last_line <<<"$probe")"
+  elif ! found_nothing <<<"$probe"; then  # it may have run the program without looking
+    status=1
+    record "$name" "not run" $((SECONDS - begin)) "it told of nothing that it looked at: $(last_line <<<"$probe")"
   fi
   ((status == 0)) || return
-  part "$name" 90 compute-sanitizer --tool "$tool" --error-exitcode 9 "$tests" "[short]"
+  part "$name" 90 compute-sanitizer --tool "$tool" --error-exitcode 9 "$tests" "[short]" || return
+  if ! found_nothing <"$results/${name// /-}.txt"; then
+    unset 'rows[-1]'
+    record "$name" failed $((SECONDS - begin)) "it ended without a summary: $(last_line <"$results/${name// /-}.txt")"
+  fi
 }
+
+# Whether a tool says that it looked, and found nothing.
+found_nothing() { grep -q 'SUMMARY: 0 '; }
 
 # bench NAME OPTION...: everything that it measured, in JSON
 bench() {

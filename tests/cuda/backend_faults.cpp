@@ -15,6 +15,7 @@
 
 #include "cuda/cuda_backend.h"
 #include "engine/engine.h"
+#include "engine/state_layout.h"
 #include "tests/cuda/device_config.h"
 #include "tests/cuda/installed_library.h"
 #include "tests/cuda/one_step.h"
@@ -45,6 +46,7 @@ class EmulatedMachine {
   }
   ~EmulatedMachine() {
     emulator::keep_first_device(false);
+    emulator::hide_fault_from_choice(false);
     emulator::reset_errors();
     emulator::set_devices({{}});
     emulator::set_driver({});
@@ -63,8 +65,14 @@ TEST_CASE("memory is what was planned, and a model that does not fit is refused 
   {
     const std::size_t before = emulator::allocated_bytes();
     const auto backend = cuda::make_cuda_backend(model.model, options);
-    CHECK(emulator::allocated_bytes() - before == plan.total());
+    CHECK(emulator::allocated_bytes() - before == plan.allocated());
     CHECK(plan.states >= 3 * backend->info().slot_bytes);
+  }
+  {
+    const EmulatedMachine machine({.memory_bytes = plan.total() - 1});
+    CHECK_THROWS_WITH(
+        cuda::make_cuda_backend(model.model, options),
+        Catch::Contains("kept for CUDA itself 0.06 GiB") && Catch::Contains("2 sequences would fit"));
   }
   const EmulatedMachine machine({.memory_bytes = plan.total()});
   CHECK_NOTHROW(cuda::make_cuda_backend(model.model, options));
@@ -81,13 +89,14 @@ TEST_CASE("an allocation that fails leaves nothing allocated") {
   emulator::fail_allocation(1);  // the stream
   CHECK_THROWS_WITH(on_device(model.model),
                     Catch::Contains("are needed (weights ") && Catch::Contains("states of 4 sequences") &&
-                        Catch::Contains("and more for CUDA itself, which was not there (CUDA: creation of a "
-                                        "stream: out of memory (cudaErrorMemoryAllocation)): run fewer"));
-  for (const int n : {1, 2}) {
-    emulator::fail_allocation(n);
-    CHECK_THROWS_AS(on_device(model.model), cuda::DeviceMemoryError);
-    CHECK(emulator::allocated_bytes() == 0);
-  }
+                        Catch::Contains("but more was taken meanwhile, by CUDA or by another program (CUDA: "
+                                        "creation of a stream: out of memory (cudaErrorMemoryAllocation)): "
+                                        "run fewer"));
+  CHECK(emulator::allocated_bytes() == 0);
+  emulator::fail_allocation(2);  // the arena, for which there was room
+  CHECK_THROWS_WITH(on_device(model.model),
+                    Catch::Contains("more was taken meanwhile") && !Catch::Contains("would fit"));
+  CHECK(emulator::allocated_bytes() == 0);
   for (int n = 3; n < 9; ++n) {
     emulator::fail_allocation(n);
     CHECK_THROWS_AS(on_device(model.model), std::bad_alloc);
@@ -151,6 +160,44 @@ TEST_CASE("a kernel that fails ends its step, and the backend says that it canno
   CHECK_THROWS_AS(backend->copy(0, 1, 0), DeviceLost);
   CHECK_THROWS_AS(saved(*backend, model.model.config, 1, 0), DeviceLost);
   CHECK_THROWS_AS(backend->wait(), std::logic_error);  // nothing is in flight
+}
+
+TEST_CASE(
+    "a device that fails while the backend asks nothing of it is lost at the next call, whichever it is") {
+  const EmulatedMachine machine;
+  const test::RandomModel model(test::device_config(LayerType::kTttLinear, 2, 6), 17);
+  const ModelConfig& config = model.model.config;
+  const std::vector<TokenId> tokens = test::Random(18).tokens(9, config.vocab_size);
+  const Segment segment = read_all(0, 0, tokens);
+  Segment with_log_probs = segment;  // more of them than any step before it
+  with_log_probs.wanted.log_probs = Rows::kAll;
+  with_log_probs.wanted.top_n = 2;
+  Bytes bytes(state_bytes(config, 0));
+  const std::vector<std::function<void(Backend&)>> calls = {
+      [&](Backend& backend) { backend.reset(1); },
+      [&](Backend& backend) { backend.copy(0, 1, 9); },
+      [&](Backend& backend) { backend.save(1, 0, bytes); },
+      [&](Backend& backend) { backend.load(1, 0, bytes); },
+      [&](Backend& backend) {
+        backend.submit({&segment, 1});
+      },
+      [&](Backend& backend) {
+        backend.submit({&with_log_probs, 1});
+      },
+  };
+  for (const bool hides : {false, true}) {
+    emulator::hide_fault_from_choice(hides);
+    for (const auto& call : calls) {
+      const auto backend = on_device(model.model), other = on_device(model.model);
+      for (Backend* each : {backend.get(), other.get()}) each->reset(0);
+      step(*backend, segment);
+      emulator::fail_kernel(1);
+      CHECK_THROWS_AS(step(*other, segment), DeviceLost);
+      CHECK_THROWS_AS(call(*backend), DeviceLost);
+      CHECK_THROWS_WITH(call(*backend), Catch::Contains("cuda:0 failed") && Catch::Contains("restart"));
+      emulator::reset_errors();
+    }
+  }
 }
 
 TEST_CASE("an engine whose device fails in a step ends what runs and what waits, and takes nothing more") {

@@ -203,7 +203,7 @@ cudaError_t cudaSetDevice(int device) {
   if (const cudaError_t error = description_of(device).choice_error; error != cudaSuccess)
     return report(error);
   choose_device(device);
-  return report(machine().sticky_error);
+  return machine().choice_hides_fault ? cudaSuccess : report(machine().sticky_error);
 }
 
 cudaError_t cudaGetDevice(int* device) {

@@ -138,6 +138,11 @@ void fail_kernel(int n) {
   machine().failing_kernel = n;
 }
 
+void hide_fault_from_choice(bool hide) {
+  const Lock lock(machine().mutex);
+  machine().choice_hides_fault = hide;
+}
+
 void reset_errors() {
   const Lock lock(machine().mutex);
   machine().sticky_error = machine().last_error = cudaSuccess;

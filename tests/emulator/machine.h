@@ -66,7 +66,7 @@ struct Machine {
   std::vector<DeviceDescription> devices = {{}};
   DriverDescription driver;
   int installations = 0;  // of devices
-  bool keeps_first_device = false;
+  bool keeps_first_device = false, choice_hides_fault = false;
   Regions device_memory, pinned_memory;
   std::set<CUstream_st*> streams;
   std::set<CUgraphExec_st*> graphs;

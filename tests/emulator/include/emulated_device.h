@@ -46,6 +46,8 @@ void fail_launch(int n);
 // The n-th kernel from now, also of a graph, is accepted and fails when it runs: the error stays with the
 // device, as in CUDA, until reset_errors().
 void fail_kernel(int n);
+// Whether cudaSetDevice() says nothing of such an error; CUDA does not promise that it does.
+void hide_fault_from_choice(bool hide);
 void reset_errors();
 
 }  // namespace ttt::emulator
