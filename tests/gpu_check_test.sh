@@ -49,6 +49,7 @@ expect() {
 sound_machine
 expect 0 "Commit 0123abc+dirty, "
 grep -qF "| commands | passed | 0 | ok: with $scratch/bundle/ttt |" "$scratch/results/check.md" || complain "no commands"
+grep -qF '| fault | passed |' "$scratch/results/check.md" || complain "no kernel was made to fail"
 grep -qF '| devices | passed |' "$scratch/results/check.md" || complain "the first part is missing"
 for table in figures flat matrix; do
   grep -qF "| $table | passed |" "$scratch/results/check.md" && [[ -s $scratch/results/$table.txt ]] ||

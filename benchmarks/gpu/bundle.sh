@@ -4,6 +4,7 @@
 # GPU, with every library they load but those of the C library and the driver. Needs the CUDA toolkit here and
 # nothing there: the folder runs wherever glibc is not older than here.
 # usage: benchmarks/gpu/bundle.sh FOLDER [ARCHITECTURE, default 90]
+#        (tries it here in a root with nothing but the C library, where one may be made)
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/../.."
 folder=$1 architecture=${2:-90}
@@ -21,10 +22,34 @@ cp $build/ttt $build/cuda_device_tests "$folder/"
 strip "$folder/ttt" "$folder/cuda_device_tests"
 # Of glibc and of the driver there must be only one in a process: the machine's own.
 foreign='^(ld-linux.*|libc|libm|libdl|librt|libpthread|libresolv|libcuda|libnvidia.*|libcublas.*)\.so'
-ldd "$folder/ttt" "$folder/cuda_device_tests" | awk '/=> \// {print $1, $3}' | sort -u |
-  while read -r name path; do
-    [[ $name =~ $foreign ]] || cp -L "$path" "$folder/lib/$name"
-  done
+libraries() { ldd "$folder/ttt" "$folder/cuda_device_tests" | awk '/=> \// {print $1, $3}' | sort -u; }
+libraries | while read -r name path; do
+  [[ $name =~ $foreign ]] || cp -L "$path" "$folder/lib/$name"
+done
 # The program says of what commit it is, and "+dirty" where the sources were another's: check.sh asks it.
 "$folder/ttt" version | head -n 1 >&2
 du -sh "$folder" >&2
+
+# In a root where nothing is but the C library, both programs load, and ttt writes a sentence.
+try_in_bare_root() {
+  local root loader name path
+  root=$(mktemp -d)
+  # shellcheck disable=SC2064  # of this root
+  trap "rm -rf '$root'" RETURN
+  loader=$(ldd "$folder/ttt" | awk '/ld-linux/ {print $1}')
+  { libraries; echo "${loader##*/} $loader"; } | while read -r name path; do
+    [[ ! $name =~ $foreign ]] || install -D "$path" "$root$path"
+  done
+  cp -r "$folder" "$root/bundle"
+  cp models/demo-linear.gguf "$root/"
+  unshare -r chroot "$root" /bundle/cuda_device_tests --list-test-names-only >/dev/null || (($? > 90)) || return
+  unshare -r chroot "$root" /bundle/ttt run /demo-linear.gguf "The old man" -n 8 --temp 0 --device auto -v
+}
+if ! unshare -r true 2>/dev/null; then
+  echo "bundle.sh: not tried in a bare root, since none may be made here" >&2
+elif try_in_bare_root >&2; then
+  echo "bundle.sh: both programs start in a bare root" >&2
+else
+  echo "bundle.sh: the bundle does not start in a bare root" >&2
+  exit 1
+fi

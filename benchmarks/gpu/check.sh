@@ -124,6 +124,7 @@ if part "probe" 60 "$tests" "[probe]"; then
   part "tests" 240 "$tests"
   part "same text" 60 bash -c same_text
   part "commands" 90 bash "${TTT_CHECK_COMMANDS:-benchmarks/gpu/commands.sh}" "$ttt"  # a test has others
+  part "fault" 60 "$tests" "[.fault]"
   for tool in memcheck racecheck initcheck synccheck; do sanitizer $tool; done
   part "figures" 60 "$tests" "[.report]"
   part "flat" 90 "$tests" "[.flat]"

@@ -135,6 +135,14 @@ TEST_CASE("the CUDA backend keeps the exact part of the contract in fast mode", 
       cuda::Precision::kFast);
 }
 
+TEST_CASE("the CUDA backend keeps the exact part of the contract in fast mode with TTT-MLP layers",
+          "[slow]") {
+  check_on_device(
+      exactness_checks(),
+      test::RandomModel(fast_config(LayerType::kTttMlp), 5, weights::DType::kBF16, tie_two_ids).model,
+      cuda::Precision::kFast);
+}
+
 TEST_CASE("the CUDA backend keeps the exact part of the contract in fast mode with quantised weights",
           "[slow]") {
   for (const weights::DType type : {weights::DType::kQ8_0, weights::DType::kQ4_0})

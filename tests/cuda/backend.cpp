@@ -213,6 +213,7 @@ TEST_CASE("the CPU and the device agree, and continue each other's snapshots") {
     Backend* const turns[] = {device.get(), cpu.get(), device.get()};
     const std::size_t cuts[] = {0, 11, 29, 40};
     std::vector<double> found;
+    const test::Launches launches;
     device->reset(1);
     for (std::size_t turn = 0; turn < 3; ++turn) {
       if (turn > 0) {
@@ -222,6 +223,7 @@ TEST_CASE("the CPU and the device agree, and continue each other's snapshots") {
       const std::vector<float> logits = step(*turns[turn], part(cuts[turn], cuts[turn + 1]));
       found.insert(found.end(), logits.begin(), logits.end());
     }
+    test::check_inner_kernel(launches, config, cuda::Precision::kExact);
     CHECK(test::max_over_rms(found, wanted) <= kExactTolerance);
   }
 }

@@ -3,11 +3,14 @@
 #include <catch2/catch.hpp>
 #include <cstdint>
 #include <span>
+#include <utility>
 #include <vector>
 
 #include "cpu/cpu_backend.h"
 #include "cuda/cuda_backend.h"
 #include "tests/cuda/device_config.h"
+#include "tests/cuda/launches.h"
+#include "tests/cuda/step_launches.h"
 #include "tests/error_metric.h"
 #include "tests/random_model.h"
 
@@ -57,7 +60,10 @@ BothLogits read_with_both(const Model& model, cuda::Precision precision, std::si
   const auto cpu = cpu::make_cpu_backend(
       model,
       {.num_slots = 1, .max_batch_tokens = num_tokens, .max_logits_rows = num_tokens, .num_threads = 1});
-  return {logits_of(*device, tokens), logits_of(*cpu, tokens)};
+  const test::Launches launches;
+  std::vector<double> of_device = logits_of(*device, tokens);
+  test::check_inner_kernel(launches, model.config, precision);
+  return {std::move(of_device), logits_of(*cpu, tokens)};
 }
 
 void compare_exact(LayerType type, std::size_t num_tokens) {

@@ -168,7 +168,9 @@ TEST_CASE("matrices whose values fp16 cannot hold, or loses, are rounded to bf16
     const auto backend = fast_backend(model.model);
     const std::vector<TokenId> tokens = test::Random(8).tokens(5, config.vocab_size);
     backend->reset(0);
+    const test::Launches launches;
     const std::vector<double> found = test::to_doubles(logits_of(*backend, 0, 0, tokens));
+    launches.check({{"product_few", 5}, {"product_exact", 0}, {"ttt_linear_prefill", 1}});
     naive::NaiveModel oracle(config, model.tensors);
     return test::mean_divergence(found, oracle.read_all(tokens), config.vocab_size);
   };
@@ -195,6 +197,7 @@ TEST_CASE("fast mode and the CPU continue each other's snapshots") {
     Backend* const turns[] = {cpu.get(), device.get(), cpu.get(), device.get()};
     const std::size_t cuts[] = {0, 11, 29, 37, 50};
     std::vector<double> found;
+    const test::Launches launches;
     cpu->reset(1);
     for (std::size_t turn = 0; turn < 4; ++turn) {
       const auto at = static_cast<std::int64_t>(cuts[turn]);
@@ -203,6 +206,7 @@ TEST_CASE("fast mode and the CPU continue each other's snapshots") {
       const std::vector<float> logits = logits_of(*turns[turn], 1, at, part);
       found.insert(found.end(), logits.begin(), logits.end());
     }
+    test::check_inner_kernel(launches, config, cuda::Precision::kFast);
     CHECK(test::mean_divergence(found, wanted, config.vocab_size) <= kRandomDivergence);
   }
 }
@@ -258,11 +262,30 @@ TEST_CASE("products by the library keep fast mode as near", "[slow]") {
   }
 }
 
+// By the own kernels and, where there is one, with the library's products.
 TEST_CASE("fast error figures", "[.report]") {
-  for (const std::string name : test::kGoldenCases)
-    fmt::print("| {} | {:.1e} |\n", name, golden_divergence(name));
-  for (const std::string name : kDemoModels)
-    fmt::print("| {} | {:.1e} |\n", name, demo_divergence(name, 512));
+  struct Figure {
+    std::string name;
+    double divergence, allowed;
+  };
+  const auto measure = [](bool library) {
+    std::vector<Figure> figures;
+    for (const std::string name : test::kGoldenCases)
+      figures.push_back({name, golden_divergence(name, library), kRandomDivergence});
+    for (const std::string name : kDemoModels)
+      figures.push_back({name, demo_divergence(name, 512, library), kDemoDivergence});
+    return figures;
+  };
+  const auto report = [](const char* products, const std::vector<Figure>& figures) {
+    for (const auto& [name, divergence, allowed] : figures) {
+      fmt::print("| {} | {} | {:.1e} |\n", products, name, divergence);
+      INFO(products << " " << name);
+      CHECK(divergence <= allowed);
+    }
+  };
+  report("own kernels", measure(false));
+  const test::InstalledLibrary installed;
+  if (installed.is_there()) report("cuBLASLt", measure(true));
 }
 
 }  // namespace ttt

@@ -7,6 +7,7 @@
 #include <catch2/catch.hpp>
 #include <future>
 #include <span>
+#include <string>
 #include <vector>
 
 #include "cuda/cuda_check.h"
@@ -14,6 +15,7 @@
 #include "cuda/kernels/ttt_linear_prefill.h"
 #include "cuda/kernels/ttt_mlp_prefill.h"
 #include "tests/cuda/device_array.h"
+#include "tests/cuda/launches.h"
 #include "tests/cuda/prefill_run.h"
 #include "tests/error_metric.h"
 
@@ -154,13 +156,21 @@ FlatError flat_error(const FlatOracle& oracle, std::size_t index, const FlatResu
           test::relative_l2(W1, oracle.W1[index], problem.weights.W1)};
 }
 
+std::string kernel_name(const test::PrefillLayout& layout, bool fast) {
+  if (!fast) return layout.mlp ? "ttt_mlp_exact" : "ttt_linear_exact";
+  if (!layout.mlp) return "ttt_linear_prefill";
+  return layout.head_size == 64 ? "ttt_mlp_prefill" : "ttt_mlp_streamed";
+}
+
 void check_flat(const test::PrefillLayout& layout, const FlatOracle& oracle) {
   for (const bool fast : {false, true}) {
     double at_first = 0.0;
     for (std::size_t i = 0; i < oracle.lengths.size(); ++i) {
       const std::size_t length = oracle.lengths[i];
-      const FlatError error =
-          flat_error(oracle, i, (fast ? run_fast : run_exact)(layout, oracle.sequence, length), fast);
+      const test::Launches launches;
+      const FlatResult result = (fast ? run_fast : run_exact)(layout, oracle.sequence, length);
+      launches.check({{kernel_name(layout, fast), 1}});
+      const FlatError error = flat_error(oracle, i, result, fast);
       const std::string name = fmt::format("{} | {} | {} | {}", fast ? "fast" : "exact",
                                            layout.mlp ? "TTT-MLP" : "TTT-Linear", layout.head_size, length);
       fmt::print("| {} | {:.1e} | {:.1e} |\n", name, error.out, error.W1);

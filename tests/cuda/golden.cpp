@@ -33,17 +33,20 @@ test::GoldenErrors golden_errors_on_device(const std::string& name) {
   return errors;
 }
 
+void check_errors(const test::GoldenErrors& errors) {
+  CHECK(errors.logits <= kDeviceTolerance);
+  CHECK(errors.state <= kDeviceTolerance);
+  CHECK(errors.learned_beyond_storage <= kDeviceTolerance);
+  CHECK(errors.gradient <= kDeviceTolerance);
+  CHECK(errors.conv_inputs <= kDeviceTolerance);
+}
+
 }  // namespace
 
 TEST_CASE("on a device logits and states agree with the official implementation", "[slow]") {
   for (const std::string name : test::kGoldenCases) {
     INFO(name);
-    const test::GoldenErrors errors = golden_errors_on_device(name);
-    CHECK(errors.logits <= kDeviceTolerance);
-    CHECK(errors.state <= kDeviceTolerance);
-    CHECK(errors.learned_beyond_storage <= kDeviceTolerance);
-    CHECK(errors.gradient <= kDeviceTolerance);
-    CHECK(errors.conv_inputs <= kDeviceTolerance);
+    check_errors(golden_errors_on_device(name));
   }
 }
 
@@ -51,7 +54,9 @@ TEST_CASE("golden error figures on a device", "[.report]") {
   fmt::print("| case | logits | W, b | relative to learned | gradients | conv inputs |\n");
   fmt::print("|---|---|---|---|---|---|\n");
   for (const std::string name : test::kGoldenCases) {
+    INFO(name);
     const test::GoldenErrors e = golden_errors_on_device(name);
+    check_errors(e);
     fmt::print("| {} | {:.1e} | {:.1e} | {:.1e} | {:.1e} | {:.1e} |\n", name, e.logits, e.state, e.learned,
                e.gradient, e.conv_inputs);
   }

@@ -166,4 +166,15 @@ void launch_chain(ChainParams params, int count, cudaStream_t stream) {
   }
 }
 
+#ifdef __CUDACC__
+namespace {
+__global__ void trap() { asm("trap;"); }
+}  // namespace
+
+void break_device() {
+  trap<<<1, 1>>>();
+  cudaDeviceSynchronize();
+}
+#endif
+
 }  // namespace ttt::test

@@ -95,4 +95,8 @@ struct ChainParams {
 };
 void launch_chain(ChainParams params, int count, cudaStream_t stream);
 
+// On a GPU only: a kernel that ends in a fault, and waits for it. Afterwards CUDA refuses everything in this
+// process.
+void break_device();
+
 }  // namespace ttt::test
