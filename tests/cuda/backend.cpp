@@ -17,6 +17,7 @@
 #include "tests/cuda/device_config.h"
 #include "tests/cuda/launches.h"
 #include "tests/cuda/one_step.h"
+#include "tests/cuda/step_launches.h"
 #include "tests/error_metric.h"
 #include "tests/oracle_errors.h"
 #include "tests/random.h"
