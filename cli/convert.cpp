@@ -5,6 +5,8 @@
 
 #include <algorithm>
 #include <chrono>
+#include <filesystem>
+#include <system_error>
 #include <utility>
 
 #include "cli/exit_code.h"
@@ -21,11 +23,27 @@
 #include "engine/import.h"
 #include "engine/random_weights.h"
 #include "engine/text_settings.h"
+#include "engine/tokenizer_metadata.h"
 #include "weights/block_types.h"
 #include "weights/import_source.h"
 
 namespace ttt::cli {
 namespace {
+
+namespace fs = std::filesystem;
+
+// Also where `input` is a folder, of whose files those named .gguf are none that is read.
+bool would_replace(const fs::path& output, const fs::path& input) {
+  std::error_code error;
+  if (!fs::is_regular_file(output, error)) return false;
+  if (fs::equivalent(output, input, error)) return true;
+  if (!fs::is_directory(input, error) || output.extension() == ".gguf") return false;
+  for (fs::directory_iterator entry(input, error), end; !error && entry != end; entry.increment(error)) {
+    std::error_code gone;
+    if (fs::equivalent(output, *entry, gone)) return true;
+  }
+  return false;
+}
 
 // Room for metadata, token lists and padding beside the tensors.
 constexpr std::uint64_t kHeaderAllowance = 1U << 20;
@@ -94,6 +112,7 @@ void convert_model(const Model& model, const ModelInfo& info, const weights::Ggu
   const bool is_widened = type == weights::DType::kF32 && model.token_embd.dtype == weights::DType::kBF16;
   std::function<void(const std::string&)> check;
   if (options.verify || !options.verification.reference.empty()) {
+    check_reference(options.verification, model.config.vocab_size);
     check = [&](const std::string& path) {
       verify_file(path, options.output, {.model = model, .tokenizer = tokenizer, .types = types},
                   options.verification);
@@ -137,6 +156,11 @@ int convert_baseline(const weights::ImportSource& source, const ConvertCommandOp
                   source.format, readable_bytes(source.file_bytes), model.config.num_hidden_layers,
                   model.config.hidden_size, model.config.num_attention_heads));
   for (const std::string& warning : model.warnings) print_warning(warning);
+  if (tokenizer) {
+    for (const std::string& warning : tokenizer_warnings(*tokenizer, model.config.vocab_size)) {
+      print_warning(warning);
+    }
+  }
   const TensorTypes types{.matrices = *weights::dtype_from_name(options.type)};
   const std::uint64_t bytes = expected_bytes(model.tensors, tokenizer ? &*tokenizer : nullptr, types);
   if (options.dry_run) {
@@ -159,6 +183,8 @@ int convert(const ConvertCommandOptions& options) {
   }
   if (!options.dry_run) {
     if (options.output.empty()) throw UsageError("name the file to write: ttt convert SRC OUT.gguf");
+    refuse_input_as_output(options.output,
+                           {options.source, options.tokenizer.value_or(""), options.verification.reference});
     check_output(options.output, options.force);
   }
   const ImportOptions importing = import_options(options);
@@ -172,19 +198,16 @@ int convert(const ConvertCommandOptions& options) {
     convert_model(files.model, info, metadata, files.tokenizer ? &*files.tokenizer : nullptr, options);
     return kOk;
   }
-  const ModelFiles files(options.source);
+  const ModelFiles files(options.source, weights::FileAccess::kMap, options.tokenizer.value_or(""));
   if (!importing.size.empty() || importing.base_lr) {
     throw UsageError(fmt::format(
         "--preset and --base-lr are for JAX and PyTorch files; {} says these things itself", options.source));
   }
   const ModelInfo info = describe_model(files);
   if (options.dry_run) print_notice(recognised(info));
-  std::optional<tokenizer::Tokenizer> given;
-  if (options.tokenizer) given = read_tokenizer(*options.tokenizer, files.model.config.vocab_size);
-  const std::optional<tokenizer::Tokenizer>& tokenizer = given ? given : files.tokenizer;
   weights::GgufMetadata metadata = files.checkpoint.metadata();
   append_text_settings(files.text, metadata);
-  convert_model(files.model, info, metadata, tokenizer ? &*tokenizer : nullptr, options);
+  convert_model(files.model, info, metadata, files.tokenizer ? &*files.tokenizer : nullptr, options);
   return kOk;
 }
 
@@ -194,6 +217,13 @@ void refuse_quantised(const Model& model) {
       fmt::format("{} is quantised already: start from the original, whose weights were rounded less, or use "
                   "`ttt quantize --requantize`",
                   model.source));
+}
+
+void refuse_input_as_output(const std::string& output, const std::vector<std::string>& inputs) {
+  const auto is_read = [&](const std::string& input) { return would_replace(output, input); };
+  if (std::ranges::none_of(inputs, is_read)) return;
+  throw UsageError(
+      fmt::format("{} is an input, and the output would replace it; name another output", output));
 }
 
 ConvertResult write_gguf(const Model& model, const weights::GgufMetadata& source,

@@ -5,6 +5,7 @@
 #include <functional>
 #include <optional>
 #include <string>
+#include <vector>
 
 #include "cli/verify.h"
 #include "engine/convert.h"
@@ -36,6 +37,10 @@ ConvertResult write_gguf(const Model& model, const weights::GgufMetadata& source
                          const tokenizer::Tokenizer* tokenizer, const std::string& output,
                          const TensorTypes& types,
                          const std::function<void(const std::string& path)>& check = {});
+
+// Throws UsageError where `output` is one of the files that are read, under whatever name, or lies in a
+// folder that is read. Empty names are none.
+void refuse_input_as_output(const std::string& output, const std::vector<std::string>& inputs);
 
 // Weights that are rounded twice are worse than those rounded once from the original. Throws UsageError.
 void refuse_quantised(const Model& model);

@@ -15,6 +15,7 @@
 #include "cli/standard_streams.h"
 #include "engine/export.h"
 #include "engine/tensor_types.h"
+#include "engine/weights_hash.h"
 #include "weights/atomic_folder.h"
 
 namespace ttt::cli {
@@ -36,6 +37,16 @@ void check_target(const std::string& path) {
   }
 }
 
+// The folder's files state no hash: what is not found here is found by nobody.
+void check_weights(const ModelFiles& files) {
+  if (files.model.stated_hash.empty()) return;
+  Progress progress("checking", Progress::Unit::kBytes);
+  check_stated_hash(files.model, weights_hash(files.model, [&](std::uint64_t hashed) {
+                      check_interrupted();
+                      progress.update(hashed, files.checkpoint.file_bytes());
+                    }));
+}
+
 }  // namespace
 
 int export_folder(const ExportOptions& options) {
@@ -55,6 +66,7 @@ int export_folder(const ExportOptions& options) {
   const tokenizer::Tokenizer* tokenizer = files.tokenizer ? &*files.tokenizer : nullptr;
   if (tokenizer != nullptr) bytes += tokenizer->model_bytes().size();
   check_free_space(options.output, bytes);
+  check_weights(files);
 
   weights::AtomicFolder folder(options.output);
   Progress progress("exporting", Progress::Unit::kBytes);

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "cli/import_files.h"
 
+#include <algorithm>
+#include <iterator>
 #include <utility>
 
 #include "engine/tokenizer_metadata.h"
@@ -25,7 +27,9 @@ ImportFiles::ImportFiles(weights::ImportSource from, ImportOptions options, cons
     : source(std::move(from)),
       model(import_from(source, std::move(options))),
       tokenizer(tokenizer_of(source, tokenizer_file, model.config.vocab_size)),
-      text(text_settings(source.tokenizer_files)) {}
+      text(text_settings(source.tokenizer_files)) {
+  add_warnings(tokenizer, model);
+}
 
 std::optional<tokenizer::Tokenizer> tokenizer_of(const weights::ImportSource& source, const std::string& file,
                                                  std::size_t vocab_size) {
@@ -33,6 +37,12 @@ std::optional<tokenizer::Tokenizer> tokenizer_of(const weights::ImportSource& so
   if (source.tokenizer_files.tokenizer.bytes.empty()) return std::nullopt;
   return make_tokenizer(source.tokenizer_files.tokenizer.bytes, source.tokenizer_files.tokenizer.path,
                         vocab_size);
+}
+
+void add_warnings(const std::optional<tokenizer::Tokenizer>& tokenizer, Model& model) {
+  if (!tokenizer) return;
+  std::ranges::move(tokenizer_warnings(*tokenizer, model.config.vocab_size),
+                    std::back_inserter(model.warnings));
 }
 
 tokenizer::Tokenizer read_tokenizer(const std::string& path, std::size_t vocab_size) {

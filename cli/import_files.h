@@ -32,6 +32,9 @@ struct ImportFiles {
 std::optional<tokenizer::Tokenizer> tokenizer_of(const weights::ImportSource& source, const std::string& file,
                                                  std::size_t vocab_size);
 
+// Adds to the model's warnings what a user should know about these two together.
+void add_warnings(const std::optional<tokenizer::Tokenizer>& tokenizer, Model& model);
+
 // Of a tokenizer.model, a tokenizer.json or any GGUF file, for a model of this vocabulary. Throws
 // CheckpointError, TokenizerError.
 tokenizer::Tokenizer read_tokenizer(const std::string& path, std::size_t vocab_size);

@@ -7,12 +7,15 @@
 #include <charconv>
 #include <filesystem>
 #include <system_error>
+#include <utility>
 
 #include "cli/exit_code.h"
+#include "cli/import_files.h"
 #include "cli/log.h"
 #include "cli/machine.h"
 #include "cli/page_options.h"
 #include "cli/readable.h"
+#include "cli/signals.h"
 #include "cli/standard_streams.h"
 #include "cpu/cpu_backend.h"
 #include "cpu/dispatch.h"
@@ -85,7 +88,6 @@ void refuse_fast_cpu(const ModelOptions& options, std::string_view why) {
 struct DeviceChoice {
   std::optional<int> cuda;  // index; else the CPU
   std::string reason;
-  bool passes_over_gpu = false;  // or a driver that may have one
 };
 
 // The first device that can be used and holds the model with one sequence.
@@ -95,7 +97,6 @@ DeviceChoice choose_automatically(const Model& model, const ModelOptions& option
   const std::vector<cuda::CudaDevice> devices = cuda::cuda_devices();
   if (devices.empty()) {
     choice.reason = cuda::driver_fault();
-    choice.passes_over_gpu = !choice.reason.empty();
     if (choice.reason.empty()) choice.reason = cuda::cuda_description();
   }
   BackendLimits least = limits;
@@ -108,7 +109,6 @@ DeviceChoice choose_automatically(const Model& model, const ModelOptions& option
       return choice;
     } catch (const cuda::DeviceError& error) {
       choice.reason += fmt::format("{}{}", choice.reason.empty() ? "" : "; ", error.what());
-      choice.passes_over_gpu = true;
     }
   }
   if (!choice.cuda) refuse_fast_cpu(options, choice.reason);
@@ -163,12 +163,12 @@ std::unique_ptr<Backend> make_chosen(const Model& model, const ModelOptions& opt
   }
 }
 
-// What was chosen is never a secret: a GPU that is taken, or passed over, is told without being asked.
+// A program that can compute on a GPU says what it computes on without being asked.
 void tell_choice(const DeviceChoice& choice) {
   const std::string line =
       choice.cuda ? fmt::format("--device auto: cuda:{}, because {}", *choice.cuda, choice.reason)
                   : fmt::format("--device auto: the CPU, because {}", choice.reason);
-  if (choice.cuda || choice.passes_over_gpu) {
+  if (cuda::cuda_built()) {
     print_notice(line);
   } else {
     log_info(line);
@@ -225,11 +225,17 @@ void check_output(const std::string& path, bool force) {
   }
 }
 
-ModelFiles::ModelFiles(const std::string& path, weights::FileAccess access)
+ModelFiles::ModelFiles(const std::string& path, weights::FileAccess access, const std::string& tokenizer_file)
     : checkpoint(open_checkpoint(path, access)),
       model(load_model(checkpoint)),
-      tokenizer(load_tokenizer(checkpoint, model.config.vocab_size)),
+      tokenizer(tokenizer_file.empty() ? load_tokenizer(checkpoint, model.config.vocab_size)
+                                       : read_tokenizer(tokenizer_file, model.config.vocab_size)),
       text(text_settings(checkpoint)) {
+  add_warnings(tokenizer, model);
+  model.release = [release = std::move(model.release)](std::span<const std::byte> part) {
+    check_interrupted();  // weights are taken for seconds
+    release(part);
+  };
   log_info(fmt::format("opened {}: {} layers of width {}, {} tensors, {} bytes, {}", path,
                        model.config.num_hidden_layers, model.config.hidden_size, checkpoint.tensors().size(),
                        checkpoint.file_bytes(), tokenizer ? "with a tokenizer" : "without a tokenizer"));

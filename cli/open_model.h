@@ -43,7 +43,9 @@ weights::FileAccess file_access(const ModelOptions& options);
 // The files of a model, checked; nothing is computed. Neither copied nor moved: what follows borrows from
 // what stands before.
 struct ModelFiles {
-  explicit ModelFiles(const std::string& path, weights::FileAccess access = weights::FileAccess::kMap);
+  // `tokenizer_file` wins over the model's own tokenizer, which is not looked at then; empty: none.
+  explicit ModelFiles(const std::string& path, weights::FileAccess access = weights::FileAccess::kMap,
+                      const std::string& tokenizer_file = "");
   ModelFiles(const ModelFiles&) = delete;
   ModelFiles& operator=(const ModelFiles&) = delete;
 

@@ -117,6 +117,7 @@ int quantize(const QuantizeOptions& options) {
   require_model(options.source);
   if (options.output.empty()) throw UsageError("name the file to write: ttt quantize IN.gguf OUT.gguf");
   if (options.tokens && options.file.empty()) throw UsageError("--tokens is of the text that -f names");
+  refuse_input_as_output(options.output, {options.source, options.file});
   check_output(options.output, options.force);
   TensorTypes types{.matrices = *weights::dtype_from_name(options.type)};
   for (const std::string& text : options.keep) types.kept.push_back(parse_kept_type(text));

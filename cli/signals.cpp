@@ -13,12 +13,16 @@
 #include <system_error>
 
 #include "cli/exit_code.h"
+#include "weights/temporary_name.h"
 
 namespace ttt::cli {
 namespace {
 
 std::atomic<int> received{0};
 static_assert(std::atomic<int>::is_always_lock_free, "used in a signal handler");
+
+// So long (ms) a reader may take nothing, once the end was asked for, and still get the rest.
+constexpr int kPatience = 1000;
 
 // Readable once the end was asked for: what poll() waits on beside its input, whichever thread the signal
 // hits.
@@ -37,6 +41,7 @@ extern "C" void on_bus_error(int) {
   constexpr std::string_view kMessage = "ttt: error: the model file changed while in use\n";
   const ssize_t written = write(STDERR_FILENO, kMessage.data(), kMessage.size());
   static_cast<void>(written);
+  weights::remove_temporaries();
   _exit(kInvalidModel);
 }
 
@@ -51,11 +56,13 @@ void handle(int signal, void (*handler)(int)) {
 }
 
 // A caller may have closed stdin, stdout or stderr. The next file opened would take the number, and would be
-// read or written for the stream.
+// read or written for the stream. Nobody misses what goes to stderr; what goes to stdout is an error.
 void keep_standard_descriptors() {
-  int descriptor = 0;
-  while (descriptor >= 0 && descriptor <= STDERR_FILENO) descriptor = open("/dev/null", O_RDWR);
-  if (descriptor > STDERR_FILENO) close(descriptor);
+  for (const int descriptor : {STDIN_FILENO, STDOUT_FILENO, STDERR_FILENO}) {
+    if (fcntl(descriptor, F_GETFD) >= 0) continue;
+    const int lowest_free = open("/dev/null", descriptor == STDOUT_FILENO ? O_RDONLY : O_RDWR);
+    if (lowest_free != descriptor) return;
+  }
 }
 
 }  // namespace
@@ -70,6 +77,7 @@ void install_signal_handlers() {
   handle(SIGHUP, on_end_request);
   handle(SIGBUS, on_bus_error);
   handle(SIGPIPE, SIG_IGN);
+  handle(SIGXFSZ, SIG_IGN);
 }
 
 int interrupted_by() { return received.load(); }
@@ -90,11 +98,12 @@ void wait_readable(int descriptor) {
 }
 
 void wait_writable(int descriptor) {
+  std::array<pollfd, 2> polled = {pollfd{descriptor, POLLOUT, 0}, pollfd{wake_pipe[0], POLLIN, 0}};
   while (true) {
-    std::array<pollfd, 2> polled = {pollfd{descriptor, POLLOUT, 0}, pollfd{wake_pipe[0], POLLIN, 0}};
-    const int ready = poll(polled.data(), polled.size(), -1);
+    const bool is_last_try = interrupted();
+    const int ready = poll(polled.data(), is_last_try ? 1 : 2, is_last_try ? kPatience : -1);
     if (ready > 0 && polled[0].revents != 0) return;
-    check_interrupted();
+    if (is_last_try && (ready == 0 || errno != EINTR)) throw Interrupted();
   }
 }
 

@@ -1,12 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
 // What the process does on signals. The first SIGINT, SIGTERM or SIGHUP is a request that loops ask for; the
-// second ends the process at once. A mapped model file that shrinks raises SIGBUS: that ends with a sentence.
+// second ends the process at once. A mapped model file that shrinks raises SIGBUS: that ends with a sentence,
+// and without the temporary file that was being written.
 #pragma once
 
 namespace ttt::cli {
 
 // Leaves alone what the caller ignores (nohup). Opens /dev/null for standard streams that are closed. Ignores
-// SIGPIPE, so that a closed pipe is an error of write(). Call once, first thing.
+// SIGPIPE and SIGXFSZ, so that a closed pipe and a limit on the size of files are errors of write(). Call
+// once, first thing.
 void install_signal_handlers();
 
 // The signal that asked for the end, or 0.
@@ -23,8 +25,9 @@ void check_interrupted();
 // one that came before.
 void wait_readable(int descriptor);
 
-// Waits until a write of PIPE_BUF bytes to `descriptor` would not block. Throws Interrupted if it would, and
-// a signal asks or has asked for the end: what can be written without waiting still is.
+// Waits until a write of PIPE_BUF bytes to `descriptor` would not block. Once a signal asks or has asked for
+// the end, for a second at most, and then throws Interrupted: who reads gets the rest, who does not read
+// keeps nothing waiting.
 void wait_writable(int descriptor);
 
 }  // namespace ttt::cli

@@ -177,6 +177,15 @@ void run_selftest(const ModelFiles& files) {
 
 }  // namespace
 
+void check_reference(const VerifyOptions& options, std::size_t vocab_size) {
+  if (options.reference.empty()) return;
+  try {
+    read_reference(options.reference, vocab_size);
+  } catch (const std::runtime_error& error) {
+    throw std::runtime_error(fmt::format("--reference: {}", error.what()));
+  }
+}
+
 void verify_file(const std::string& path, const std::string& output, const Original& original,
                  const VerifyOptions& options) {
   try {

@@ -2,6 +2,7 @@
 // `ttt convert --verify`: reads the file that was written again and proves that it holds the model.
 #pragma once
 
+#include <cstddef>
 #include <string>
 
 #include "engine/model.h"
@@ -21,6 +22,10 @@ struct Original {
   const tokenizer::Tokenizer* tokenizer;  // may be null
   TensorTypes types;
 };
+
+// Before work begins that a reference would make vain. No reference passes. Throws std::runtime_error naming
+// the option where it is no file with ids and logits for such a vocabulary.
+void check_reference(const VerifyOptions& options, std::size_t vocab_size);
 
 // Compares configuration, tokenizer and every weight of the file at `path` with the original, runs the
 // self-test of a model on it, and compares its logits with the reference's. Says on stderr what was found.

@@ -145,17 +145,20 @@ ConvertResult write_tensors(const Model& model, const std::vector<NamedTensor>& 
   if (weights::find(metadata, kWeightsHashKey) == nullptr)
     append_general(tensors, options.matrix_type, metadata);
   weights::GgufWriter writer(output, metadata, infos);
-  WeightsHash hash;
+  WeightsHash hash, source_hash;
   ConvertResult result;
   std::uint64_t written = 0;
   std::vector<std::byte> fetched;
   for (const NamedTensor& tensor : tensors) {
     const DType type = stored_type(types, tensor);
     hash.begin_tensor(tensor.view.name, type, tensor.view.shape);
+    source_hash.begin_tensor(tensor.view.name, tensor.is_matrix ? tensor.view.dtype : type,
+                             tensor.view.shape);
     Comparison comparison(model, tensor.view, type);
     const auto write_piece = [&](std::span<const std::byte> part, std::span<const std::byte> bytes) {
       comparison.add(part, bytes);
       hash.update(bytes);
+      source_hash.update(tensor.is_matrix ? part : bytes);
       writer.write(bytes);
       if (model.release) model.release(part);
       written += bytes.size();
@@ -169,6 +172,7 @@ ConvertResult write_tensors(const Model& model, const std::vector<NamedTensor>& 
                               .bytes = *weights::tensor_bytes(type, tensor.view.shape),
                               .relative_error = comparison.relative_error()});
   }
+  check_stated_hash(model, source_hash.hex());
   writer.write(std::as_bytes(std::span(tokenizer)));
   result.weights_hash = hash.hex();
   writer.patch_string(kWeightsHashKey, result.weights_hash);

@@ -43,6 +43,7 @@ struct ConvertResult {
 // Types are those of stored_type() (tensor_types.h). A weight that the new type cannot hold, or that is not
 // finite where it would be quantised, is refused. One pass, a few MiB of memory whatever the model's size;
 // besides, where weights are fetched, the largest of them twice.
+// Where the model's file states its hash, weights of another hash are refused, when all were read.
 // The file appears whole or not at all. Throws weights::CheckpointError, std::system_error (disk full ...).
 // `tokenizer` may be null. `source`: the metadata of the file that the model came from, if it was GGUF; what
 // it says about itself goes along.
@@ -51,8 +52,8 @@ ConvertResult convert(const Model& model, const weights::GgufMetadata& source,
                       const ConvertOptions& options);
 
 // The same for tensors under metadata of any architecture, which get what convert() says of the file as a
-// whole: size, types, hash. Of `model` only source, fetch and release count. `tokenizer`: as bytes, in a
-// tensor; empty: none.
+// whole: size, types, hash. Of `model` only source, stated_hash, fetch and release count. `tokenizer`: as
+// bytes, in a tensor; empty: none.
 ConvertResult write_tensors(const Model& model, const std::vector<NamedTensor>& tensors,
                             weights::GgufMetadata metadata, std::string_view tokenizer,
                             const std::string& output, const ConvertOptions& options);

@@ -163,6 +163,16 @@ Tokenizer make_tokenizer(std::string_view bytes, const std::string& file, std::s
   return tokenizer;
 }
 
+std::vector<std::string> tokenizer_warnings(const Tokenizer& tokenizer, std::size_t vocab_size) {
+  constexpr std::size_t kPadding = 128;
+  const auto pieces = static_cast<std::size_t>(tokenizer.vocab_size());
+  if (vocab_size < pieces + kPadding) return {};
+  return {fmt::format(
+      "the tokenizer has {} pieces and the model {} ids, so {} of them stand for no text: it is probably "
+      "another model's. `ttt convert --tokenizer FILE` puts the right one in.",
+      pieces, vocab_size, vocab_size - pieces)};
+}
+
 void append_tokenizer(const Tokenizer& tokenizer, weights::GgufMetadata& metadata) {
   std::vector<std::string> tokens;
   std::vector<float> scores;

@@ -7,6 +7,7 @@
 #include <optional>
 #include <string>
 #include <string_view>
+#include <vector>
 
 #include "tokenizer/tokenizer.h"
 #include "weights/checkpoint.h"
@@ -28,6 +29,11 @@ tokenizer::Tokenizer make_tokenizer(std::string_view bytes, const std::string& f
 // Of any GGUF file, whatever model it holds, for a model of this vocabulary: its SentencePiece model, else
 // what its lists say where they are of Llama's kind. Throws like load_tokenizer.
 tokenizer::Tokenizer take_tokenizer(const weights::GgufFile& file, std::size_t vocab_size);
+
+// What a user should know about a tokenizer that leaves so many ids without a piece that it is probably not
+// the model's own: one sentence. Fewer than 128 say nothing: so many may pad a vocabulary to a multiple of
+// 128.
+std::vector<std::string> tokenizer_warnings(const tokenizer::Tokenizer& tokenizer, std::size_t vocab_size);
 
 // Appends the tokenizer.ggml.* keys.
 void append_tokenizer(const tokenizer::Tokenizer& tokenizer, weights::GgufMetadata& metadata);

@@ -8,6 +8,7 @@
 #include <new>
 
 #include "engine/tensor_pieces.h"
+#include "weights/checkpoint_error.h"
 
 namespace ttt {
 
@@ -56,6 +57,16 @@ std::string weights_hash(const Model& model, const std::function<void(std::uint6
                       });
   }
   return hash.hex();
+}
+
+void check_stated_hash(const Model& model, std::string_view found) {
+  if (model.stated_hash.empty() || model.stated_hash == found) return;
+  weights::refuse({.file = model.source,
+                   .where = kWeightsHashKey,
+                   .wanted = fmt::format("{}, as the file states", model.stated_hash),
+                   .found = fmt::format("{} of its weights", found),
+                   .remedy = "The weights are not those the file was written with: download it, or convert "
+                             "its original, again."});
 }
 
 }  // namespace ttt

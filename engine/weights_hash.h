@@ -33,4 +33,8 @@ class WeightsHash {
 // Reads every byte once and releases it; `progress` is told the bytes read so far.
 std::string weights_hash(const Model& model, const std::function<void(std::uint64_t)>& progress = {});
 
+// `found`: the hash of the weights as they were read. Throws weights::CheckpointError where the model's file
+// states another.
+void check_stated_hash(const Model& model, std::string_view found);
+
 }  // namespace ttt

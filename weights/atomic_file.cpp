@@ -73,15 +73,17 @@ AtomicFile::AtomicFile(std::string path) : path_(std::move(path)) {
   const std::optional<mode_t> mode = mode_to_keep(path_);
   // Other processes (containers with the same process number too) may hold a name; there are 2^32 of them.
   std::int64_t result = -EEXIST;
+  std::string temporary;
   while (result == -EEXIST) {
-    temporary_ = fmt::format("{}/.ttt-{}-{}.tmp", folder_of(path_), ::getpid(), counter++);
+    temporary = fmt::format("{}/.ttt-{}-{}.tmp", folder_of(path_), ::getpid(), counter++);
     result = checked_call("open", [&] {
       constexpr int kFlags = O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC;
-      return ::open(temporary_.c_str(), kFlags, mode ? 0600 : 0644);
+      return ::open(temporary.c_str(), kFlags, mode ? 0600 : 0644);
     });
   }
   if (result < 0) throw error_for(path_, "open", static_cast<int>(-result));
   descriptor_ = static_cast<int>(result);
+  temporary_.set(std::move(temporary));
   if (!mode) return;
   result = checked_call("chmod", [&] { return ::fchmod(descriptor_, *mode); });
   if (result < 0) fail("chmod", static_cast<int>(-result));
@@ -91,7 +93,8 @@ AtomicFile::~AtomicFile() { discard(); }
 
 void AtomicFile::discard() noexcept {
   if (descriptor_ >= 0) ::close(std::exchange(descriptor_, -1));
-  if (!temporary_.empty()) ::unlink(std::exchange(temporary_, {}).c_str());
+  if (!temporary_.empty()) ::unlink(temporary_.path().c_str());
+  temporary_.clear();
 }
 
 void AtomicFile::fail(std::string_view call, int error) {
@@ -136,7 +139,7 @@ void AtomicFile::commit(const std::function<void(const std::string& path)>& chec
           }));
   if (check) {
     try {
-      check(temporary_);
+      check(temporary_.path());
     } catch (...) {
       discard();
       throw;
@@ -147,7 +150,8 @@ void AtomicFile::commit(const std::function<void(const std::string& path)>& chec
   const Descriptor directory(require("open_directory", checked_call("open_directory", [&] {
                                        return ::open(folder.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
                                      })));
-  require("rename", checked_call("rename", [&] { return ::rename(temporary_.c_str(), path_.c_str()); }));
+  require("rename",
+          checked_call("rename", [&] { return ::rename(temporary_.path().c_str(), path_.c_str()); }));
   temporary_.clear();
   require("fsync_directory", checked_call("fsync_directory", [&] {
             const int result = ::fsync(directory.number);

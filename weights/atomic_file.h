@@ -10,6 +10,8 @@
 #include <string>
 #include <string_view>
 
+#include "weights/temporary_name.h"
+
 namespace ttt::weights {
 
 // Called before each system call of AtomicFile with its name ("open", "chmod", "write", "fsync", "close",
@@ -45,7 +47,7 @@ class AtomicFile {
   [[noreturn]] void fail(std::string_view call, int error);
 
   std::string path_;
-  std::string temporary_;
+  TemporaryName temporary_;
   int descriptor_ = -1;  // -1 after commit() and after a failure
   std::uint64_t size_ = 0;
 };

@@ -47,28 +47,29 @@ AtomicFolder::AtomicFolder(std::string path) : path_(std::move(path)) {
     if (!fs::is_empty(path_, error)) fail(path_, "it is not empty", error ? error.value() : ENOTEMPTY);
   }
   int result = -1;
+  std::string temporary;
   do {
-    temporary_ = fmt::format("{}/.ttt-{}-{}.tmp", parent_of(path_), ::getpid(), counter++);
-    result = ::mkdir(temporary_.c_str(), 0755);
+    temporary = fmt::format("{}/.ttt-{}-{}.tmp", parent_of(path_), ::getpid(), counter++);
+    result = ::mkdir(temporary.c_str(), 0755);
   } while (result != 0 && errno == EEXIST);
-  if (result == 0) return;
-  const int reason = errno;
-  temporary_.clear();
-  fail(path_, "mkdir", reason);
+  if (result != 0) fail(path_, "mkdir", errno);
+  temporary_.set(std::move(temporary));
 }
 
 AtomicFolder::~AtomicFolder() {
   if (temporary_.empty()) return;
   std::error_code ignored;
-  fs::remove_all(temporary_, ignored);
+  fs::remove_all(temporary_.path(), ignored);
 }
 
-std::string AtomicFolder::file(std::string_view name) const { return (fs::path(temporary_) / name).string(); }
+std::string AtomicFolder::file(std::string_view name) const {
+  return (fs::path(temporary_.path()) / name).string();
+}
 
 void AtomicFolder::commit() {
-  sync_folder(temporary_);
+  sync_folder(temporary_.path());
   // Replaces an empty folder, and nothing else.
-  if (::rename(temporary_.c_str(), path_.c_str()) != 0) fail(path_, "rename", errno);
+  if (::rename(temporary_.path().c_str(), path_.c_str()) != 0) fail(path_, "rename", errno);
   temporary_.clear();
   sync_folder(parent_of(path_));
 }

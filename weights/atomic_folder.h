@@ -5,6 +5,8 @@
 #include <string>
 #include <string_view>
 
+#include "weights/temporary_name.h"
+
 namespace ttt::weights {
 
 class AtomicFolder {
@@ -22,8 +24,8 @@ class AtomicFolder {
   void commit();
 
  private:
-  std::string path_;       // without slashes at the end
-  std::string temporary_;  // empty after commit()
+  std::string path_;         // without slashes at the end
+  TemporaryName temporary_;  // empty after commit()
 };
 
 }  // namespace ttt::weights

@@ -2,13 +2,17 @@
 #include "cli/convert.h"
 
 #include <signal.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include <catch2/catch.hpp>
+#include <cstdlib>
 #include <filesystem>
 #include <nlohmann/json.hpp>
 
 #include "cli/exit_code.h"
+#include "cli/open_model.h"
+#include "cli/signals.h"
 #include "tests/cli/child.h"
 #include "tests/cli/test_models.h"
 #include "tests/weights/fixtures.h"
@@ -67,6 +71,52 @@ TEST_CASE("an existing file is replaced only when asked") {
   CHECK(weights::read_file(output).starts_with("GGUF"));
 }
 
+TEST_CASE("what is read is not replaced, under whatever name") {
+  const TemporaryFolder folder;
+  const std::string model = test::make_gguf(folder.path());
+  const std::string source = folder / "source";
+  const std::string before = weights::read_file(model);
+  std::filesystem::create_symlink(model, folder / "symlink.gguf");
+  std::filesystem::create_hard_link(model, folder / "link.gguf");
+  const auto refused = [&](const std::vector<std::string>& line) {
+    const Outcome outcome = run_program(line);
+    CAPTURE(line, outcome.err);
+    CHECK(outcome.code == kUsage);
+    CHECK(contains(outcome.err, line[2] + " is an input, and the output would replace it"));
+  };
+  for (const std::string& output : {model, folder / "symlink.gguf", folder / "link.gguf"}) {
+    refused({"convert", model, output, "--force"});
+    refused({"quantize", model, output, "--force"});
+    refused({"convert", source, output, "--tokenizer", model, "--force"});
+  }
+  refused({"convert", folder / "symlink.gguf", model});
+  refused({"convert", source, source + "/model.safetensors", "--force"});
+  CHECK(weights::read_file(model) == before);
+  folder.write("source/model.gguf", "an older file made from this folder");
+  CHECK(run_program({"convert", source, source + "/model.gguf", "--force"}).code == kOk);
+}
+
+TEST_CASE(
+    "a tokenizer of far fewer pieces than the model has ids is warned of, and one given instead is not") {
+  const TemporaryFolder folder;
+  const std::string padded = test::make_text_model(folder / "padded", 4096 + 127);
+  CHECK_FALSE(contains(run_program({"convert", padded, folder / "a.gguf"}).err, "warning"));
+  const std::string larger = test::make_text_model(folder / "larger", 5000);
+  const std::string told = "ttt: warning: the tokenizer has 4096 pieces and the model 5000 ids, so 904 ";
+  CHECK(contains(run_program({"convert", larger, folder / "b.gguf"}).err, told));
+  CHECK(contains(run_program({"run", folder / "b.gguf", "-p", "the", "-n", "1"}).err, told));
+  CHECK(contains(run_program({"info", folder / "b.gguf"}).out, "4096 pieces and the model 5000 ids"));
+
+  const std::string other = test::make_text_model(folder / "other");
+  std::filesystem::remove(other + "/tokenizer.model");
+  std::filesystem::copy_file(TTT_TEST_DATA "/tokenizer/llama.json", other + "/tokenizer.json");
+  CHECK(contains(run_program({"convert", other, "--dry-run"}).err, "420 pieces and the model 4096 ids"));
+  const Outcome given = run_program(
+      {"convert", other, folder / "c.gguf", "--tokenizer", TTT_TEST_DATA "/tokenizer/demo.model"});
+  CHECK(given.code == kOk);
+  CHECK_FALSE(contains(given.err, "warning"));
+}
+
 TEST_CASE("a folder without a tokenizer is converted with a warning") {
   const TemporaryFolder folder;
   const Outcome made = run_program({"convert", test::id_model(), folder / "ids.gguf"});
@@ -83,6 +133,43 @@ TEST_CASE("an output that cannot be written is named, and nothing is left") {
   CHECK(run_program({"convert", test::id_model(), folder.path()}).code == kUsage);
   CHECK(run_program({"convert", test::id_model()}).code == kUsage);
   CHECK(folder.names().empty());
+}
+
+TEST_CASE("a limit on the size of files is told like a full disk, and nothing is left") {
+  const TemporaryFolder folder;
+  const std::string model = test::make_gguf(folder.path());
+  const std::set<std::string> names = folder.names();
+  const TemporaryFolder elsewhere;
+  const std::string command = std::string("ulimit -f 32; exec '") + TTT_PROGRAM + "' quantize '" + model +
+                              "' '" + folder / "out.gguf" + "' 2>'" + elsewhere / "errors" + "'";
+  const int status = std::system(command.c_str());
+  CHECK(WEXITSTATUS(status) == kRuntimeError);
+  const std::string errors = weights::read_file(elsewhere / "errors");
+  CHECK(contains(errors, "ttt: error: cannot write " + folder / "out.gguf" + " (write): File too large"));
+  CHECK(folder.names() == names);
+}
+
+TEST_CASE("a source that shrinks while it is converted leaves nothing behind") {
+  const TemporaryFolder folder;
+  const std::string model = test::make_gguf(folder.path());
+  std::filesystem::create_directory(folder / "out");
+  const pid_t process = ::fork();
+  if (process == 0) {
+    ::close(STDERR_FILENO);
+    install_signal_handlers();
+    const ModelFiles files(model);
+    const auto shrink = [&](std::uint64_t, std::uint64_t) {
+      std::filesystem::resize_file(model, 0);
+      return true;
+    };
+    ttt::convert(files.model, {}, nullptr, folder / "out/model.gguf", {.progress = shrink});
+    ::_exit(kOk);
+  }
+  int status = 0;
+  ::waitpid(process, &status, 0);
+  CHECK(WIFEXITED(status));
+  CHECK(WEXITSTATUS(status) == kInvalidModel);
+  CHECK(std::filesystem::is_empty(folder / "out"));
 }
 
 TEST_CASE("a conversion killed at any moment leaves no half file under the final name") {

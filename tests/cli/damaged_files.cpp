@@ -74,6 +74,27 @@ TEST_CASE("a single flipped bit among the weights is found by a check") {
   CHECK(contains(outcome.out, "hash differs"));
 }
 
+TEST_CASE("a single flipped bit among the weights is not converted to a file that looks sound") {
+  const TemporaryFolder folder;
+  std::string flipped = weights::read_file(test::make_gguf(folder.path()));
+  flipped[flipped.size() - 100'000] = static_cast<char>(flipped[flipped.size() - 100'000] ^ 0x10);
+  const std::string path = folder.write("flipped.gguf", flipped);
+  const std::string output = folder.write("out.gguf", "precious");
+  const std::set<std::string> names = folder.names();
+  for (const std::vector<std::string>& line :
+       {std::vector<std::string>{"convert", path, output, "--type", "f16", "--verify", "--force"},
+        std::vector<std::string>{"quantize", path, output, "--force"},
+        std::vector<std::string>{"export", path, folder / "exported"}}) {
+    const Outcome outcome = run_program(line);
+    CAPTURE(line[0], outcome.err);
+    CHECK(outcome.code == kInvalidModel);
+    CHECK(contains(outcome.err, "ttt: error: " + path + ": ttt.weights_hash: wanted "));
+    CHECK(contains(outcome.err, "download it, or convert its original, again"));
+    CHECK(weights::read_file(output) == "precious");
+    CHECK(folder.names() == names);
+  }
+}
+
 TEST_CASE("flipped bits anywhere are refused, found by a check, or harmless") {
   const TemporaryFolder folder;
   const std::string whole = weights::read_file(test::make_gguf(folder.path()));

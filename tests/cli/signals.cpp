@@ -6,13 +6,19 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <array>
 #include <catch2/catch.hpp>
 #include <cstdlib>
 #include <filesystem>
 #include <nlohmann/json.hpp>
+#include <string>
+#include <thread>
+#include <utility>
 
 #include "cli/convert.h"
 #include "cli/exit_code.h"
+#include "cli/open_model.h"
+#include "cli/standard_streams.h"
 #include "tests/cli/child.h"
 #include "tests/cli/test_models.h"
 #include "tests/weights/fixtures.h"
@@ -66,6 +72,14 @@ TEST_CASE("a closed stdin is an empty prompt, not a hang") {
   const std::string command =
       std::string("exec '") + TTT_PROGRAM + "' run '" + model + "' -n 3 --temp 0 <&- >/dev/null";
   CHECK(std::system(command.c_str()) == 0);
+}
+
+TEST_CASE("a closed stdout is an error, as what was to be written is lost") {
+  const TemporaryFolder folder;
+  const std::string model = test::make_text_model(folder / "model");
+  const std::string command =
+      std::string("exec '") + TTT_PROGRAM + "' run '" + model + "' -p the -n 3 --temp 0 >&- 2>/dev/null";
+  CHECK(WEXITSTATUS(std::system(command.c_str())) == kRuntimeError);
 }
 
 TEST_CASE("Ctrl-C under --json still gives the whole object") {
@@ -170,19 +184,15 @@ TEST_CASE("a model whose embedding is its output head is packed whole and needs 
   CHECK(outcome.out == whole);
 }
 
-TEST_CASE("an interrupted conversion leaves nothing behind") {
-  const TemporaryFolder folder;
-  const std::string source = test::make_text_model(folder / "source");
-  std::filesystem::create_directory(folder / "out");
+// Ends with 0 where `work` does not notice that the end was asked for before it began.
+template <typename Work>
+int code_after_the_signal(Work&& work) {
   const pid_t process = ::fork();  // the request to end stays set for the rest of a process
   if (process == 0) {
     install_signal_handlers();
     ::raise(SIGINT);
     try {
-      ConvertCommandOptions options;
-      options.source = source;
-      options.output = folder / "out/model.gguf";
-      convert(options);
+      work();
     } catch (const Interrupted&) {
       ::_exit(interrupted_exit_code());
     }
@@ -190,8 +200,52 @@ TEST_CASE("an interrupted conversion leaves nothing behind") {
   }
   int status = 0;
   ::waitpid(process, &status, 0);
-  CHECK(WEXITSTATUS(status) == kInterrupted);
+  return WEXITSTATUS(status);
+}
+
+TEST_CASE("an interrupted conversion leaves nothing behind") {
+  const TemporaryFolder folder;
+  ConvertCommandOptions options;
+  options.source = test::make_text_model(folder / "source");
+  std::filesystem::create_directory(folder / "out");
+  options.output = folder / "out/model.gguf";
+  CHECK(code_after_the_signal([&] { convert(options); }) == kInterrupted);
   CHECK(std::filesystem::is_empty(folder / "out"));
+}
+
+TEST_CASE("a model is not loaded to its end when the end was asked for") {
+  const TemporaryFolder folder;
+  ModelOptions options;
+  options.model = test::make_text_model(folder / "model");
+  options.threads = 1;
+  CHECK(code_after_the_signal([&] { const OpenModel model(options, {}); }) == kInterrupted);
+}
+
+// A process that was asked to end before it writes 1 MiB to a pipe; the number of bytes that came, and its
+// code.
+std::pair<std::size_t, int> written_after_the_signal(bool is_read) {
+  std::array<int, 2> ends{};
+  REQUIRE(::pipe(ends.data()) == 0);
+  std::size_t count = 0;
+  std::thread reader([&] {
+    std::array<char, 4096> buffer{};
+    for (ssize_t got = 1; is_read && got > 0; count += static_cast<std::size_t>(got)) {
+      got = ::read(ends[0], buffer.data(), buffer.size());
+    }
+  });
+  const int code = code_after_the_signal([&] {
+    ::dup2(ends[1], STDOUT_FILENO);
+    write_stdout(std::string(1 << 20, 'x'));
+  });
+  ::close(ends[1]);
+  reader.join();
+  ::close(ends[0]);
+  return {count, code};
+}
+
+TEST_CASE("after Ctrl-C who reads gets the rest, and who does not read is not waited for") {
+  CHECK(written_after_the_signal(true) == std::pair(std::size_t{1} << 20, int{kOk}));
+  CHECK(written_after_the_signal(false) == std::pair(std::size_t{0}, int{kInterrupted}));
 }
 
 }  // namespace

@@ -80,15 +80,28 @@ TEST_CASE("verify: other logits, or a reference that is none, leave no file") {
     const Outcome made = verified(source, output, reference);
     CAPTURE(reference, made.err);
     CHECK(made.code == code);
-    CHECK(contains(made.err, output + ": verification failed, and the file was not kept: "));
     CHECK(contains(made.err, part));
     for (const std::string& name : folder.names()) CHECK_FALSE(contains(name, "gguf"));
     for (const std::string& name : folder.names()) CHECK_FALSE(name.starts_with(".ttt"));
   };
   refused(kGolden + "linear-preconv-only/golden.safetensors", kRuntimeError,
-          "of the rms, 2e-05 at most was wanted");
-  refused(source + "/model.safetensors", kRuntimeError, "token_ids (or input_ids) and logits");
-  refused(folder / "absent", kRuntimeError, "absent");
+          folder / "model.gguf: verification failed, and the file was not kept: logits: ");
+}
+
+TEST_CASE("verify: a reference that is none is found before anything is written") {
+  const TemporaryFolder folder;
+  const auto refused = [&](const std::string& reference, std::string_view part) {
+    const Outcome made = verified(kGolden + "linear-mamba", folder / "model.gguf", reference);
+    CAPTURE(reference, made.err);
+    CHECK(made.code == kRuntimeError);
+    CHECK(contains(made.err, "--reference: " + reference));
+    CHECK(contains(made.err, part));
+    CHECK_FALSE(contains(made.err, "verif"));
+    CHECK_FALSE(contains(made.err, "weights hash"));  // which the file's own line ends with
+    CHECK(folder.names().empty());
+  };
+  refused(folder / "absent", "no such file");
+  refused(kGolden + "linear-mamba/model.safetensors", "token_ids (or input_ids) and logits");
 }
 
 TEST_CASE("verify: an existing file survives a verification that fails") {

@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <catch2/catch.hpp>
 #include <filesystem>
+#include <fstream>
 
 #include "engine/text_settings.h"
 #include "engine/tokenizer_metadata.h"
@@ -106,6 +107,33 @@ TEST_CASE("a quantised conversion tells what each matrix became and lost") {
          : type == DType::kQ4_0 ? 2U
          : type == DType::kQ4_K ? 14U
                                 : 18U));
+}
+
+TEST_CASE("weights that are not those of the hash that their file states are not converted") {
+  const DType type = GENERATE(DType::kF32, DType::kBF16, DType::kQ8_0);
+  ModelConfig config = test::small_config();
+  config.hidden_size = 32;
+  CheckpointFolder folder(config);
+  {
+    const weights::Checkpoint source = folder.open();
+    convert(load_model(source), source.metadata(), nullptr, folder.path("first.gguf"), {.matrix_type = type});
+  }
+  const auto converted = [&](const std::string& name) {
+    const weights::Checkpoint source = weights::Checkpoint::open(folder.path("first.gguf"));
+    return convert(load_model(source), source.metadata(), nullptr, folder.path(name),
+                   {.matrix_type = DType::kF32});
+  };
+  CHECK(converted("sound.gguf").completed);
+  {
+    std::fstream file(folder.path("first.gguf"), std::ios::in | std::ios::out | std::ios::binary);
+    file.seekp(-64, std::ios::end);  // before the padding
+    const auto flipped = static_cast<char>(file.peek() ^ 1);
+    file.seekp(-64, std::ios::end);
+    file.put(flipped);
+  }
+  CHECK_THROWS_WITH(converted("damaged.gguf"),
+                    Contains("first.gguf: ttt.weights_hash: wanted ") && Contains("as the file states"));
+  CHECK_FALSE(std::filesystem::exists(folder.path("damaged.gguf")));
 }
 
 TEST_CASE("weights that no scale can hold, and those that are not finite, are not quantised") {

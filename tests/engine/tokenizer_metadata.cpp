@@ -87,6 +87,17 @@ TEST_CASE("a tokenizer larger than the model's vocabulary is refused") {
   CHECK_THROWS_WITH(load_tokenizer(checkpoint, 4095), Contains("4095") && Contains("4096"));
 }
 
+TEST_CASE("a tokenizer that leaves more ids without a piece than padding does is warned of") {
+  const auto tokenizer = Tokenizer::from_model(TokenizerFile().model, "demo.model");
+  CHECK(tokenizer_warnings(tokenizer, 4096).empty());
+  CHECK(tokenizer_warnings(tokenizer, 4096 + 127).empty());
+  const std::vector<std::string> warnings = tokenizer_warnings(tokenizer, 32'000);
+  REQUIRE(warnings.size() == 1);
+  CHECK_THAT(warnings[0],
+             Contains("4096 pieces") && Contains("32000 ids") && Contains("27904 of them stand for no text"));
+  CHECK(tokenizer_warnings(tokenizer, 4096 + 128).size() == 1);
+}
+
 TEST_CASE("a checkpoint without a tokenizer opens without one") {
   test::CheckpointFolder folder(test::small_config());
   const weights::Checkpoint checkpoint = folder.open();

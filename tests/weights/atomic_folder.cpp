@@ -1,11 +1,16 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "weights/atomic_folder.h"
 
+#include <sys/wait.h>
+#include <unistd.h>
+
 #include <catch2/catch.hpp>
+#include <deque>
 #include <system_error>
 
 #include "tests/weights/fixtures.h"
 #include "weights/atomic_file.h"
+#include "weights/temporary_name.h"
 
 namespace ttt::weights {
 namespace {
@@ -39,6 +44,35 @@ TEST_CASE("atomic folder: without commit nothing is left") {
     CHECK(parent.names().size() == 1);
   }
   CHECK(parent.names().empty());
+}
+
+TEST_CASE("temporaries: what ends at once removes those that stand, and no file that has its name") {
+  const TemporaryFolder parent;
+  const pid_t process = ::fork();  // the names stay removed for the rest of a process
+  REQUIRE(process >= 0);
+  if (process == 0) {
+    const AtomicFolder folder(parent / "folder");
+    AtomicFile inside(folder.file("a"));
+    AtomicFile alone(parent / "alone"), done(parent / "done");
+    done.commit();
+    if (parent.names().size() != 3) ::_exit(1);
+    remove_temporaries();
+    ::_exit(0);
+  }
+  int status = 0;
+  REQUIRE(::waitpid(process, &status, 0) == process);
+  CHECK(status == 0);
+  CHECK(parent.names() == std::set<std::string>{"done"});
+}
+
+TEST_CASE("temporaries: more than are remembered at once are written all the same") {
+  const TemporaryFolder parent;
+  for (int round = 0; round < 2; ++round) {
+    std::deque<AtomicFile> files;
+    for (int i = 0; i < 40; ++i) files.emplace_back(parent / std::to_string(i));
+    for (AtomicFile& file : files) file.commit();
+  }
+  CHECK(parent.names().size() == 40);
 }
 
 TEST_CASE("atomic folder: what stands there already is refused, also if it came meanwhile") {
