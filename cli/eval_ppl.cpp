@@ -8,6 +8,7 @@
 #include <chrono>
 #include <cmath>
 #include <numbers>
+#include <stdexcept>
 
 #include "cli/exit_code.h"
 #include "cli/json_output.h"
@@ -15,6 +16,7 @@
 #include "cli/readable.h"
 #include "cli/signals.h"
 #include "cli/standard_streams.h"
+#include "engine/batch.h"
 
 namespace ttt::cli {
 namespace {
@@ -41,6 +43,9 @@ std::vector<double> token_losses(const std::vector<TokenId>& ids, Backend& backe
     const std::array<Segment, 1> batch = {segment};
     backend.submit(batch);
     for (const float log_prob : backend.wait().front().target_log_probs) {
+      if (!std::isfinite(log_prob)) {
+        throw std::runtime_error(fmt::format("after {} tokens {}", losses.size() + 1, kNotFinite));
+      }
       losses.push_back(-static_cast<double>(log_prob));
     }
     progress.update(losses.size(), inputs.size());

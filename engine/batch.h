@@ -61,4 +61,10 @@ struct SegmentResult {
   std::span<const float> inner_losses;      // [tokens, L, H]
 };
 
+// What a sequence with results that are not finite numbers ends with: the model's own are.
+inline constexpr const char* kNotFinite =
+    "the model computes numbers that are not finite, so its weights are damaged or were never fit to be "
+    "used: "
+    "'ttt info MODEL --check' reads them all";
+
 }  // namespace ttt

@@ -21,6 +21,11 @@ double seconds_between(Scheduler::Clock::time_point begin, Scheduler::Clock::tim
   return std::chrono::duration<double>(end - begin).count();
 }
 
+bool is_finite(const SegmentResult& result) {
+  return std::isfinite(result.sampled.log_prob) &&
+         std::ranges::all_of(result.target_log_probs, [](float value) { return std::isfinite(value); });
+}
+
 }  // namespace
 
 struct Scheduler::Running {
@@ -262,6 +267,8 @@ void Scheduler::note_lost_device(const std::exception& error) {
 void Scheduler::accept(const Sequence& sequence, const SegmentResult& result) {
   Running& request = *sequence.request;
   Running::Choice& choice = request.choices[sequence.choice];
+  if (choice.finished) return;  // with another choice, in this step
+  if (!is_finite(result)) return end_request(request, FinishReason::kFailed, kNotFinite);
   Session& session = choice.session;
   SessionStep step = session.accept(result);
   request.stream->set_prompt_tokens_read(

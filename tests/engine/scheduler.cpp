@@ -363,6 +363,33 @@ TEST_CASE("a step that fails ends its own requests and nothing else") {
   check_same(third.outcome(), alone(*third.request));
 }
 
+TEST_CASE("numbers that are not finite end the request that they belong to, with all its choices") {
+  World world(4, 64);
+  GenerationRequest two_choices = simple_request(20, 9, 1);
+  two_choices.num_choices = 2;
+  GenerationRequest scored = simple_request(20, 0, 3);
+  scored.top_log_probs = 0;
+  scored.prompt_log_probs = true;
+  const auto broken = world.submit(two_choices);
+  const auto sound = world.submit(simple_request(20, 9, 2));
+  const auto broken_prompt = world.submit(scored);
+  world.backend.is_broken = [](const Segment& segment) {
+    const SamplingParams* sample = segment.wanted.sample;
+    if (sample == nullptr) return segment.wanted.targets_per_row > 0;
+    return sample->seed == 1 && sample->choice == 0 && segment.position >= 23;
+  };
+  world.run();
+  for (const auto* each : {&broken, &broken_prompt}) {
+    const Outcome outcome = each->outcome();
+    for (const auto& choice : outcome.choices) {
+      CHECK(choice.finish.reason == FinishReason::kFailed);
+      CHECK(choice.finish.error == kNotFinite);
+    }
+    check_prefix(outcome, alone(*each->request));
+  }
+  check_same(sound.outcome(), alone(*sound.request));
+}
+
 TEST_CASE("a device that is lost ends all requests, those of other slots and those that wait too") {
   World world(2, 64);
   const auto first = world.submit(simple_request(100, 5, 1));

@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <cstring>
+#include <limits>
 #include <set>
 #include <stdexcept>
 #include <utility>
@@ -119,6 +120,7 @@ std::span<const SegmentResult> SimulatedBackend::wait() {
 void SimulatedBackend::compute(const Segment& segment, std::size_t index) {
   Slot& slot = slots_[static_cast<std::size_t>(segment.slot)];
   const Wanted& wanted = segment.wanted;
+  const float broken = is_broken && is_broken(segment) ? std::numeric_limits<float>::quiet_NaN() : 0.0F;
   for (std::size_t row = 0; row < segment.num_tokens(); ++row) {
     const TokenId id = segment.token_from_last_sample ? *slot.last_sampled : segment.tokens[row];
     slot.hash = mix(slot.hash, static_cast<std::uint64_t>(id));
@@ -126,7 +128,7 @@ void SimulatedBackend::compute(const Segment& segment, std::size_t index) {
     if (wanted.log_probs == Rows::kNone || (wanted.log_probs == Rows::kLast && !last)) continue;
     const std::size_t first_target = target_log_probs_[index].size();
     for (std::size_t t = 0; t < wanted.targets_per_row; ++t) {
-      target_log_probs_[index].push_back(log_prob_of(slot.hash, wanted.targets[first_target + t]));
+      target_log_probs_[index].push_back(log_prob_of(slot.hash, wanted.targets[first_target + t]) + broken);
     }
     for (std::size_t n = 0; n < wanted.top_n; ++n) {
       const auto id_n = static_cast<TokenId>(mix(slot.hash, n) % kVocabSize);
@@ -140,7 +142,7 @@ void SimulatedBackend::compute(const Segment& segment, std::size_t index) {
   result.top = top_[index];
   if (wanted.sample == nullptr) return;
   result.sampled.id = draw(slot, wanted);
-  result.sampled.log_prob = log_prob_of(slot.hash, result.sampled.id);
+  result.sampled.log_prob = log_prob_of(slot.hash, result.sampled.id) + broken;
   slot.last_sampled = result.sampled.id;
 }
 
