@@ -147,6 +147,7 @@ void Commands::add_run() {
   run.ignore("-fa,--flash-attn", kIgnoredHelp, {"on", "off", "auto", "0", "1"});
   run.ignore("-ctk,--cache-type-k", kIgnoredHelp);
   run.ignore("-ctv,--cache-type-v", kIgnoredHelp);
+  run.ignore("-ngl,--n-gpu-layers", "accepted and ignored: --device says what computes all layers");
   run.example("ttt run model.gguf \"Once upon a time\" -n 100", "continue a sentence by 100 tokens");
   run.example("ttt run model.gguf -f book.txt -n 0 --timings", "measure how fast a long text is read");
   run.example("ttt run model.gguf -p \"Dear\" --num 3 --seed 1", "three continuations, the prompt read once");
@@ -254,9 +255,12 @@ void Commands::add_serve() {
   serve.optional_text("--chat-template", o.chat_template, "NAME",
                       "how a chat becomes a prompt: plain, chatml, llama2, or a file with a known Jinja text "
                       "(default: the model's own, if it is known)");
-  serve.list("--api-key", o.api_keys, "KEY",
-             "a key that clients must send; seen by others in the process list");
-  serve.optional_text("--api-key-file", o.api_key_file, "FILE", "keys that clients must send, one a line");
+  serve
+      .list("--api-key", o.api_keys, "KEY",
+            "a key that clients must send; seen by others in the process list")
+      .secret = true;
+  serve.optional_text("--api-key-file", o.api_key_file, "FILE",
+                      "keys that clients must send, one a line; one that begins with # is a comment");
   serve.flag("--allow-unauthenticated", o.allow_unauthenticated, "let other machines in without a key");
   serve.flag("--metrics-open", o.metrics_open, "ask no key for /metrics");
   serve.list("--allowed-hosts", o.allowed_hosts, "NAME",

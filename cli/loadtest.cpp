@@ -60,7 +60,9 @@ std::vector<double> parse_percentiles(std::string_view text) {
 LoadTarget target_of(const LoadtestOptions& options) {
   LoadTarget target{.url = api_url(options.url), .socket = options.socket, .timeout = options.timeout};
   if (options.api_key_file) {
-    const std::vector<std::string> keys = lines_of(*options.api_key_file);
+    std::vector<std::string> keys = lines_of(*options.api_key_file);
+    std::erase_if(keys,
+                  [](const std::string& line) { return line.starts_with('#'); });  // as `ttt serve` reads it
     if (keys.empty()) throw UsageError(fmt::format("{} has no key in it", *options.api_key_file));
     target.api_key = keys.front();
   }

@@ -409,8 +409,10 @@ std::string Command::effective_values() const {
     if (!option.repeatable && values.size() > 1) values = {values.back()};
     if (values.empty() && option.default_text.empty()) values = {option.is_flag() ? "false" : "unset"};
     if (values.empty()) values = {option.default_text};
-    for (const std::string& value : values)
-      text += fmt::format("{} = {}  ({})\n", option.key(), value, source_text(option));
+    const bool hidden = option.secret && !option.given.empty();
+    for (const std::string& value : values) {
+      text += fmt::format("{} = {}  ({})\n", option.key(), hidden ? "(hidden)" : value, source_text(option));
+    }
   }
   return text;
 }

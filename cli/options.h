@@ -27,6 +27,7 @@ struct Option {
   std::string environment;   // "TTT_MAX_TOKENS"; empty: none
   Kind kind = Kind::kText;
   bool repeatable = false;  // one value per occurrence
+  bool secret = false;      // its value is not shown
   // Values that completion offers: all there are of a choice, common ones of a text.
   std::vector<std::string> suggestions;
   // Accepted because other programs have it, and told to the user. A name may end in '*' then. A value is

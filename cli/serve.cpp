@@ -3,6 +3,7 @@
 
 #include <fmt/format.h>
 #include <fmt/ranges.h>
+#include <sys/un.h>
 
 #include <algorithm>
 #include <chrono>
@@ -11,6 +12,8 @@
 #include <memory>
 #include <mutex>
 #include <sstream>
+#include <string_view>
+#include <system_error>
 #include <thread>
 #include <utility>
 
@@ -54,7 +57,7 @@ std::vector<std::string> read_keys(const ServeOptions& options) {
     std::istringstream lines(read_input(*options.api_key_file));
     for (std::string line; std::getline(lines, line);) {
       while (!line.empty() && (line.back() == '\r' || line.back() == ' ')) line.pop_back();
-      if (!line.empty()) keys.push_back(line);
+      if (!line.empty() && line.front() != '#') keys.push_back(line);
     }
     if (keys.size() == options.api_keys.size()) {
       throw UsageError(fmt::format("{} has no key in it: wanted one a line", *options.api_key_file));
@@ -64,6 +67,49 @@ std::vector<std::string> read_keys(const ServeOptions& options) {
     throw UsageError("--api-key: wanted a key, found nothing");
   }
   return keys;
+}
+
+void check_socket(const ServeOptions& options) {
+  constexpr std::size_t kMaxPath = sizeof(sockaddr_un::sun_path) - 1;
+  if (options.socket->empty()) throw UsageError("--uds: wanted a path, found nothing");
+  if (options.socket->size() > kMaxPath) {
+    throw UsageError(fmt::format(
+        "--uds: wanted a path of at most {} bytes, which is what the system takes, found one of {}", kMaxPath,
+        options.socket->size()));
+  }
+  const ServeOptions defaults;
+  if (options.port != defaults.port || options.host != defaults.host) {
+    print_warning("--uds is listened on alone: --host and --port have no effect");
+  }
+}
+
+void check_address(const ServeOptions& options) {
+  if (options.socket) return check_socket(options);
+  try {
+    server::check_host(options.host);
+  } catch (const std::system_error& error) {
+    throw UsageError(fmt::format("--host: {}", error.what()));
+  }
+}
+
+// As browsers send it; "null" comes from pages that are files.
+bool is_origin(std::string_view text) {
+  if (text == "*" || text == "null") return true;
+  const std::size_t end = text.find("://");
+  if (end == 0 || end == std::string_view::npos) return false;
+  const std::string_view name = text.substr(end + 3);
+  const auto is_small = [](char c) { return c > 0x20 && c < 0x7F && !(c >= 'A' && c <= 'Z'); };
+  return !name.empty() && name.find_first_of("/?#@,*") == std::string_view::npos &&
+         std::ranges::all_of(text, is_small);
+}
+
+void check_origins(const ServeOptions& options) {
+  const auto wrong = std::ranges::find_if_not(options.cors_origins, is_origin);
+  if (wrong == options.cors_origins.end()) return;
+  throw UsageError(fmt::format(
+      "--cors-origins: wanted *, or an origin as browsers send it, in small letters and without a "
+      "path, such as https://example.org or http://localhost:3000, found '{}'",
+      *wrong));
 }
 
 void check_exposure(const ServeOptions& options, bool has_keys) {
@@ -191,6 +237,16 @@ server::HttpServerOptions http_options(const ServeOptions& options) {
   return http;
 }
 
+// Null where a signal asks for the end meanwhile.
+std::unique_ptr<Backend> load(const Model& model, const ModelOptions& options, const BackendLimits& limits) {
+  try {
+    return make_backend(model, options, limits);
+  } catch (const Interrupted&) {
+    print_notice("ended before the model was loaded");
+    return nullptr;
+  }
+}
+
 // Waits until no completion runs. False: the time was over first.
 bool wait_until_idle(const server::Api& api, Clock::time_point deadline) {
   while (api.num_completions() > 0) {
@@ -226,10 +282,15 @@ int serve(const ServeOptions& options) {
   require_model(options.model.model);
   check_device(options.model);
   std::vector<std::string> keys = read_keys(options);
+  check_address(options);
+  check_origins(options);
   check_exposure(options, !keys.empty());
   const ModelFiles files(options.model.model, file_access(options.model));
   for (const std::string& warning : files.model.warnings) print_warning(warning);
-  if (!files.tokenizer) print_warning("this model has no tokenizer: clients can send and get token ids only");
+  if (!files.tokenizer) {
+    print_warning(
+        "this model has no tokenizer: clients can send token ids only, and get some with return_token_ids");
+  }
   const BackendLimits limits = choose_limits(options, files.model);
   server::ServedModel model = describe(options, files);
   model.slots = limits.slots;
@@ -239,7 +300,8 @@ int serve(const ServeOptions& options) {
   auto http = std::make_unique<server::HttpServer>(api, http_options(options));
   print_notice(fmt::format("loading {}", options.model.model));
   const auto begin = Clock::now();
-  const std::unique_ptr<Backend> backend = make_backend(files.model, options.model, limits);
+  const std::unique_ptr<Backend> backend = load(files.model, options.model, limits);
+  if (backend == nullptr) return kOk;
   const BackendInfo& info = backend->info();
   model.device = info.device;
   model.fingerprint = fmt::format("ttt-{}-{}-{}-{}", model.version, info.device, info.dispatch_target,

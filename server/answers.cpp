@@ -85,9 +85,12 @@ Json finish_reason(const std::optional<Finish>& finish) {
   }
 }
 
+// What was met; beside "length" it tells the server's time limit from max_tokens.
 Json stop_reason(const std::optional<Finish>& finish) {
-  if (finish && finish->stop_string) return *finish->stop_string;
-  if (finish && finish->stop_id) return *finish->stop_id;
+  if (!finish) return nullptr;
+  if (finish->stop_string) return *finish->stop_string;
+  if (finish->stop_id) return *finish->stop_id;
+  if (finish->reason == FinishReason::kTimeLimit) return std::string(to_string(finish->reason));
   return nullptr;
 }
 
@@ -103,6 +106,8 @@ Json choice_json(AnswerShape shape, const AnsweredChoice& choice, const char* ch
   }
   object["finish_reason"] = finish_reason(choice.finish);
   object["stop_reason"] = stop_reason(choice.finish);
+  if (choice.token_ids) object["token_ids"] = *choice.token_ids;
+  if (shape == AnswerShape::kText && choice.prompt_ids) object["prompt_token_ids"] = *choice.prompt_ids;
   return object;
 }
 
@@ -152,6 +157,7 @@ std::string chunk_json(const AnswerHead& head, const AnsweredChoice& choice, Jso
                        const std::optional<Usage>& usage) {
   Json object = head_json(head, /*is_chunk=*/true);
   object["choices"] = Json::array({choice_json(head.shape, choice, "delta", std::move(delta))});
+  if (head.shape == AnswerShape::kChat && choice.prompt_ids) object["prompt_token_ids"] = *choice.prompt_ids;
   if (has_usage) object["usage"] = usage ? usage_json(*usage) : Json(nullptr);
   return dump(object);
 }
@@ -211,6 +217,8 @@ std::string answer_json(const AnswerHead& head, const std::vector<AnsweredChoice
   }
   object["usage"] = usage_json(usage);
   if (is_score) return dump(object);
+  const std::optional<std::vector<TokenId>>& prompt_ids = choices.front().prompt_ids;
+  if (head.shape == AnswerShape::kChat && prompt_ids) object["prompt_token_ids"] = *prompt_ids;
   object["timings"] = {{"prompt_n", usage.prompt_tokens},
                        {"prompt_ms", milliseconds(timings.prompt_seconds)},
                        {"predicted_n", usage.completion_tokens},
@@ -220,10 +228,10 @@ std::string answer_json(const AnswerHead& head, const std::vector<AnsweredChoice
   return dump(object);
 }
 
-std::vector<std::string> first_chunks_json(const AnswerHead& head, std::size_t index, bool has_usage,
-                                           const std::optional<Usage>& usage) {
+std::vector<std::string> first_chunks_json(const AnswerHead& head, const AnsweredChoice& choice,
+                                           bool has_usage, const std::optional<Usage>& usage) {
   if (head.shape == AnswerShape::kText) return {};
-  return {chunk_json(head, {.index = index}, {{"role", "assistant"}, {"content", ""}}, has_usage, usage)};
+  return {chunk_json(head, choice, {{"role", "assistant"}, {"content", ""}}, has_usage, usage)};
 }
 
 // In a chat what ends a choice comes alone, with an empty delta.
@@ -231,7 +239,9 @@ std::vector<std::string> chunks_json(const AnswerHead& head, const AnsweredChoic
                                      const std::optional<Usage>& usage) {
   if (head.shape == AnswerShape::kText) return {chunk_json(head, choice, nullptr, has_usage, usage)};
   std::vector<std::string> chunks;
-  if (!choice.text.empty() || (choice.log_probs && !choice.log_probs->empty())) {
+  const bool has_tokens =
+      (choice.log_probs && !choice.log_probs->empty()) || (choice.token_ids && !choice.token_ids->empty());
+  if (!choice.text.empty() || has_tokens) {
     AnsweredChoice content = choice;
     content.finish.reset();
     chunks.push_back(chunk_json(head, content, {{"content", choice.text}}, has_usage, usage));
@@ -320,6 +330,14 @@ std::string requests_json(const std::vector<RunningRequest>& requests) {
 // Declared in api_error.h; here, where the JSON library is.
 
 ApiError device_lost(const std::string& fault) { return {503, "device_lost", fault}; }
+
+std::string json_fault(const weights::CheckpointError& error) {
+  static constexpr std::string_view kTag = "[json.exception.", kEnd = "] ";
+  std::string text = error.what();
+  const std::size_t begin = text.find(kTag), end = text.find(kEnd, begin);
+  if (end != std::string::npos) text.erase(begin, end + kEnd.size() - begin);
+  return text;
+}
 
 const char* error_type(unsigned status) {
   switch (status) {

@@ -40,7 +40,9 @@ struct AnsweredChoice {
   std::size_t index = 0;
   std::string text = {};
   std::optional<std::vector<ScoredToken>> log_probs = {};  // empty: none were asked for
-  std::optional<Finish> finish = {};                       // empty in a chunk that is not the choice's last
+  std::optional<std::vector<TokenId>> token_ids = {};      // likewise
+  std::optional<std::vector<TokenId>> prompt_ids = {};  // likewise; of a stream in the choice's first chunk
+  std::optional<Finish> finish = {};                    // empty in a chunk that is not the choice's last
 };
 
 struct AnswerTimings {
@@ -55,8 +57,8 @@ std::string answer_json(const AnswerHead& head, const std::vector<AnsweredChoice
                         const Usage& usage, const AnswerTimings& timings);
 // The data of events, in order. With `has_usage` it is null or filled in each.
 // What comes before the first token of a choice; none for a text.
-std::vector<std::string> first_chunks_json(const AnswerHead& head, std::size_t index, bool has_usage,
-                                           const std::optional<Usage>& usage);
+std::vector<std::string> first_chunks_json(const AnswerHead& head, const AnsweredChoice& choice,
+                                           bool has_usage, const std::optional<Usage>& usage);
 std::vector<std::string> chunks_json(const AnswerHead& head, const AnsweredChoice& choice, bool has_usage,
                                      const std::optional<Usage>& usage);
 std::string usage_chunk_json(const AnswerHead& head, const Usage& usage);

@@ -7,6 +7,7 @@
 #include <string>
 
 #include "server/http.h"
+#include "weights/checkpoint_error.h"
 
 namespace ttt::server {
 
@@ -25,6 +26,9 @@ struct ApiError : std::runtime_error {
 
 // The engine runs nothing more; `fault` is its sentence.
 ApiError device_lost(const std::string& fault);
+
+// What is wrong with a text that is no JSON, without the JSON library's names for it.
+std::string json_fault(const weights::CheckpointError& error);
 
 // OpenAI's word for a class of errors: "invalid_request_error", ...
 const char* error_type(unsigned status);

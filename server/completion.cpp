@@ -38,6 +38,13 @@ ApiError queue_full() {
   return ApiError(429, "queue_full", "too many requests wait already; try again in a second");
 }
 
+ApiError time_is_over(std::chrono::milliseconds limit) {
+  return ApiError(503, "time_limit",
+                  fmt::format("this request had no answer within the {} s that the server gives it "
+                              "(--request-timeout); try again when it has less to do, or ask for less",
+                              static_cast<double>(limit.count()) / 1e3));
+}
+
 }  // namespace
 
 Completion::Completion(const CompletionContext& context, CompletionRequest request,
@@ -171,14 +178,10 @@ void Completion::take(std::size_t prompt, TokenEvent event) {
       for (const TokenInfo& token : event.prompt_tokens) each.tokens.push_back(each.scorer->next(token));
     }
   }
-  context_.metrics.tokens_generated(event.tokens.size());
-  choice.num_tokens += event.tokens.size();
-  for (const TokenInfo& token : event.tokens) {
-    if (choice.scorer) choice.tokens.push_back(choice.scorer->next(token));
-  }
+  if (!event.tokens.empty()) take_tokens(request_.prompts[prompt], choice, event.tokens);
   choice.text += event.text;
   // Without a tokenizer a chunk says at least that there is another token.
-  const bool tells_tokens = choice.scorer || context_.model.tokenizer == nullptr;
+  const bool tells_tokens = choice.scorer || request_.token_ids || context_.model.tokenizer == nullptr;
   const bool has_news = !event.text.empty() || event.finish || (tells_tokens && !event.tokens.empty());
   if (event.finish) {
     choice.finish = std::move(event.finish);
@@ -186,21 +189,51 @@ void Completion::take(std::size_t prompt, TokenEvent event) {
     context_.metrics.choice_finished(*choice.finish, request_.prompts[prompt].prompt.size(),
                                      choice.num_tokens, event.choice == 0);
     if (event.choice == 0) context_.metrics.prompt_tokens_read(streams_[prompt]->prompt_tokens_read());
-    if (choice.finish->reason == FinishReason::kFailed) {
-      return fail(choice.finish->device_lost ? device_lost(choice.finish->error)
-                                             : ApiError(500, "internal_error", choice.finish->error));
-    }
-    if (choice.finish->reason == FinishReason::kCancelled) {
-      return fail(ApiError(503, "cancelled", "this request was cancelled by the server"));
-    }
+    if (const auto fault = fault_of(*choice.finish, request_.prompts[prompt].time_limit)) return fail(*fault);
   }
   if (!request_.stream || !has_news) return;
   AnsweredChoice answered{.index = index, .text = std::exchange(choice.text, {}), .finish = choice.finish};
   if (choice.scorer) answered.log_probs = std::exchange(choice.tokens, {});
-  if (request_.echo && choice.scorer && choice.num_tokens <= event.tokens.size()) {
-    answered.text = prompt_text(prompt) + answered.text;
-  }
+  if (request_.token_ids) answered.token_ids = std::exchange(choice.ids, {});
+  const bool is_first = choice.num_tokens <= event.tokens.size();
+  if (request_.echo && choice.scorer && is_first) answered.text = prompt_text(prompt) + answered.text;
+  if (request_.shape == AnswerShape::kText && is_first) answered.prompt_ids = prompt_ids(prompt);
   send_chunk(index, std::move(answered));
+}
+
+void Completion::take_tokens(const GenerationRequest& request, Choice& choice,
+                             const std::vector<TokenInfo>& tokens) {
+  const auto now = std::chrono::steady_clock::now();
+  // Candidates come all at once, after the last of them.
+  const bool as_drawn = request.best_of <= request.num_choices;
+  if (as_drawn && choice.num_tokens > 0) {
+    context_.metrics.tokens_followed(std::chrono::duration<double>(now - choice.last_token).count(),
+                                     tokens.size());
+  }
+  choice.last_token = now;
+  choice.num_tokens += tokens.size();
+  context_.metrics.tokens_generated(tokens.size());
+  for (const TokenInfo& token : tokens) {
+    if (request_.token_ids) choice.ids.push_back(token.id);
+    if (choice.scorer) choice.tokens.push_back(choice.scorer->next(token));
+  }
+}
+
+// What is told in place of an answer of which a choice ended so.
+std::optional<ApiError> Completion::fault_of(const Finish& finish,
+                                             std::chrono::milliseconds time_limit) const {
+  switch (finish.reason) {
+    case FinishReason::kFailed:
+      return finish.device_lost ? device_lost(finish.error) : ApiError(500, "internal_error", finish.error);
+    case FinishReason::kCancelled:
+      return ApiError(503, "cancelled", "this request was cancelled by the server");
+    case FinishReason::kTimeLimit:
+      // A text that was cut is one; half a score is none.
+      if (request_.shape != AnswerShape::kScore && usage().completion_tokens > 0) return std::nullopt;
+      return time_is_over(time_limit);
+    default:
+      return std::nullopt;
+  }
 }
 
 bool Completion::has_usage() const { return request_.include_usage || request_.continuous_usage; }
@@ -217,7 +250,8 @@ void Completion::send(const std::vector<std::string>& chunks) {
 
 void Completion::send_first_chunks() {
   for (std::size_t i = 0; i < streams_.size() * request_.num_choices() && !is_over_; ++i) {
-    send(first_chunks_json(head_, i, has_usage(), usage_so_far()));
+    const AnsweredChoice choice{.index = i, .prompt_ids = prompt_ids(i / request_.num_choices())};
+    send(first_chunks_json(head_, choice, has_usage(), usage_so_far()));
   }
 }
 
@@ -235,6 +269,8 @@ void Completion::answer_whole() {
       one.index = p * request_.num_choices() + c;
       one.text = (request_.echo ? prompt_text(p) : std::string()) + choice.text;
       if (choice.scorer) one.log_probs = std::move(choice.tokens);
+      if (request_.token_ids) one.token_ids = std::move(choice.ids);
+      one.prompt_ids = prompt_ids(p);
       one.finish = choice.finish;
     }
   }
@@ -297,6 +333,11 @@ RunningRequest Completion::describe() const {
 std::string Completion::prompt_text(std::size_t prompt) const {
   if (context_.model.tokenizer == nullptr) return {};
   return tokenizer::certain_text(*context_.model.tokenizer, request_.prompts[prompt].prompt);
+}
+
+// Empty: they are not wanted.
+std::optional<std::vector<TokenId>> Completion::prompt_ids(std::size_t prompt) const {
+  return request_.token_ids ? std::optional(request_.prompts[prompt].prompt) : std::nullopt;
 }
 
 Usage Completion::usage() const {

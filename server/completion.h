@@ -8,6 +8,7 @@
 #include <functional>
 #include <memory>
 #include <mutex>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -52,9 +53,11 @@ class Completion : public std::enable_shared_from_this<Completion> {
   struct Choice {
     std::string text;
     std::vector<ScoredToken> tokens;
+    std::vector<TokenId> ids;           // where they are wanted
     std::optional<TokenScorer> scorer;  // where log-probabilities are wanted
     std::optional<Finish> finish;
     std::size_t num_tokens = 0;
+    std::chrono::steady_clock::time_point last_token;  // when it was taken
   };
 
   Completion(const CompletionContext& context, CompletionRequest request, const std::string& request_id,
@@ -64,6 +67,8 @@ class Completion : public std::enable_shared_from_this<Completion> {
   void listen();
   void pump();  // takes what the streams have; on worker threads
   void take(std::size_t prompt, TokenEvent event);
+  void take_tokens(const GenerationRequest& request, Choice& choice, const std::vector<TokenInfo>& tokens);
+  std::optional<ApiError> fault_of(const Finish& finish, std::chrono::milliseconds time_limit) const;
   bool has_usage() const;
   std::optional<Usage> usage_so_far() const;
   void send(const std::vector<std::string>& chunks);
@@ -74,6 +79,7 @@ class Completion : public std::enable_shared_from_this<Completion> {
   void give_up();                    // the client is gone
   void end();
   std::string prompt_text(std::size_t prompt) const;
+  std::optional<std::vector<TokenId>> prompt_ids(std::size_t prompt) const;
   Usage usage() const;
   AnswerTimings timings() const;
   std::vector<HttpHeader> headers() const;

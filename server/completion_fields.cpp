@@ -10,6 +10,7 @@
 #include <utility>
 
 #include "engine/request_error.h"
+#include "server/api_error.h"
 #include "server/chat_messages.h"
 #include "server/field_table.h"
 #include "weights/checkpoint_error.h"
@@ -62,7 +63,11 @@ std::string described(const JsonScalar& value) {
     std::string operator()(bool value) const { return value ? "true" : "false"; }
     std::string operator()(std::int64_t value) const { return fmt::format("{}", value); }
     std::string operator()(std::uint64_t value) const { return fmt::format("{}", value); }
-    std::string operator()(double value) const { return fmt::format("{}", value); }
+    std::string operator()(double value) const {
+      std::string digits = fmt::format("{}", value);
+      if (digits.find_first_of(".e") == std::string::npos) digits += ".0";  // told from an integer
+      return digits;
+    }
     std::string operator()(const std::string& value) const {
       constexpr std::size_t kShown = 40;
       const bool printable = std::ranges::all_of(
@@ -400,7 +405,7 @@ void read_completion_fields(std::string_view json, std::string_view place, const
   try {
     weights::parse_strict_json(json, place, listener, json_rules);
   } catch (const weights::CheckpointError& error) {
-    throw RequestError("", error.what());
+    throw RequestError("", json_fault(error));
   }
   if (listener.fault()) throw *listener.fault();
 }

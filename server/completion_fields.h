@@ -46,6 +46,7 @@ struct CompletionFields {
   bool continuous_usage = false;
   bool add_special_tokens = true;
   bool tokens_as_ids = false;        // return_tokens_as_token_ids
+  bool token_ids = false;            // return_token_ids
   std::vector<std::string> unknown;  // names of fields that were skipped
 
   std::vector<Prompt> completions;  // to be scored; as `prompts`

@@ -115,7 +115,7 @@ void check_answer_size(const CompletionFields& fields, const std::vector<Generat
   for (const GenerationRequest& request : prompts) {
     const auto sequences = static_cast<double>(std::max<std::size_t>(1, num_sequences(request)));
     const auto size = static_cast<double>(request.prompt.size());
-    if (fields.echo) echoed += size * sequences;
+    if (fields.echo || fields.token_ids) echoed += size * sequences;
     if (!request.top_log_probs) continue;
     double tokens = request.prompt_log_probs ? size : 0.0;
     if (!fields.stream) tokens += static_cast<double>(request.max_tokens);
@@ -129,9 +129,9 @@ void check_answer_size(const CompletionFields& fields, const std::vector<Generat
                               limits.max_answer_logprobs, log_probs));
   }
   if (echoed > limits.max_echoed_tokens) {
-    throw invalid("echo",
-                  fmt::format("echo: wanted at most {:.0f} tokens of prompts in an answer, found {:.0f}",
-                              limits.max_echoed_tokens, echoed));
+    const char* const field = fields.echo ? "echo" : "return_token_ids";
+    throw invalid(field, fmt::format("{}: wanted at most {:.0f} tokens of prompts in an answer, found {:.0f}",
+                                     field, limits.max_echoed_tokens, echoed));
   }
 }
 
@@ -284,6 +284,7 @@ CompletionRequest common_of(CompletionFields& fields, AnswerShape shape, const S
   result.include_usage = fields.include_usage;
   result.continuous_usage = fields.continuous_usage;
   result.tokens_as_ids = fields.tokens_as_ids;
+  result.token_ids = fields.token_ids;
   result.ignored = std::move(fields.unknown);
   return result;
 }

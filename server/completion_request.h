@@ -22,7 +22,7 @@ struct RequestLimits {
   std::int64_t max_logprobs = 20;
   // Of all tokens of an answer together, those that a stream has sent not counted: each takes some 100 bytes.
   double max_answer_logprobs = 4e6;
-  double max_echoed_tokens = 32e6;  // of all prompts and choices of an answer together
+  double max_echoed_tokens = 32e6;  // as text or ids, of all prompts and choices of an answer together
   double max_score_tokens = 16e6;   // of a score's prompt, as often as it is read
   std::size_t max_stop = 16;
   std::size_t max_prompts = 128;
@@ -40,6 +40,7 @@ struct CompletionRequest {
   bool include_usage = false;
   bool continuous_usage = false;
   bool tokens_as_ids = false;
+  bool token_ids = false;            // wanted beside the text
   std::vector<std::string> ignored;  // fields without effect
 
   // Of each prompt; the last group of a score may have fewer.

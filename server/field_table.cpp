@@ -157,6 +157,8 @@ const std::vector<Field>& fields() {
            [](F f) { return &f.add_special_tokens; }),
       flag("return_tokens_as_token_ids", kHttp, "in log-probabilities token_id:7 instead of a text",
            [](F f) { return &f.tokens_as_ids; }),
+      flag("return_token_ids", kText | kChat, "the ids of the prompt and of the answer's tokens too",
+           [](F f) { return &f.token_ids; }),
       {.name = "user", .kind = Kind::kAnything, .sets = kHttp, .about = "accepted, without effect"},
       one_way("response_format", "text alone", {"text"}),
       one_way("modalities", "text alone", {"text"}),

@@ -46,7 +46,8 @@ class CountedBytes {
   CountedBytes(const CountedBytes&) = delete;
   CountedBytes& operator=(const CountedBytes&) = delete;
   // False: that would be more than all may have; then none are counted any more.
-  bool grow_to(std::size_t count) {
+  bool grow_to(std::size_t size) {
+    const std::size_t count = size - std::min(size, shared_.options.uncounted_bytes);
     shared_.inflight_bytes += count - count_;
     count_ = count;
     if (shared_.inflight_bytes <= shared_.options.max_inflight_bytes) return true;
@@ -64,6 +65,7 @@ struct Refusal {
   std::string_view code;
   std::string_view message;
 };
+constexpr Refusal kLate{408, "timeout", "the request did not come in time"};
 
 // One client. Everything runs on its strand. Coroutines here take references, and what they are given has a
 // name: g++ 12 destroys some temporaries and arguments of an expression that waits twice.
@@ -177,7 +179,7 @@ class HttpConnection final : public Connection, public std::enable_shared_from_t
   // What to say about an error of the parser or the socket; kClientGone: nothing.
   Refusal refusal_of(const error_code& error, std::string_view what) const {
     static const auto& http_errors = http::make_error_code(http::error::bad_method).category();
-    if (timed_out_) return {408, "timeout", "the request did not come in time"};
+    if (timed_out_) return kLate;
     if (error == http::error::header_limit) return {431, "header_too_large", "the head is too large"};
     if (error == http::error::body_limit) {
       return {413, "body_too_large", "the body of the request is larger than this server takes"};
@@ -226,14 +228,24 @@ class HttpConnection final : public Connection, public std::enable_shared_from_t
     return std::nullopt;
   }
 
+  // How long a body may take of which so many bytes came.
+  std::chrono::milliseconds body_time(std::size_t size) const {
+    constexpr std::size_t kMilliseconds = 1000;
+    const std::size_t earned = size * kMilliseconds / shared_.options.min_body_rate;
+    return shared_.options.body_timeout + std::chrono::milliseconds(earned);
+  }
+
   // Status 0: it is read.
   awaitable<Refusal> read_body(Parser& parser, CountedBytes& bytes) {
     if (equal_names(std::string_view(parser.get()[http::field::expect]), "100-continue")) {
       const bool sent = co_await send_continue();
       if (!sent) co_return Refusal{kClientGone, {}, {}};
     }
+    const auto begin = Clock::now();
     while (!parser.is_done()) {
-      arm(shared_.options.body_timeout);
+      const auto left = body_time(parser.get().body().size()) - (Clock::now() - begin);
+      if (left <= Clock::duration::zero()) co_return kLate;
+      arm(std::chrono::ceil<std::chrono::milliseconds>(left));
       const auto [error, size] = co_await http::async_read_some(socket_, buffer_, parser, kNoThrow);
       disarm();
       if (error) co_return refusal_of(error, "this is no sound HTTP/1.1 body");

@@ -35,6 +35,20 @@ using Timer = asio::steady_timer;
 
 namespace {
 
+[[noreturn]] void fail(const std::string& what, const error_code& error) {
+  throw std::system_error(error ? std::error_code(error) : std::make_error_code(std::errc::invalid_argument),
+                          what);
+}
+
+asio::ip::tcp::resolver::results_type resolve(asio::io_context& io, const std::string& host,
+                                              std::uint16_t port) {
+  asio::ip::tcp::resolver resolver(io);
+  error_code error;
+  const auto found = resolver.resolve(host, std::to_string(port), asio::ip::tcp::resolver::passive, error);
+  if (error || found.empty()) fail(fmt::format("cannot find the address {}", host), error);
+  return found;
+}
+
 // One address at which clients are accepted. Everything runs on its strand.
 class Listener {
  public:
@@ -120,11 +134,8 @@ struct HttpServer::Impl {
   // those that this machine does not have.
   void listen_tcp() {
     const HttpServerOptions& options = shared.options;
-    asio::ip::tcp::resolver resolver(shared.io);
+    const auto found = resolve(shared.io, options.host, options.port);
     error_code error;
-    const auto found =
-        resolver.resolve(options.host, std::to_string(options.port), asio::ip::tcp::resolver::passive, error);
-    if (error || found.empty()) fail(fmt::format("cannot find the address {}", options.host), error);
     port = options.port;
     for (const auto& entry : found) {
       asio::ip::tcp::endpoint endpoint = entry.endpoint();
@@ -173,11 +184,6 @@ struct HttpServer::Impl {
            error == boost::system::errc::address_family_not_supported;
   }
 
-  [[noreturn]] static void fail(const std::string& what, const error_code& error) {
-    throw std::system_error(
-        error ? std::error_code(error) : std::make_error_code(std::errc::invalid_argument), what);
-  }
-
   std::vector<std::shared_ptr<Connection>> connections() const {
     const std::lock_guard lock(shared.mutex);
     std::vector<std::shared_ptr<Connection>> all;
@@ -187,6 +193,11 @@ struct HttpServer::Impl {
     return all;
   }
 };
+
+void check_host(const std::string& host) {
+  asio::io_context io;
+  resolve(io, host, 0);
+}
 
 HttpServer::HttpServer(HttpHandler& handler, const HttpServerOptions& options)
     : impl_(std::make_unique<Impl>(handler, options)) {

@@ -20,19 +20,28 @@ struct HttpServerOptions {
   std::string socket_path;         // if not empty: a Unix socket there, instead of TCP
 
   std::size_t max_body_bytes = std::size_t{32} << 20;
-  std::size_t max_inflight_bytes = std::size_t{256} << 20;  // of bodies, over all connections
+  // Of bodies, over all connections. The first bytes of each are not counted, so that large bodies cannot
+  // keep small ones out: max_connections limits those.
+  std::size_t max_inflight_bytes = std::size_t{256} << 20;
+  std::size_t uncounted_bytes = 16 << 10;
   std::size_t max_header_bytes = 8 << 10;
   std::size_t max_header_fields = 100;
   std::size_t max_connections = 4096;
   // What may wait for a client that reads slowly before its stream is given up.
   std::size_t max_unsent_bytes = std::size_t{1} << 20;
   std::chrono::milliseconds header_timeout{10'000};
-  std::chrono::milliseconds body_timeout{30'000};   // for each 64 KiB or less that come
+  // For a whole body, and beside it the time that what came of it takes at the least rate: a client that is
+  // as fast is never late.
+  std::chrono::milliseconds body_timeout{30'000};
+  std::size_t min_body_rate = 64 << 10;             // bytes a second
   std::chrono::milliseconds write_timeout{30'000};  // without any progress
   std::chrono::milliseconds idle_timeout{60'000};   // between two requests
   std::size_t io_threads = 2;
   std::size_t worker_threads = 2;
 };
+
+// Throws std::system_error with the host in its text unless it is an address, or a name that stands for some.
+void check_host(const std::string& host);
 
 class HttpServer {
  public:

@@ -68,8 +68,8 @@ struct Metrics::Impl {
   Gauge& resident = gauge("process_resident_memory_bytes", "Resident memory");
   Histogram& first_token =
       histogram("ttt:time_to_first_token_seconds", "From submission to the first token", kSeconds);
-  Histogram& per_token =
-      histogram("ttt:inter_token_latency_seconds", "Mean time of a choice between two tokens", kSeconds);
+  Histogram& per_token = histogram("ttt:inter_token_latency_seconds",
+                                   "Between two tokens of a choice; best_of not counted", kSeconds);
   Histogram& whole =
       histogram("ttt:e2e_request_latency_seconds", "From submission to the end of a choice", kSeconds);
   Histogram& queued = histogram("ttt:request_queue_time_seconds", "From submission to a slot", kSeconds);
@@ -122,9 +122,6 @@ void Metrics::choice_finished(const Finish& finish, std::size_t prompt_tokens, s
   impl_->whole.Observe(times.queued + times.prefill + times.decode);
   impl_->request_output.Observe(static_cast<double>(completion_tokens));
   impl_->decode.Observe(times.decode);
-  if (times.decode_steps > 0) {
-    impl_->per_token.Observe(times.decode / static_cast<double>(times.decode_steps));
-  }
   if (!is_first_choice) return;
   impl_->first_token.Observe(times.queued + times.prefill);
   impl_->queued.Observe(times.queued);
@@ -134,6 +131,10 @@ void Metrics::choice_finished(const Finish& finish, std::size_t prompt_tokens, s
 
 void Metrics::tokens_generated(std::size_t count) {
   impl_->generation_tokens.Increment(static_cast<double>(count));
+}
+
+void Metrics::tokens_followed(double seconds, std::size_t count) {
+  for (std::size_t i = 0; i < count; ++i) impl_->per_token.Observe(seconds / static_cast<double>(count));
 }
 
 void Metrics::prompt_tokens_read(std::size_t count) {

@@ -28,6 +28,8 @@ class Metrics {
   void choice_finished(const Finish& finish, std::size_t prompt_tokens, std::size_t completion_tokens,
                        bool is_first_choice);
   void tokens_generated(std::size_t count);
+  // So long after the choice's token before; several came together.
+  void tokens_followed(double seconds, std::size_t count);
   void prompt_tokens_read(std::size_t count);
 
   // `load` is asked for the figures that change by themselves.

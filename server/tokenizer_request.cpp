@@ -114,7 +114,7 @@ void read(std::string_view body, weights::JsonListener& listener) {
   try {
     weights::parse_strict_json(body, "the body", listener, {.max_string_bytes = body.size(), .remedy = {}});
   } catch (const weights::CheckpointError& error) {
-    throw ApiError(400, "invalid_json", error.what());
+    throw ApiError(400, "invalid_json", json_fault(error));
   }
 }
 

@@ -140,6 +140,17 @@ TEST_CASE("print-config shows every value and where it comes from, without openi
   CHECK(contains(shown.out, "seed = unset  (default)\n"));
 }
 
+TEST_CASE("print-config does not show keys, wherever they come from") {
+  const std::vector<std::string> command = {"serve", "no-such-file", "--print-config"};
+  CHECK(contains(run_program(command).out, "api-key = unset  (default)\n"));
+  const Outcome given = run_program({"serve", "no-such-file", "--api-key", "secret-1", "--print-config"});
+  CHECK(contains(given.out, "api-key = (hidden)  (command line)\n"));
+  CHECK_FALSE(contains(given.out, "secret-1"));
+  const Outcome set = run_program(command, {.environment = {{"TTT_API_KEY", "secret-2"}}});
+  CHECK(contains(set.out, "api-key = (hidden)  (environment TTT_API_KEY)\n"));
+  CHECK_FALSE(contains(set.out, "secret-2"));
+}
+
 TEST_CASE("every command that opens a model can say what it does") {
   const Commands commands;
   for (const Command& command : commands.list()) {

@@ -135,16 +135,45 @@ TEST_CASE("serve is not reached from other machines without a key, unless that i
 TEST_CASE("serve reads keys from a file, and refuses one without") {
   const Folder folder;
   const std::string keys = folder.path + "/keys";
-  std::ofstream(keys) << "\n";
+  std::ofstream(keys) << "\n# none\n";
   CHECK(run_program(serve(folder, {"--api-key-file", keys})).code == 2);
-  std::ofstream(keys) << "first \r\nsecond\n";
+  std::ofstream(keys) << "#comment\nfirst \r\nsecond\n";
   Child child(serve(folder, {"--api-key-file", keys}));
   REQUIRE(child.read_errors_until("serving"));
   HttpClient client(folder.socket());
   client.send(get("/v1/models", "Authorization: Bearer first\r\n"));
   CHECK(client.read_answer().status == 200);
-  client.send(get("/v1/models", "Authorization: Bearer third\r\n"));
-  CHECK(client.read_answer().status == 401);
+  for (const char* wrong : {"third", "#comment"}) {
+    client.send(get("/v1/models", fmt::format("Authorization: Bearer {}\r\n", wrong)));
+    CHECK(client.read_answer().status == 401);
+  }
+}
+
+TEST_CASE("serve refuses addresses and origins that cannot be, and says which option is meant") {
+  const auto check_refused = [](const std::vector<std::string>& more, const std::string& sentence) {
+    std::vector<std::string> arguments = {"serve", kModel, "--port", "0"};
+    arguments.insert(arguments.end(), more.begin(), more.end());
+    const test::Outcome refused = run_program(arguments);
+    INFO(refused.err);
+    CHECK(refused.code == 2);
+    CHECK(refused.err.find(sentence) != std::string::npos);
+  };
+  check_refused({"--uds", std::string(120, 'x')}, "--uds: wanted a path of at most 107 bytes");
+  check_refused({"--uds", ""}, "--uds: wanted a path");
+  check_refused({"--host", "no such host"}, "--host: cannot find the address no such host");
+  for (const char* origin : {"foo", "https://", "https://example.org/", "https://Example.org",
+                             "https://a.example,https://b.example"}) {
+    check_refused({"--cors-origins", origin}, "--cors-origins: wanted");
+  }
+}
+
+TEST_CASE("serve takes origins of every kind, and says that a socket has no port") {
+  const Folder folder;
+  Child child(serve(folder, {"--port", "9", "--cors-origins", "http://localhost:3000", "--cors-origins",
+                             "null", "--cors-origins", "http://[::1]:8080", "--cors-origins", "*"}));
+  REQUIRE(child.read_errors_until("serving"));
+  child.signal(SIGTERM);
+  CHECK(child.wait().err.find("--port have no effect") != std::string::npos);
 }
 
 TEST_CASE("serve chats with the template that it is told, by name or from a file that is known") {

@@ -264,6 +264,7 @@ TEST_CASE("what was done is counted") {
       "ttt:num_requests_running 0",
       "ttt:request_success_total{finished_reason=\"length\"} 1",
       "ttt:time_to_first_token_seconds_count 1",
+      "ttt:inter_token_latency_seconds_count 4",
       "ttt:http_requests_total{handler=\"/v1/completions\",method=\"POST\",status=\"200\"} 1",
       "ttt:http_requests_total{handler=\"other\",method=\"GET\",status=\"404\"} 1"};
   // An answer is counted a moment after the client has it.

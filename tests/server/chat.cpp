@@ -251,6 +251,24 @@ TEST_CASE("roles that a template has no place for are refused") {
   CHECK(error_of(answer)["param"] == "messages");
 }
 
+TEST_CASE("token ids of a chat are given where they are wanted, whole or streamed") {
+  const Served served = plain_chat();
+  const std::string body = kHello + R"(,"max_tokens":5,"return_token_ids":true)";
+  const Json whole = served.complete("{" + body + "}", kChat);
+  CHECK(whole["prompt_token_ids"].size() == whole["usage"]["prompt_tokens"]);
+  CHECK(whole["choices"][0]["token_ids"].size() == 5);
+  const std::vector<Json> chunks = served.stream("{" + body + R"(,"stream":true})", kChat);
+  CHECK(chunks.front()["prompt_token_ids"] == whole["prompt_token_ids"]);
+  Json streamed = Json::array();
+  for (std::size_t i = 1; i < chunks.size(); ++i) {
+    CHECK(!chunks[i].contains("prompt_token_ids"));
+    const Json& choice = chunks[i]["choices"][0];
+    if (!choice.contains("token_ids")) continue;  // the last
+    for (const Json& id : choice["token_ids"]) streamed.push_back(id);
+  }
+  CHECK(streamed == whole["choices"][0]["token_ids"]);
+}
+
 TEST_CASE("the limit for prompts holds for chats") {
   ServedOptions options{.chat_template = ChatTemplate::kPlain};
   options.api.limits.max_prompt_tokens = 8;

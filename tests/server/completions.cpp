@@ -462,6 +462,110 @@ TEST_CASE("a full queue answers 429 with a time to try again") {
   CHECK(error_of(answer)["code"] == "queue_full");
 }
 
+TEST_CASE("a request that was cut at the time limit says so, whole or streamed") {
+  ServedOptions options;
+  options.api.limits.time_limit = std::chrono::milliseconds(test::kSanitized ? 5'000 : 500);
+  const Served served(options);
+  const std::string endless = R"("prompt":"a","max_tokens":1000000,"ignore_eos":true)";
+  const Json cut = served.complete("{" + endless + "}");
+  CHECK(cut["usage"]["completion_tokens"] > 0);
+  CHECK(cut["choices"][0]["finish_reason"] == "length");
+  CHECK(cut["choices"][0]["stop_reason"] == "time_limit");
+  const Json last = served.stream("{" + endless + R"(,"stream":true})").back();
+  CHECK(last["choices"][0]["finish_reason"] == "length");
+  CHECK(last["choices"][0]["stop_reason"] == "time_limit");
+  const Json whole = served.complete(R"({"prompt":"a","max_tokens":2,"ignore_eos":true})");
+  CHECK(whole["choices"][0]["finish_reason"] == "length");
+  CHECK(whole["choices"][0]["stop_reason"].is_null());
+}
+
+TEST_CASE("a request that got nothing before the time limit is an error") {
+  ServedOptions options{.slots = 1};
+  options.api.limits.time_limit = std::chrono::milliseconds(100);
+  const Served served(options);
+  GenerationRequest endless;
+  endless.prompt = {5};
+  endless.max_tokens = 100'000'000;
+  const auto before = served.engine->submit(endless);  // has no limit
+  REQUIRE(before != nullptr);
+  const auto check_error = [](const Json& error) {
+    CHECK(error["code"] == "time_limit");
+    CHECK(error["message"].get<std::string>().find("0.1 s") != std::string::npos);
+  };
+  const std::pair<const char*, const char*> requests[] = {
+      {"/v1/completions", R"({"prompt":["a","b"],"n":1,"max_tokens":5,"echo":true})"},
+      {"/v1/score", R"({"prompt":"a","completions":["b"]})"}};
+  for (const auto& [path, body] : requests) {
+    const Answer answer = served.answer(post(path, body));
+    CHECK(answer.status == 503);
+    CHECK(answer.headers.contains("retry-after"));
+    check_error(error_of(answer));
+  }
+  const Answer streamed = served.answer(post("/v1/completions", R"({"prompt":"a","stream":true})"));
+  CHECK(streamed.status == 200);
+  const std::vector<std::string> data = events(streamed.body);
+  REQUIRE(data.size() == 1);
+  check_error(Json::parse(data[0])["error"]);
+  before->cancel();
+}
+
+TEST_CASE("token ids are given where they are wanted, whole or streamed") {
+  const Served served;
+  const std::string body = R"("prompt":["Once upon","The"],"n":2,"max_tokens":6,"seed":3)";
+  CHECK(!served.complete("{" + body + "}")["choices"][0].contains("token_ids"));
+  const Json whole = served.complete("{" + body + R"(,"return_token_ids":true})");
+  const std::vector<Json> chunks = served.stream("{" + body + R"(,"return_token_ids":true,"stream":true})");
+  for (std::size_t i = 0; i < 4; ++i) {
+    const Json& choice = whole["choices"][i];
+    std::vector<TokenId> prompt = served.tokenizer->encode(i < 2 ? "Once upon" : "The");
+    prompt.insert(prompt.begin(), *served.served.bos_id);
+    CHECK(choice["prompt_token_ids"] == Json(prompt));
+    REQUIRE(choice["token_ids"].size() == 6);
+    prompt.insert(prompt.end(), choice["token_ids"].begin(), choice["token_ids"].end());
+    CHECK(tokenizer::certain_text(*served.tokenizer, prompt).ends_with(choice["text"].get<std::string>()));
+    Json streamed = Json::array();
+    std::size_t num_prompts = 0;
+    for (const Json& chunk : chunks) {
+      const Json& one = chunk["choices"][0];
+      if (one["index"] != i) continue;
+      if (one.contains("prompt_token_ids")) ++num_prompts;
+      for (const Json& id : one["token_ids"]) streamed.push_back(id);
+    }
+    CHECK(num_prompts == 1);
+    CHECK(streamed == choice["token_ids"]);
+  }
+}
+
+TEST_CASE("a model without a tokenizer takes ids and gives some") {
+  const Served served({.has_tokenizer = false});
+  const Json answer = served.complete(R"({"prompt":[5,6],"max_tokens":2,"return_token_ids":true})");
+  CHECK(answer["choices"][0]["text"] == "");
+  CHECK(answer["choices"][0]["token_ids"].size() == 2);
+  CHECK(answer["choices"][0]["prompt_token_ids"] == Json({5, 6}));
+  CHECK(error_of(served.answer(post("/v1/completions", R"({"prompt":"a"})")))["param"] == "prompt");
+}
+
+TEST_CASE("what is found in place of an integer is told as it came, and no library is named") {
+  const Served served;
+  const auto message_of = [&](const char* path, const char* body) {
+    return error_of(served.answer(post(path, body)))["message"].get<std::string>();
+  };
+  const auto ends = [&](const char* body, const char* end) {
+    const std::string message = message_of("/v1/completions", body);
+    INFO(message);
+    CHECK(message.ends_with(end));
+  };
+  ends(R"({"max_tokens":5.0})", "found 5.0");
+  ends(R"({"max_tokens":1.5})", "found 1.5");
+  ends(R"({"max_tokens":1e300})", "found 1e+300");
+  for (const char* path : {"/v1/completions", "/tokenize"}) {
+    const std::string message = message_of(path, R"({"prompt":"a","temperature":1e400})");
+    INFO(message);
+    CHECK(message.find("exception") == std::string::npos);
+    CHECK(message.find("1e400") != std::string::npos);
+  }
+}
+
 TEST_CASE("several prompts are taken together or refused together, whatever runs") {
   const Served served({.slots = 1, .scheduling = {.max_waiting = 3}});
   const auto texts = [](int count) {

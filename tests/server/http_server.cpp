@@ -236,6 +236,7 @@ TEST_CASE("bodies that are read at once are limited over all connections") {
   HttpServerOptions options = quick();
   options.max_inflight_bytes = 100'000;
   options.body_timeout = std::chrono::seconds(60);
+  options.uncounted_bytes = 0;
   const HttpServer server(echo, options);
   HttpClient first(server.port()), second(server.port());
   const std::string head = "POST /echo HTTP/1.1\r\nHost: a\r\nContent-Length: 65000\r\n\r\n";
@@ -253,6 +254,49 @@ TEST_CASE("bodies that are read at once are limited over all connections") {
     status = third.read_answer().status;
   }
   CHECK(status == 200);
+}
+
+TEST_CASE("small bodies are read however many bytes large ones hold") {
+  Echo echo;
+  HttpServerOptions options = quick();
+  options.max_inflight_bytes = 64'000;
+  options.body_timeout = std::chrono::seconds(60);
+  const HttpServer server(echo, options);
+  const std::string head = "POST /echo HTTP/1.1\r\nHost: a\r\nContent-Length: 65000\r\n\r\n";
+  HttpClient first(server.port()), second(server.port()), small(server.port());
+  first.send(head + std::string(64'000, 'x'));
+  std::this_thread::sleep_for(std::chrono::milliseconds(300));
+  second.send(head + std::string(64'000, 'x'));
+  CHECK(second.read_answer().status == 429);
+  small.send(post("/echo", std::string(options.uncounted_bytes, 'x')));
+  CHECK(small.read_answer().status == 200);
+}
+
+TEST_CASE("a body that trickles is let go of, one that comes at the least rate is read") {
+  Echo echo;
+  HttpServerOptions options = quick();
+  options.body_timeout = std::chrono::milliseconds(1'000);
+  options.min_body_rate = 10'000;
+  const HttpServer server(echo, options);
+  constexpr int kParts = 30;
+  const auto status_of = [&](std::size_t part_bytes) {
+    HttpClient client(server.port());
+    client.send(
+        fmt::format("POST /echo HTTP/1.1\r\nHost: a\r\nContent-Length: {}\r\n\r\n", kParts * part_bytes));
+    for (int i = 0; i < kParts; ++i) {
+      client.send(std::string(part_bytes, 'x'));
+      std::this_thread::sleep_for(std::chrono::milliseconds(50));
+    }
+    return client.read_answer().status;
+  };
+  CHECK(status_of(1) == 408);
+  CHECK(status_of(2'000) == 200);
+}
+
+TEST_CASE("a host that is no address and no name is told as such") {
+  CHECK_NOTHROW(check_host("localhost"));
+  CHECK_NOTHROW(check_host("::1"));
+  CHECK_THROWS_WITH(check_host("no such host"), Catch::Contains("no such host"));
 }
 
 TEST_CASE("a Unix socket serves, and is gone afterwards") {

@@ -19,7 +19,8 @@ Served::Served(ServedOptions options)
   if (options.wrap_backend) backend = options.wrap_backend(std::move(backend));
   served.names = {"demo", "other"};
   served.config = model.config;
-  served.tokenizer = &*tokenizer;
+  const tokenizer::Tokenizer* const known = options.has_tokenizer ? &*tokenizer : nullptr;
+  served.tokenizer = known;
   served.bos_id = tokenizer->bos_id();
   served.eos_id = tokenizer->eos_id();
   served.chat_template = options.chat_template;
@@ -29,7 +30,7 @@ Served::Served(ServedOptions options)
   options.http.port = 0;
   api = std::make_unique<Api>(served, options.api);
   http = std::make_unique<HttpServer>(*api, options.http);
-  engine = std::make_unique<Engine>(*backend, model.config, &*tokenizer, options.scheduling);
+  engine = std::make_unique<Engine>(*backend, model.config, known, options.scheduling);
   if (options.ready) api->set_ready(*engine, http->poster());
 }
 

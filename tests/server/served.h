@@ -29,6 +29,7 @@ struct ServedOptions {
   bool ready = true;
   std::function<std::unique_ptr<Backend>(std::unique_ptr<Backend>)> wrap_backend = {};
   std::optional<tokenizer::ChatTemplate> chat_template = {};
+  bool has_tokenizer = true;
 };
 
 // The error of an answer that is one, in OpenAI's shape, which is required.
