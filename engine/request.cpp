@@ -49,12 +49,34 @@ void check_continuations(const GenerationRequest& request, std::size_t vocab_siz
   }
 }
 
+void check_state(const GenerationRequest& request) {
+  if (request.start) {
+    const std::int64_t position = request.start->position;
+    const std::size_t to_read = num_tokens_to_read(request, request.prompt.size());
+    if (position < 0 || std::cmp_greater_equal(position, to_read)) {
+      throw RequestError("prompt", fmt::format("prompt: wanted tokens to read behind the {} that the state "
+                                               "has read, found none",
+                                               position));
+    }
+    if (request.prompt_log_probs) {
+      throw RequestError("prompt_logprobs", "prompt_logprobs: a state has none of the tokens it has read");
+    }
+  }
+  if (request.keep_state && (num_sequences(request) != 1 || !request.continuations.empty())) {
+    throw RequestError("n", "n: the state of one sequence is kept, not of several");
+  }
+}
+
 }  // namespace
 
 std::size_t num_given_tokens(const GenerationRequest& request) {
   std::size_t count = request.prompt.size();
   for (const std::vector<TokenId>& continuation : request.continuations) count += continuation.size();
   return count;
+}
+
+std::size_t num_tokens_to_read(const GenerationRequest& request, std::size_t given) {
+  return request.keep_state && request.max_tokens == 0 && given > 1 ? given - 1 : given;
 }
 
 void check_request(const GenerationRequest& request, std::size_t vocab_size) {
@@ -82,6 +104,7 @@ void check_request(const GenerationRequest& request, std::size_t vocab_size) {
     throw RequestError("prompt_logprobs", "prompt_logprobs: needs logprobs");
   }
   check_continuations(request, vocab_size);
+  check_state(request);
   check_range("time_limit", request.time_limit.count(), 0, kMaxTimeLimit.count());
   check_sampling(request.sampling, vocab_size);
 }

@@ -5,12 +5,14 @@
 #include <chrono>
 #include <cstddef>
 #include <cstdint>
+#include <memory>
 #include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
 
 #include "engine/sampler.h"
+#include "engine/sequence_state.h"
 #include "tokenizer/tokenizer.h"
 
 namespace ttt {
@@ -40,6 +42,14 @@ struct GenerationRequest {
   // prompt_log_probs.
   std::vector<std::vector<TokenId>> continuations;
 
+  // What was learned from the first tokens of the prompt, which are not read again: the same follows as if
+  // they were. Null: begins with nothing. REQUIRES: of this model and these tokens, before the last one that
+  // is to be read; not prompt_log_probs.
+  std::shared_ptr<const SequenceState> start;
+  // Finish::state is wanted. With max_tokens 0 the last token of the prompt is left unread then, as whoever
+  // goes on wants to know what follows it. REQUIRES: one sequence, no continuations.
+  bool keep_state = false;
+
   std::chrono::milliseconds time_limit{0};  // from submission, waiting included; 0: none
 };
 
@@ -56,6 +66,9 @@ inline std::size_t num_sequences(const GenerationRequest& request) {
 
 // Of the prompt and the given continuations.
 std::size_t num_given_tokens(const GenerationRequest& request);
+
+// Of `given` tokens, those that are read before anything is drawn.
+std::size_t num_tokens_to_read(const GenerationRequest& request, std::size_t given);
 
 // Throws RequestError, which names the parameter, its range and what was found.
 void check_request(const GenerationRequest& request, std::size_t vocab_size);

@@ -13,6 +13,7 @@
 #include <utility>
 
 #include "engine/request_error.h"
+#include "engine/state_layout.h"
 
 namespace ttt {
 namespace {
@@ -74,11 +75,7 @@ struct Scheduler::Running {
 
 Scheduler::Scheduler(Backend& backend, const ModelConfig& config, const tokenizer::Tokenizer* tokenizer,
                      const SchedulerOptions& options, Now now)
-    : backend_(backend),
-      vocab_size_(config.vocab_size),
-      tokenizer_(tokenizer),
-      options_(options),
-      now_(std::move(now)) {
+    : backend_(backend), config_(config), tokenizer_(tokenizer), options_(options), now_(std::move(now)) {
   const BackendInfo& info = backend.info();
   if (info.num_slots > 1 && info.max_batch_tokens < 2) {
     throw std::logic_error("Scheduler: several slots need a step of at least two tokens");
@@ -94,7 +91,7 @@ Scheduler::Scheduler(Backend& backend, const ModelConfig& config, const tokenize
 Scheduler::~Scheduler() = default;
 
 void Scheduler::check(const GenerationRequest& request) const {
-  check_request(request, vocab_size_);
+  check_request(request, config_.vocab_size);
   if (num_sequences(request) > backend_.info().num_slots) {
     throw RequestError(request.best_of == 0 ? "n" : "best_of",
                        fmt::format("{}: wanted at most {} (sequences that run at once), found {}",
@@ -194,11 +191,24 @@ void Scheduler::begin(Running& request) {
   request.admitted = now_();
   for (Running::Choice& choice : request.choices) choice.last_step = step_number_;
   try {
-    backend_.reset(request.choices[0].session.slot());
+    load_start(request.choices[0].session.slot(), request.request->start.get());
   } catch (const std::exception& error) {
     return fail_request(request, error);
   }
   if (request.prompt_left(request.choices[0].session) == 0) share_prompt(request);
+}
+
+void Scheduler::load_start(SlotId slot, const SequenceState* start) {
+  if (start == nullptr) return backend_.reset(slot);
+  backend_.load(slot, start->position, start->bytes);
+}
+
+std::shared_ptr<const SequenceState> Scheduler::save(const Session& session) const {
+  auto state = std::make_shared<SequenceState>();
+  state->position = session.position();
+  state->bytes.resize(state_bytes(config_, state->position));
+  backend_.save(session.slot(), state->position, state->bytes);
+  return state;
 }
 
 void Scheduler::share_prompt(Running& request) {
@@ -325,6 +335,15 @@ void Scheduler::finish(Running& request, std::size_t choice_index, const std::st
   finish.stop_string = choice.session.stop_string();
   finish.stop_id = choice.session.stop_id();
   finish.error = error;
+  if (request.request->keep_state && finish.reason != FinishReason::kFailed) {
+    try {
+      finish.state = save(choice.session);
+    } catch (const std::exception& fault) {
+      note_lost_device(fault);
+      finish.reason = FinishReason::kFailed;
+      finish.error = fault.what();
+    }
+  }
   finish.device_lost = finish.reason == FinishReason::kFailed && device_lost_;
   finish.mean_log_prob = choice.session.mean_log_prob();
   const bool drew = choice.tokens_drawn > 0;

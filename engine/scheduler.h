@@ -87,6 +87,8 @@ class Scheduler {
                                             const std::string& error = {});
   void admit();
   void begin(Running& request);
+  void load_start(SlotId slot, const SequenceState* start);
+  std::shared_ptr<const SequenceState> save(const Session& session) const;
   void share_prompt(Running& request);
   void plan();
   void run_planned();
@@ -101,7 +103,7 @@ class Scheduler {
   void remove_finished();
 
   Backend& backend_;
-  const std::size_t vocab_size_;
+  const ModelConfig config_;
   const tokenizer::Tokenizer* tokenizer_;
   const SchedulerOptions options_;
   const Now now_;

@@ -17,6 +17,7 @@ Session::Session(std::shared_ptr<const GenerationRequest> request, SlotId slot,
       counts_(request_->sampling.repeat_last_n) {
   if (request_->prompt.empty()) throw std::logic_error("Session: the prompt is empty");
   sampling_.choice = 0;
+  if (request_->start) position_ = request_->start->position;
   if (request_->eos_id) ending_ids_.push_back(*request_->eos_id);
   ending_ids_.insert(ending_ids_.end(), request_->stop_ids.begin(), request_->stop_ids.end());
   for (const TokenId id : request_->prompt) counts_.push(id, /*is_output=*/false);
@@ -83,7 +84,8 @@ bool Session::scores(std::size_t position) const {
 
 std::size_t Session::prompt_tokens_left() const {
   const auto read = static_cast<std::size_t>(position_);
-  return read < prompt_tokens() ? prompt_tokens() - read : 0;
+  const std::size_t to_read = num_tokens_to_read(*request_, prompt_tokens());
+  return read < to_read ? to_read - read : 0;
 }
 
 std::optional<std::string> Session::stop_string() const {
@@ -107,7 +109,7 @@ Segment Session::next_segment(std::size_t max_tokens) {
     const std::span<const TokenId> prompt = request_->prompt;
     const auto given =
         read < prompt.size() ? prompt.subspan(read) : continuation().subspan(read - prompt.size());
-    segment.tokens = given.first(std::min(max_tokens, given.size()));
+    segment.tokens = given.first(std::min({max_tokens, given.size(), prompt_tokens_left()}));
   } else if (sampled_in_slot_) {
     segment.token_from_last_sample = true;
   } else {

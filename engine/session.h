@@ -50,7 +50,8 @@ class Session {
  public:
   // `tokenizer` turns ids into text and must outlive the session; null: ids only. Ids that it does not have
   // (a model's vocabulary may be padded beyond it) have no text.
-  // The slot must have been reset. REQUIRES: a request that check_request accepts.
+  // The slot must have been reset, or hold the state that the request starts with. REQUIRES: a request that
+  // check_request accepts.
   Session(std::shared_ptr<const GenerationRequest> request, SlotId slot,
           const tokenizer::Tokenizer* tokenizer);
   // Goes on where `record` was taken from a session of the same request and choice: the same tokens and the

@@ -9,12 +9,14 @@
 #include <cstdint>
 #include <deque>
 #include <functional>
+#include <memory>
 #include <mutex>
 #include <optional>
 #include <string>
 #include <vector>
 
 #include "engine/request.h"
+#include "engine/sequence_state.h"
 #include "engine/session.h"
 
 namespace ttt {
@@ -37,6 +39,10 @@ struct Finish {
   double mean_log_prob = 0.0;              // of the tokens drawn
   std::size_t discarded_tokens = 0;  // with best_of, of choice 0: drawn for those that were not the best
   RequestTimes times;
+  // With keep_state, unless it failed or never began: what was learned from the first tokens of the prompt
+  // and the output. Those behind state->position are not read: one as a rule, none behind a token that ended
+  // the text, the rest of a prompt that was broken off.
+  std::shared_ptr<const SequenceState> state;
 };
 
 struct TokenEvent {

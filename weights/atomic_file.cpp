@@ -68,9 +68,9 @@ std::optional<mode_t> mode_to_keep(const std::string& path) {
 
 void set_atomic_file_fault(std::function<int(std::string_view)> function) { fault() = std::move(function); }
 
-AtomicFile::AtomicFile(std::string path) : path_(std::move(path)) {
+AtomicFile::AtomicFile(std::string path, mode_t mode) : path_(std::move(path)) {
   static std::atomic<unsigned> counter = 0;
-  const std::optional<mode_t> mode = mode_to_keep(path_);
+  const std::optional<mode_t> kept = mode_to_keep(path_);
   // Other processes (containers with the same process number too) may hold a name; there are 2^32 of them.
   std::int64_t result = -EEXIST;
   std::string temporary;
@@ -78,14 +78,14 @@ AtomicFile::AtomicFile(std::string path) : path_(std::move(path)) {
     temporary = fmt::format("{}/.ttt-{}-{}.tmp", folder_of(path_), ::getpid(), counter++);
     result = checked_call("open", [&] {
       constexpr int kFlags = O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC;
-      return ::open(temporary.c_str(), kFlags, mode ? 0600 : 0644);
+      return ::open(temporary.c_str(), kFlags, kept ? 0600 : mode);
     });
   }
   if (result < 0) throw error_for(path_, "open", static_cast<int>(-result));
   descriptor_ = static_cast<int>(result);
   temporary_.set(std::move(temporary));
-  if (!mode) return;
-  result = checked_call("chmod", [&] { return ::fchmod(descriptor_, *mode); });
+  if (!kept) return;
+  result = checked_call("chmod", [&] { return ::fchmod(descriptor_, *kept); });
   if (result < 0) fail("chmod", static_cast<int>(-result));
 }
 

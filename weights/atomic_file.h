@@ -3,6 +3,8 @@
 // the folder synced. A crash, a full disk or a kill leaves what stood there before.
 #pragma once
 
+#include <sys/types.h>
+
 #include <cstddef>
 #include <cstdint>
 #include <functional>
@@ -26,8 +28,8 @@ void set_atomic_file_fault(std::function<int(std::string_view call)> fault);
 class AtomicFile {
  public:
   // Creates the temporary (O_EXCL, no symlink followed). It has the mode of the file that it replaces, or
-  // 0644 less the umask. A path that is a folder, pipe or device is refused: rename would replace it.
-  explicit AtomicFile(std::string path);
+  // `mode` less the umask. A path that is a folder, pipe or device is refused: rename would replace it.
+  explicit AtomicFile(std::string path, mode_t mode = 0644);
   ~AtomicFile();  // removes the temporary unless committed
   AtomicFile(const AtomicFile&) = delete;
   AtomicFile& operator=(const AtomicFile&) = delete;

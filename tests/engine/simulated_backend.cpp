@@ -8,6 +8,7 @@
 #include <stdexcept>
 #include <utility>
 
+#include "engine/state_layout.h"
 #include "tests/random.h"
 
 namespace ttt::test {
@@ -37,6 +38,8 @@ SimulatedBackend::SimulatedBackend(std::size_t num_slots, std::size_t max_batch_
 ModelConfig SimulatedBackend::config() {
   ModelConfig config;
   config.vocab_size = kVocabSize;
+  config.num_hidden_layers = config.num_attention_heads = 1;  // a state has room for a hash
+  config.hidden_size = config.intermediate_size = 2;
   config.mini_batch_size = 16;
   return config;
 }
@@ -65,16 +68,16 @@ void SimulatedBackend::rewind(SlotId, std::int64_t, std::int64_t) {
 }
 
 void SimulatedBackend::save(SlotId slot, std::int64_t position, std::span<std::byte> bytes) const {
-  require(bytes.size() == sizeof(std::uint64_t), "save: wrong size");
+  require(bytes.size() == state_bytes(config(), position), "save: wrong size");
   const Slot& found = const_cast<SimulatedBackend*>(this)->defined_slot(slot, position);
-  std::memcpy(bytes.data(), &found.hash, bytes.size());
+  std::memcpy(bytes.data(), &found.hash, sizeof found.hash);
 }
 
 void SimulatedBackend::load(SlotId slot, std::int64_t position, std::span<const std::byte> bytes) {
-  require(bytes.size() == sizeof(std::uint64_t), "load: wrong size");
+  require(bytes.size() == state_bytes(config(), position), "load: wrong size");
   Slot& loaded = slots_.at(static_cast<std::size_t>(slot));
   loaded = {0, position, std::nullopt, true, num_steps_};
-  std::memcpy(&loaded.hash, bytes.data(), bytes.size());
+  std::memcpy(&loaded.hash, bytes.data(), sizeof loaded.hash);
 }
 
 void SimulatedBackend::submit(std::span<const Segment> batch) {

@@ -164,13 +164,14 @@ TEST_CASE("atomic file: a file that lost bytes cannot be committed") {
   CHECK(folder.names() == std::set<std::string>{"file"});
 }
 
+mode_t mode_of(const std::string& path) {
+  struct stat status = {};
+  REQUIRE(::stat(path.c_str(), &status) == 0);
+  return status.st_mode & 07777U;
+}
+
 TEST_CASE("atomic file: a new file has mode 0644 less the umask, a replaced one keeps its mode") {
   const TemporaryFolder folder;
-  const auto mode_of = [](const std::string& path) {
-    struct stat status = {};
-    REQUIRE(::stat(path.c_str(), &status) == 0);
-    return status.st_mode & 07777U;
-  };
   const mode_t old_mask = ::umask(027);
   replace_file(folder / "new", "x");
   CHECK(mode_of(folder / "new") == 0640);
@@ -178,6 +179,23 @@ TEST_CASE("atomic file: a new file has mode 0644 less the umask, a replaced one 
   REQUIRE(::chmod(old.c_str(), 0604) == 0);
   replace_file(old, "y");
   CHECK(mode_of(old) == 0604);
+  ::umask(old_mask);
+}
+
+TEST_CASE("atomic file: a new file has the mode that was asked for, a replaced one keeps its own") {
+  const TemporaryFolder folder;
+  const auto replace_privately = [](const std::string& path) {
+    AtomicFile file(path, 0600);
+    file.write(bytes_of("x"));
+    file.commit();
+  };
+  const mode_t old_mask = ::umask(0);
+  replace_privately(folder / "new");
+  CHECK(mode_of(folder / "new") == 0600);
+  const std::string old = folder.write("old", "x");
+  REQUIRE(::chmod(old.c_str(), 0644) == 0);
+  replace_privately(old);
+  CHECK(mode_of(old) == 0644);
   ::umask(old_mask);
 }
 
