@@ -133,6 +133,11 @@ void Commands::add_run() {
   no_environment(
       run.optional_text("--tokens", run_.tokens, "IDS",
                         "the prompt as token ids, 1,2,3 or @FILE; nothing is put in front of them"));
+  no_environment(run.optional_text("--state-in", run_.state.in, "FILE",
+                                   "go on behind the sequence that --state-out saved there, without reading "
+                                   "it again; a prompt, if there is one, follows as it stands"));
+  no_environment(run.optional_text("--state-out", run_.state.out, "FILE",
+                                   "save the sequence with all that was learned from it, also after Ctrl-C"));
   add_sampling_options(run, run_.sampling);
   run.flag("--echo", run_.echo, "print the prompt before its continuation");
   run.flag("--no-bos", run_.no_bos, "do not put the begin-of-text token before the prompt");
@@ -193,11 +198,12 @@ void Commands::add_demo() {
 }
 
 void Commands::add_info() {
-  Command& info =
-      add({"info", "[MODEL] [options]", "describe a model, or --devices; --check reads all of it",
-           "Prints what a model is: family, size, precision, tokenizer, bytes of state per sequence, "
-           "hash. With --check it reads every weight and ends with code 3 if the file is not sound.",
-           [this] { return cli::info(info_); }});
+  Command& info = add(
+      {"info", "[MODEL] [options]", "describe a model, a saved state, or --devices; --check reads all of it",
+       "Prints what a model is: family, size, precision, tokenizer, bytes of state per sequence, "
+       "hash. With --check it reads every weight and ends with code 3 if the file is not sound. Of a file "
+       "that --state-out of 'ttt run' wrote, the sequence and the model that it belongs to.",
+       [this] { return cli::info(info_); }});
   add_model(info, info_.model, kModelHelp);
   no_environment(info.flag("--tensors", info_.tensors, "list every tensor"));
   no_environment(
@@ -255,6 +261,8 @@ void Commands::add_serve() {
   serve.optional_text("--chat-template", o.chat_template, "NAME",
                       "how a chat becomes a prompt: plain, chatml, llama2, or a file with a known Jinja text "
                       "(default: the model's own, if it is known)");
+  serve.list("--preload-state", o.preloaded_states, "NAME=FILE",
+             "a file of ttt run --state-out; completions with \"state\": \"NAME\" go on from it");
   serve
       .list("--api-key", o.api_keys, "KEY",
             "a key that clients must send; seen by others in the process list")
@@ -293,6 +301,8 @@ void Commands::add_serve() {
   serve.example("ttt serve model.gguf",
                 "then: curl http://127.0.0.1:8080/v1/completions -d '{\"prompt\": \"Hello\"}'");
   serve.example("ttt serve model.gguf --chat-template plain", "chat with a model that was not taught to");
+  serve.example("ttt serve model.gguf --preload-state book=book.tttstate",
+                "a book that was read once, asked about by many");
   serve.example("ttt serve model.gguf --host 0.0.0.0 --api-key-file keys.txt", "reached from other machines");
 }
 

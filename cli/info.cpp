@@ -16,6 +16,7 @@
 #include "cli/standard_streams.h"
 #include "cpu/dispatch.h"
 #include "cpu/processors.h"
+#include "engine/snapshot.h"
 #include "engine/state_layout.h"
 #include "engine/tensor_pieces.h"
 #include "engine/weights_hash.h"
@@ -139,6 +140,18 @@ std::string as_text(const ModelInfo& info, const InfoOptions& options) {
   return text;
 }
 
+std::string as_text(const Snapshot& snapshot, const std::string& path) {
+  return fmt::format(
+      "{}\n"
+      "  saved state     {}, sound\n"
+      "  sequence        {} tokens, of which {} are read\n"
+      "  computed by     {}\n"
+      "  weights hash    {}\n"
+      "  config hash     {}\n",
+      path, readable_bytes(snapshot.state->bytes.size()), snapshot.tokens.size(), snapshot.state->position,
+      snapshot.dispatch_target, snapshot.weights_hash, snapshot.config_hash);
+}
+
 std::string as_text(const DeviceList& list) {
   std::string text = fmt::format("cpu     {}, {} processors, kernels for {}\n", list.cpu.name,
                                  list.cpu.processors, list.cpu.target);
@@ -252,6 +265,11 @@ int info(const InfoOptions& options) {
     return kOk;
   }
   require_model(options.model);
+  if (is_snapshot(options.model)) {
+    const Snapshot snapshot = read_snapshot(options.model);
+    write_stdout(options.json ? to_json(snapshot, options.model) : as_text(snapshot, options.model));
+    return kOk;
+  }
   ModelInfo described;
   if (auto source = weights::open_import_source(options.model)) {
     const ImportFiles files(std::move(*source), {}, "");

@@ -101,9 +101,13 @@ Json choices_json(const RunResult& result, const tokenizer::Tokenizer* tokenizer
 
 Json usage_json(const RunResult& result) {
   const std::size_t prompt = result.generation.prompt_tokens_read;
-  return {{"prompt_tokens", prompt},
-          {"completion_tokens", result.completion_tokens()},
-          {"total_tokens", prompt + result.completion_tokens()}};
+  Json usage = {{"prompt_tokens", prompt},
+                {"completion_tokens", result.completion_tokens()},
+                {"total_tokens", prompt + result.completion_tokens()}};
+  if (result.tokens_from_state > 0) {
+    usage["prompt_tokens_details"] = {{"cached_tokens", result.tokens_from_state}};
+  }
+  return usage;
 }
 
 // The begin of every record of a batch; cli/batch_files.cpp reads it again.
@@ -428,6 +432,18 @@ std::string to_json(const PplResult& result) {
                  {"bits_per_byte", result.bits_per_byte},
                  {"by_position", buckets},
                  {"seconds", result.seconds}});
+}
+
+std::string to_json(const Snapshot& snapshot, const std::string& path) {
+  return finish({{"schema", kSchemaVersion},
+                 {"path", path},
+                 {"format", "saved state"},
+                 {"tokens", snapshot.tokens},
+                 {"tokens_read", snapshot.state->position},
+                 {"state_bytes", snapshot.state->bytes.size()},
+                 {"dispatch_target", snapshot.dispatch_target},
+                 {"weights_hash", snapshot.weights_hash},
+                 {"config_hash", snapshot.config_hash}});
 }
 
 std::string to_json(const ModelInfo& info, bool with_tensors) {

@@ -27,6 +27,7 @@ std::string to_json_lines(const BenchReport& report);  // a line for each row, t
 std::string to_json(const QuantizeReport& report);
 std::string to_json(const TokenizeResult& result);
 std::string to_json(const PplResult& result);
+std::string to_json(const Snapshot& snapshot, const std::string& path);
 std::string to_json(const ModelInfo& info, bool with_tensors);
 std::string to_json(const DeviceList& list);
 std::string to_json(const VersionInfo& info);

@@ -309,8 +309,10 @@ std::unique_ptr<MachineProbe> make_probe(const BackendInfo& backend, std::uint64
   return std::make_unique<cpu::MachineProbe>(backend.num_threads, static_cast<std::size_t>(read_bytes));
 }
 
-OpenModel::OpenModel(const ModelOptions& options, const BackendLimits& limits)
+OpenModel::OpenModel(const ModelOptions& options, const BackendLimits& limits,
+                     const std::function<void(const ModelFiles&)>& check_files)
     : files((check_device(options), options.model), file_access(options)) {
+  if (check_files) check_files(files);
   for (const std::string& warning : files.model.warnings) print_warning(warning);
   backend = make_backend(files.model, options, limits);
 }

@@ -5,6 +5,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <optional>
 #include <string>
@@ -93,9 +94,10 @@ std::unique_ptr<MachineProbe> make_probe(const BackendInfo& backend, std::uint64
 
 struct OpenModel {
   // Throws CheckpointError, TokenizerError, UsageError for a device that is not there, std::bad_alloc. Prints
-  // the model's warnings.
+  // the model's warnings. `check_files` is called before weights are taken, and may throw what it likes.
   explicit OpenModel(const ModelOptions& options) : OpenModel(options, BackendLimits()) {}
-  OpenModel(const ModelOptions& options, const BackendLimits& limits);
+  OpenModel(const ModelOptions& options, const BackendLimits& limits,
+            const std::function<void(const ModelFiles&)>& check_files = {});
 
   ModelFiles files;
   std::unique_ptr<Backend> backend;

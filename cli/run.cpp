@@ -28,7 +28,8 @@ void check_one_prompt(const RunOptions& options) {
   const int sources = (options.prompt ? 1 : 0) + (options.file ? 1 : 0) + (options.tokens ? 1 : 0) +
                       (options.positional_prompt.empty() ? 0 : 1);
   if (sources > 1) throw UsageError(fmt::format("more than one prompt; {}", kHowToPrompt));
-  if (sources == 0 && stdin_is_terminal()) throw UsageError(fmt::format("no prompt; {}", kHowToPrompt));
+  if (sources == 0 && !options.state.in && stdin_is_terminal())
+    throw UsageError(fmt::format("no prompt; {}", kHowToPrompt));
 }
 
 // Editors and echo end a text with a newline that nobody means.
@@ -45,13 +46,18 @@ std::string read_prompt_text(const RunOptions& options) {
   return without_final_newline(read_input("-"));
 }
 
+bool has_prompt(const RunOptions& options) {
+  return options.prompt || options.file || options.tokens || !options.positional_prompt.empty();
+}
+
 std::vector<TokenId> read_prompt(const RunOptions& options, const ModelFiles& files) {
+  if (options.state.in && !has_prompt(options)) return {};  // it goes on by itself, and stdin is not asked
   if (options.tokens) {
     const bool is_file = options.tokens->starts_with('@');
     const std::string list = is_file ? read_input(options.tokens->substr(1)) : *options.tokens;
     return parse_id_list(list, static_cast<std::int64_t>(files.model.config.vocab_size), "--tokens");
   }
-  files.need_tokenizer();  // before waiting for stdin
+  if (options.state.in) return files.need_tokenizer().encode_continuation(read_prompt_text(options));
   const auto special =
       options.parse_special ? tokenizer::SpecialTokens::kParse : tokenizer::SpecialTokens::kPlain;
   return files.encode_prompt(read_prompt_text(options), !options.no_bos, special);
@@ -156,7 +162,11 @@ const RequestTimes& RunResult::times() const {
   return longest->finish.times;
 }
 
-double RunResult::prefill_rate() const { return rate(generation.prompt_tokens_read, times().prefill); }
+std::size_t RunResult::prompt_tokens_computed() const {
+  return generation.prompt_tokens_read - std::min(tokens_from_state, generation.prompt_tokens_read);
+}
+
+double RunResult::prefill_rate() const { return rate(prompt_tokens_computed(), times().prefill); }
 
 double RunResult::decode_rate() const {
   std::size_t steps = 0;
@@ -176,9 +186,8 @@ std::string timings_text(const RunResult& result) {
       "generated    {} tokens in {}, {:.1f} tokens/s\n"
       "first token  {} after the start\n"
       "seed         {}\n",
-      readable_seconds(result.load_seconds), result.generation.prompt_tokens_read,
-      readable_seconds(times.prefill), result.prefill_rate(), result.completion_tokens(),
-      readable_seconds(times.decode), result.decode_rate(),
+      readable_seconds(result.load_seconds), result.prompt_tokens_computed(), readable_seconds(times.prefill),
+      result.prefill_rate(), result.completion_tokens(), readable_seconds(times.decode), result.decode_rate(),
       readable_seconds(result.load_seconds + times.queued + times.prefill), result.seed);
 }
 
@@ -197,20 +206,33 @@ int run(const RunOptions& options) {
     print_notice(
         fmt::format("{}: this model has no context window; ignored", fmt::join(options.ignored, ", ")));
   }
+  if (options.batch.input && (options.state.in || options.state.out)) {
+    throw UsageError("--state-in and --state-out are for one prompt, not for --batch");
+  }
   if (options.batch.input) return run_batch(options);
   if (options.batch.output || options.batch.resume || options.batch.force) {
     throw UsageError("-o, --resume and --force go with --batch FILE; without it, redirect stdout");
   }
+  if (options.state.in && (options.parse_special || options.no_bos)) {
+    throw UsageError("--parse-special and --no-bos are for the beginning of a text, not with --state-in");
+  }
   require_model(options.model.model);
   check_one_prompt(options);
   const auto begin = std::chrono::steady_clock::now();
-  OpenModel model(options.model, {.slots = num_sequences(options.sampling)});
+  StateFiles states(options.state);
+  OpenModel model(options.model, {.slots = num_sequences(options.sampling)}, [&](const ModelFiles& files) {
+    if (!options.tokens && (has_prompt(options) || !options.state.in)) files.need_tokenizer();
+    states.check(files);
+  });
+  states.compare(model.backend->info());
   const tokenizer::Tokenizer* tokenizer = model.files.tokenizer ? &*model.files.tokenizer : nullptr;
   RunResult result;
   result.load_seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
 
-  const GenerationRequest request = request_of(options, model.files, random_seed());
+  GenerationRequest request = request_of(options, model.files, random_seed());
+  states.extend(request);
   result.seed = request.sampling.seed;
+  result.tokens_from_state = states.tokens_read();
   log_info(fmt::format("prompt {} tokens, seed {}", request.prompt.size(), result.seed));
   if (options.echo && tokenizer != nullptr) {
     result.prompt_text = tokenizer::certain_text(*tokenizer, request.prompt);
@@ -226,8 +248,10 @@ int run(const RunOptions& options) {
   } else {
     stream_choice(options, request, tokenizer == nullptr, *stream, result);
   }
+  const int code = exit_code(result.generation);
+  states.save(request, result.generation.choices[0], model.backend->info());
   if (options.timings) fmt::print(stderr, "{}", timings_text(result));
-  return exit_code(result.generation);
+  return code;
 }
 
 }  // namespace ttt::cli

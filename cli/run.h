@@ -11,6 +11,7 @@
 #include "cli/generate.h"
 #include "cli/open_model.h"
 #include "cli/sampling_options.h"
+#include "cli/state_files.h"
 #include "engine/engine.h"
 
 namespace ttt::cli {
@@ -37,6 +38,8 @@ struct RunOptions {
   bool no_bos = false;
   bool parse_special = false;
 
+  StateOptions state;
+
   bool echo = false;
   bool timings = false;
   bool json = false;
@@ -47,13 +50,15 @@ struct RunOptions {
 
 struct RunResult {
   Generation generation;
-  std::string prompt_text;  // with --echo
+  std::string prompt_text;            // with --echo
+  std::size_t tokens_from_state = 0;  // of the prompt, not read again
   std::uint64_t seed = 0;
   double load_seconds = 0.0;
 
   std::size_t completion_tokens() const;  // of all choices, tokens that ended a text not counted
   // Of the choice that took longest.
   const RequestTimes& times() const;
+  std::size_t prompt_tokens_computed() const;
   double prefill_rate() const;  // tokens/s; 0 where nothing was measured
   double decode_rate() const;   // of all choices together; the step that drew the end-of-text token is one
 };

@@ -23,8 +23,10 @@
 #include "cli/service_manager.h"
 #include "cli/signals.h"
 #include "cli/standard_streams.h"
+#include "cli/state_files.h"
 #include "cli/version.h"
 #include "engine/engine.h"
+#include "engine/snapshot.h"
 #include "engine/state_layout.h"
 #include "server/api.h"
 #include "server/http_server.h"
@@ -158,6 +160,61 @@ std::optional<tokenizer::ChatTemplate> choose_chat_template(const ServeOptions& 
   return known;
 }
 
+struct PreloadedState {
+  std::string name, path;
+  Snapshot snapshot = {};
+};
+
+PreloadedState parse_preloaded(const std::string& option) {
+  constexpr std::size_t kMaxName = 64;
+  constexpr std::string_view kLetters = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz._-";
+  const std::size_t end = option.find('=');
+  if (end == std::string::npos || end + 1 == option.size()) {
+    throw UsageError(fmt::format("--preload-state: wanted NAME=FILE, found '{}'", option));
+  }
+  PreloadedState state{.name = option.substr(0, end), .path = option.substr(end + 1)};
+  if (state.name.empty() || state.name.size() > kMaxName ||
+      state.name.find_first_not_of(kLetters) != std::string::npos) {
+    throw UsageError(
+        fmt::format("--preload-state: wanted a name of 1 to {} letters, digits, '.', '_' and "
+                    "'-', found '{}'",
+                    kMaxName, state.name));
+  }
+  return state;
+}
+
+std::vector<PreloadedState> read_states(const ServeOptions& options) {
+  std::vector<PreloadedState> states;
+  for (const std::string& option : options.preloaded_states) {
+    PreloadedState state = parse_preloaded(option);
+    const auto has_name = [&](const PreloadedState& other) { return other.name == state.name; };
+    if (std::ranges::any_of(states, has_name)) {
+      throw UsageError(fmt::format("--preload-state: the name {} is given twice", state.name));
+    }
+    states.push_back(std::move(state));
+  }
+  for (PreloadedState& state : states) state.snapshot = read_snapshot(state.path);
+  return states;
+}
+
+void check_states(const std::vector<PreloadedState>& states, const ModelFiles& files) {
+  if (states.empty()) return;
+  const std::string hash = hash_of(files);
+  for (const PreloadedState& state : states) {
+    check_snapshot(state.snapshot, state.path, files.model.config, hash);
+  }
+}
+
+void add_states(std::vector<PreloadedState> states, const BackendInfo& backend, server::ServedModel& model) {
+  for (PreloadedState& state : states) {
+    Snapshot& snapshot = state.snapshot;
+    print_notice(fmt::format("state {}: {} tokens, {}", state.name, snapshot.tokens.size(),
+                             readable_bytes(snapshot.state->bytes.size())));
+    compare_targets(snapshot, state.path, backend);
+    model.states[state.name] = {std::move(snapshot.tokens), std::move(snapshot.state)};
+  }
+}
+
 server::ServedModel describe(const ServeOptions& options, const ModelFiles& files) {
   const ModelInfo info = describe_model(files);
   const VersionInfo version = describe_version();
@@ -238,9 +295,11 @@ server::HttpServerOptions http_options(const ServeOptions& options) {
 }
 
 // Null where a signal asks for the end meanwhile.
-std::unique_ptr<Backend> load(const Model& model, const ModelOptions& options, const BackendLimits& limits) {
+std::unique_ptr<Backend> load(const ModelFiles& files, const std::vector<PreloadedState>& states,
+                              const ModelOptions& options, const BackendLimits& limits) {
   try {
-    return make_backend(model, options, limits);
+    check_states(states, files);
+    return make_backend(files.model, options, limits);
   } catch (const Interrupted&) {
     print_notice("ended before the model was loaded");
     return nullptr;
@@ -285,6 +344,7 @@ int serve(const ServeOptions& options) {
   check_address(options);
   check_origins(options);
   check_exposure(options, !keys.empty());
+  std::vector<PreloadedState> states = read_states(options);
   const ModelFiles files(options.model.model, file_access(options.model));
   for (const std::string& warning : files.model.warnings) print_warning(warning);
   if (!files.tokenizer) {
@@ -300,12 +360,13 @@ int serve(const ServeOptions& options) {
   auto http = std::make_unique<server::HttpServer>(api, http_options(options));
   print_notice(fmt::format("loading {}", options.model.model));
   const auto begin = Clock::now();
-  const std::unique_ptr<Backend> backend = load(files.model, options.model, limits);
+  const std::unique_ptr<Backend> backend = load(files, states, options.model, limits);
   if (backend == nullptr) return kOk;
   const BackendInfo& info = backend->info();
   model.device = info.device;
   model.fingerprint = fmt::format("ttt-{}-{}-{}-{}", model.version, info.device, info.dispatch_target,
                                   model.weights_hash.substr(0, 8));
+  add_states(std::move(states), info, model);
   const SchedulerOptions scheduling{.prefill_beside_decode = kPrefillBesideDecode,
                                     .max_waiting = static_cast<std::size_t>(options.max_queue)};
   Engine engine(*backend, files.model.config, model.tokenizer, scheduling);

@@ -16,9 +16,10 @@ struct ServeOptions {
   ModelOptions model;
   std::string host = "127.0.0.1";
   std::int64_t port = 8080;
-  std::optional<std::string> socket;         // a Unix socket instead of TCP
-  std::vector<std::string> names;            // empty: the file's name without its ending
-  std::optional<std::string> chat_template;  // a name, or a file with a known text; empty: the model's own
+  std::optional<std::string> socket;          // a Unix socket instead of TCP
+  std::vector<std::string> names;             // empty: the file's name without its ending
+  std::vector<std::string> preloaded_states;  // "NAME=FILE" each
+  std::optional<std::string> chat_template;   // a name, or a file with a known text; empty: the model's own
   std::vector<std::string> api_keys;
   std::optional<std::string> api_key_file;  // one a line
   bool allow_unauthenticated = false;

@@ -137,7 +137,7 @@ Json usage_json(const Usage& usage) {
   return {{"prompt_tokens", usage.prompt_tokens},
           {"completion_tokens", usage.completion_tokens},
           {"total_tokens", usage.prompt_tokens + usage.completion_tokens},
-          {"prompt_tokens_details", {{"cached_tokens", 0}}}};
+          {"prompt_tokens_details", {{"cached_tokens", usage.cached_tokens}}}};
 }
 
 Json head_json(const AnswerHead& head, bool is_chunk) {
@@ -219,7 +219,7 @@ std::string answer_json(const AnswerHead& head, const std::vector<AnsweredChoice
   if (is_score) return dump(object);
   const std::optional<std::vector<TokenId>>& prompt_ids = choices.front().prompt_ids;
   if (head.shape == AnswerShape::kChat && prompt_ids) object["prompt_token_ids"] = *prompt_ids;
-  object["timings"] = {{"prompt_n", usage.prompt_tokens},
+  object["timings"] = {{"prompt_n", usage.prompt_tokens - usage.cached_tokens},
                        {"prompt_ms", milliseconds(timings.prompt_seconds)},
                        {"predicted_n", usage.completion_tokens},
                        {"predicted_ms", milliseconds(timings.decode_seconds)},
@@ -268,6 +268,18 @@ std::string models_json(const ServedModel& model) {
   Json data = Json::array();
   for (const std::string& name : model.names) {
     if (name != "*") data.push_back(describe_model(model, name));
+  }
+  return dump({{"object", "list"}, {"data", std::move(data)}});
+}
+
+std::string states_json(const ServedModel& model) {
+  Json data = Json::array();
+  for (const auto& [name, saved] : model.states) {
+    data.push_back({{"id", name},
+                    {"object", "state"},
+                    {"tokens", saved.tokens.size()},
+                    {"tokens_read", saved.state->position},
+                    {"bytes", saved.state->bytes.size()}});
   }
   return dump({{"object", "list"}, {"data", std::move(data)}});
 }

@@ -20,6 +20,7 @@ namespace ttt::server {
 struct Usage {
   std::size_t prompt_tokens = 0;
   std::size_t completion_tokens = 0;
+  std::size_t cached_tokens = 0;  // of the prompts: not read, as a state had read them
 };
 
 // In what objects an answer is told: those of POST /v1/completions, /v1/chat/completions or /v1/score.
@@ -65,6 +66,7 @@ std::string usage_chunk_json(const AnswerHead& head, const Usage& usage);
 
 std::string model_json(const ServedModel& model, const std::string& name);
 std::string models_json(const ServedModel& model);
+std::string states_json(const ServedModel& model);
 std::string version_json(const ServedModel& model);
 std::string capacity_json(const ServedModel& model, const Engine::Load& load);
 std::string tokenizer_info_json(const ServedModel& model);

@@ -260,6 +260,7 @@ HttpResponse Api::answer(const HttpRequest& request) {
   static constexpr std::string_view kRequest = "/v1/requests/";
   if (path == "/v1/models") return json_response(models_json(model_));
   if (path.starts_with(kModel)) return one_model(percent_decoded(path.substr(kModel.size())));
+  if (path == "/v1/states") return json_response(states_json(model_));
   if (path == "/tokenize") return tokenize(request);
   if (path == "/detokenize") return detokenize(request);
   if (path == "/openapi.json") return json_response(openapi_json(model_.version));

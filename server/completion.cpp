@@ -188,7 +188,10 @@ void Completion::take(std::size_t prompt, TokenEvent event) {
     context_.metrics.tokens_generated(choice.finish->discarded_tokens);
     context_.metrics.choice_finished(*choice.finish, request_.prompts[prompt].prompt.size(),
                                      choice.num_tokens, event.choice == 0);
-    if (event.choice == 0) context_.metrics.prompt_tokens_read(streams_[prompt]->prompt_tokens_read());
+    if (event.choice == 0) {
+      context_.metrics.prompt_tokens_read(prompt_tokens_read(prompt) -
+                                          num_cached_tokens(request_.prompts[prompt]));
+    }
     if (const auto fault = fault_of(*choice.finish, request_.prompts[prompt].time_limit)) return fail(*fault);
   }
   if (!request_.stream || !has_news) return;
@@ -321,9 +324,9 @@ RunningRequest Completion::describe() const {
   running.request_id = request_id_;
   running.stream = request_.stream;
   running.seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - started_).count();
-  for (const auto& stream : streams_) {
-    running.prompt_tokens += stream->prompt_tokens();
-    running.prompt_tokens_read += stream->prompt_tokens_read();
+  for (std::size_t p = 0; p < streams_.size(); ++p) {
+    running.prompt_tokens += streams_[p]->prompt_tokens();
+    running.prompt_tokens_read += prompt_tokens_read(p);
   }
   running.completion_tokens = usage().completion_tokens;
   return running;
@@ -335,6 +338,11 @@ std::string Completion::prompt_text(std::size_t prompt) const {
   return tokenizer::certain_text(*context_.model.tokenizer, request_.prompts[prompt].prompt);
 }
 
+// So far; with those that a state had read.
+std::size_t Completion::prompt_tokens_read(std::size_t prompt) const {
+  return std::max(streams_[prompt]->prompt_tokens_read(), num_cached_tokens(request_.prompts[prompt]));
+}
+
 // Empty: they are not wanted.
 std::optional<std::vector<TokenId>> Completion::prompt_ids(std::size_t prompt) const {
   return request_.token_ids ? std::optional(request_.prompts[prompt].prompt) : std::nullopt;
@@ -343,6 +351,7 @@ std::optional<std::vector<TokenId>> Completion::prompt_ids(std::size_t prompt) c
 Usage Completion::usage() const {
   Usage usage;
   usage.prompt_tokens = request_.num_given_tokens();
+  usage.cached_tokens = request_.num_cached_tokens();
   for (const auto& choices : choices_) {
     for (const Choice& choice : choices) {
       usage.completion_tokens += choice.num_tokens;

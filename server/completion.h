@@ -80,6 +80,7 @@ class Completion : public std::enable_shared_from_this<Completion> {
   void end();
   std::string prompt_text(std::size_t prompt) const;
   std::optional<std::vector<TokenId>> prompt_ids(std::size_t prompt) const;
+  std::size_t prompt_tokens_read(std::size_t prompt) const;
   Usage usage() const;
   AnswerTimings timings() const;
   std::vector<HttpHeader> headers() const;

@@ -40,6 +40,7 @@ struct CompletionFields {
   // Of a request over HTTP.
   std::string model;
   std::string suffix;
+  std::optional<std::string> state;  // the name of one that the server has
   bool stream = false;
   bool has_stream_options = false;
   bool include_usage = false;

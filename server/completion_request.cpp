@@ -72,6 +72,13 @@ void check_fields(const CompletionFields& fields, AnswerShape shape, const Reque
     throw ApiError(400, "unsupported_parameter",
                    "suffix: this model reads forward only and cannot fill in; leave suffix out", "suffix");
   }
+  if (fields.state && shape != AnswerShape::kText) {
+    throw ApiError(400, "unsupported_parameter",
+                   "state: only /v1/completions goes on from a saved state; leave state out", "state");
+  }
+  if (fields.state && fields.echo) {
+    throw invalid("echo", "echo: tells a prompt that was read here, not a state's; leave echo or state out");
+  }
   if (fields.has_stream_options && !fields.stream) {
     throw invalid("stream_options", "stream_options: allowed only where stream is true");
   }
@@ -215,24 +222,73 @@ std::vector<TokenId> encode_messages(CompletionFields& fields, const ServedModel
   }
 }
 
-// Behind the prompt: no begin-of-text token, no space in front of the first word.
-std::vector<TokenId> encode_scored(const ServedModel& model, Prompt completion) {
-  if (auto* const ids = std::get_if<std::vector<TokenId>>(&completion)) return std::move(*ids);
+// Behind other tokens: no begin-of-text token, no space in front of the first word.
+std::vector<TokenId> encode_continuation(const ServedModel& model, Prompt prompt, const char* field) {
+  if (auto* const ids = std::get_if<std::vector<TokenId>>(&prompt)) return std::move(*ids);
+  const std::string& text = std::get<std::string>(prompt);
+  if (text.empty()) return {};
   if (model.tokenizer == nullptr) {
-    throw invalid("completions", "completions: this model has no tokenizer; give arrays of token ids");
+    throw invalid(field, fmt::format("{}: this model has no tokenizer; give arrays of token ids", field));
   }
   try {
-    std::vector<TokenId> ids = model.tokenizer->encode_continuation(std::get<std::string>(completion));
-    if (ids.empty()) throw invalid("completions", "completions: wanted a text in each, found an empty one");
-    return ids;
+    return model.tokenizer->encode_continuation(text);
   } catch (const tokenizer::TokenizerError& error) {
-    throw invalid("completions", fmt::format("completions: {}", error.what()));
+    throw invalid(field, fmt::format("{}: {}", field, error.what()));
   }
+}
+
+std::vector<TokenId> encode_scored(const ServedModel& model, Prompt completion) {
+  std::vector<TokenId> ids = encode_continuation(model, std::move(completion), "completions");
+  if (ids.empty()) throw invalid("completions", "completions: wanted a text in each, found an empty one");
+  return ids;
 }
 
 std::vector<TokenId> encode_prompt(const ServedModel& model, Prompt prompt, bool bos) {
   if (auto* const ids = std::get_if<std::vector<TokenId>>(&prompt)) return std::move(*ids);
   return encode_prompt(model, std::get<std::string>(prompt), bos);
+}
+
+// Null: none is asked for.
+const SavedState* find_state(const CompletionFields& fields, const ServedModel& model) {
+  if (!fields.state) return nullptr;
+  const auto found = model.states.find(*fields.state);
+  if (found != model.states.end()) return &found->second;
+  std::vector<std::string> names;
+  for (const auto& [name, state] : model.states) names.push_back(name);
+  throw ApiError(404, "state_not_found",
+                 names.empty()
+                     ? "state: this server was started with none (--preload-state)"
+                     : fmt::format("state: there is no such state here; there is {}", fmt::join(names, ", ")),
+                 "state");
+}
+
+// Before there is memory for them.
+void check_state_tokens(const SavedState& state, std::size_t num_prompts, const RequestLimits& limits) {
+  const double tokens = static_cast<double>(state.tokens.size()) * static_cast<double>(num_prompts);
+  if (num_prompts == 1 || tokens <= limits.max_state_tokens) return;  // one is the engine's to judge
+  throw invalid("prompt",
+                fmt::format("prompt: the state's tokens in front of each of {} are {:.0f}; wanted at "
+                            "most {:.0f}; send fewer at a time",
+                            num_prompts, tokens, limits.max_state_tokens));
+}
+
+void put_in_front(const SavedState& state, GenerationRequest& request) {
+  request.prompt.insert(request.prompt.begin(), state.tokens.begin(), state.tokens.end());
+  // One that has read nothing is begun as any other.
+  if (state.state->position > 0) request.start = state.state;
+}
+
+// What the client sends; with `state` it may be nothing.
+std::vector<std::vector<TokenId>> encode_prompts(CompletionFields& fields, AnswerShape shape,
+                                                 const SavedState* state, const ServedModel& model) {
+  if (shape == AnswerShape::kChat) return {encode_messages(fields, model)};
+  if (fields.prompts.empty()) fields.prompts.emplace_back(std::string());
+  std::vector<std::vector<TokenId>> prompts;
+  for (Prompt& prompt : fields.prompts) {
+    prompts.push_back(state == nullptr ? encode_prompt(model, std::move(prompt), fields.add_special_tokens)
+                                       : encode_continuation(model, std::move(prompt), "prompt"));
+  }
+  return prompts;
 }
 
 // As many completions as run at once read the prompt together.
@@ -325,24 +381,25 @@ std::size_t CompletionRequest::num_given_tokens() const {
   return count;
 }
 
+std::size_t CompletionRequest::num_cached_tokens() const {
+  std::size_t count = 0;
+  for (const GenerationRequest& request : prompts) count += server::num_cached_tokens(request);
+  return count;
+}
+
 CompletionRequest parse_completion(std::string_view body, AnswerShape shape, const ServedModel& model,
                                    const RequestLimits& limits, std::uint64_t random_seed) {
   CompletionFields fields = read_fields(body, shape, model, limits);
-  std::vector<std::vector<TokenId>> prompts;
-  if (shape == AnswerShape::kChat) {
-    prompts.push_back(encode_messages(fields, model));
-  } else {
-    if (fields.prompts.empty()) fields.prompts.emplace_back(std::string());
-    for (Prompt& prompt : fields.prompts) {
-      prompts.push_back(encode_prompt(model, std::move(prompt), fields.add_special_tokens));
-    }
-  }
+  const SavedState* const state = find_state(fields, model);
+  std::vector<std::vector<TokenId>> prompts = encode_prompts(fields, shape, state, model);
+  if (state != nullptr) check_state_tokens(*state, prompts.size(), limits);
   CompletionRequest result = common_of(fields, shape, model, random_seed);
   if (shape == AnswerShape::kScore) {
     result.prompts = score_groups(fields, std::move(prompts), model, limits);
   } else {
     for (std::size_t i = 0; i < prompts.size(); ++i) {
       result.prompts.push_back(request_of(fields, std::move(prompts[i]), i, result.seed, model, limits));
+      if (state != nullptr) put_in_front(*state, result.prompts.back());
     }
   }
   for (const GenerationRequest& request : result.prompts) {

@@ -24,6 +24,7 @@ struct RequestLimits {
   double max_answer_logprobs = 4e6;
   double max_echoed_tokens = 32e6;  // as text or ids, of all prompts and choices of an answer together
   double max_score_tokens = 16e6;   // of a score's prompt, as often as it is read
+  double max_state_tokens = 16e6;   // of a state, once for each of several prompts that go on from it
   std::size_t max_stop = 16;
   std::size_t max_prompts = 128;
   std::chrono::milliseconds time_limit{0};  // of each request, waiting included; 0: none
@@ -46,7 +47,13 @@ struct CompletionRequest {
   // Of each prompt; the last group of a score may have fewer.
   std::size_t num_choices() const { return static_cast<std::size_t>(prompts.front().num_choices); }
   std::size_t num_given_tokens() const;  // the prompt of a score counted once
+  std::size_t num_cached_tokens() const;
 };
+
+// Those of the prompt that are not read, as the state that it starts with has read them.
+inline std::size_t num_cached_tokens(const GenerationRequest& request) {
+  return request.start ? static_cast<std::size_t>(request.start->position) : 0;
+}
 
 // Throws ApiError. What depends on the engine's slots and queue is not checked here. `random_seed` is used
 // where the body names no seed.

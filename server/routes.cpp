@@ -13,6 +13,7 @@ constexpr Route kRoutes[] = {
     {"/v1/score", "POST", "Log-probabilities of given continuations of a prompt.", Body::kScore},
     {"/v1/models", "GET", "The names that are served."},
     {"/v1/models/", "GET", "One of them."},
+    {"/v1/states", "GET", "The states that completions may go on from."},
     {"/tokenize", "POST", "The token ids of a text.", Body::kTokenize},
     {"/detokenize", "POST", "The text of token ids.", Body::kDetokenize},
     {"/tokenizer_info", "GET", "The special tokens."},

@@ -203,6 +203,92 @@ TEST_CASE("serve chats with the template that it is told, by name or from a file
   }
 }
 
+TEST_CASE("serve goes on from states that run saved, and tells what it has") {
+  const Folder folder;
+  const std::string file = folder.path + "/a=b.tttstate";
+  const test::Outcome saved =
+      run_program({"run", kModel, "--tokens", "1,2,3,4,5", "-n", "0", "--state-out", file});
+  REQUIRE(saved.code == 0);
+  Child child(serve(folder, {"--preload-state", "story=" + file, "--preload-state", "A.b_c-9=" + file}));
+  REQUIRE(child.read_errors_until("serving"));
+  const auto answer = [&](const std::string& request) {
+    HttpClient client(folder.socket());
+    client.send(request);
+    return client.read_answer().body;
+  };
+  const std::string list = answer(get("/v1/states"));
+  CHECK(list.find(R"("id":"A.b_c-9","object":"state","tokens":5,"tokens_read":4)") != std::string::npos);
+  const auto text = [&](const std::string& from) {
+    const std::string body = answer(post("/v1/completions", fmt::format(R"({{{},"seed":1}})", from)));
+    const std::size_t begin = body.find(R"("text":)");
+    REQUIRE(begin != std::string::npos);
+    return body.substr(begin, body.find(R"("logprobs")") - begin);
+  };
+  CHECK(text(R"("state":"story")") == text(R"("prompt":[1,2,3,4,5])"));
+  child.signal(SIGTERM);
+  const test::Outcome outcome = child.wait();
+  CHECK(outcome.code == 0);
+  CHECK(outcome.err.find("state story: 5 tokens, ") != std::string::npos);
+  CHECK(outcome.err.find("goes on by") == std::string::npos);
+}
+
+TEST_CASE("serve says that a state was computed by other kernels") {
+  const Folder folder;
+  const std::string file = folder.path + "/other.tttstate";
+  const test::Outcome saved =
+      run_program({"run", kModel, "--tokens", "1,2,3", "-n", "0", "--state-out", file, "--device", "cuda"},
+                  {.failing_kernel = 0});
+  REQUIRE(saved.code == 0);
+  Child child(serve(folder, {"--preload-state", "other=" + file}));
+  REQUIRE(child.read_errors_until("serving"));
+  child.signal(SIGTERM);
+  CHECK(child.wait().err.find(file + ": computed by sm_90") != std::string::npos);
+}
+
+TEST_CASE("serve refuses states that it cannot have, and says why") {
+  const Folder folder;
+  const std::string file = folder.path + "/sequence.tttstate", other = folder.path + "/other.tttstate",
+                    damaged = folder.path + "/damaged.tttstate", none = folder.path + "/none";
+  const auto save = [](const std::string& model, const std::string& to) {
+    REQUIRE(run_program({"run", model, "--tokens", "1,2,3", "-n", "0", "--state-out", to}).code == 0);
+  };
+  save(kModel, file);
+  save(TTT_MODELS "/demo-mlp.gguf", other);
+  std::filesystem::copy_file(file, damaged);
+  std::filesystem::resize_file(damaged, std::filesystem::file_size(damaged) - 1);
+  struct Case {
+    std::vector<std::string> states;
+    int code;
+    std::string sentence;
+  };
+  const std::string good = "a=" + file;
+  for (const Case& each : std::vector<Case>{
+           {{file}, 2, "--preload-state: wanted NAME=FILE"},
+           {{"a="}, 2, "--preload-state: wanted NAME=FILE"},
+           {{"=" + file}, 2, "--preload-state: wanted a name of 1 to 64"},
+           {{"a b=" + file}, 2, "found 'a b'"},
+           {{"\u00e4=" + file}, 2, "--preload-state: wanted a name"},
+           {{std::string(65, 'a') + "=" + file}, 2, "--preload-state: wanted a name"},
+           {{good, good}, 2, "--preload-state: the name a is given twice"},
+           {{good, "b=" + none}, 3, none},
+           {{good, "b=" + damaged}, 3, damaged},
+           {{good, "b=" + kModel}, 3, "a snapshot, which begins with TTTSTATE"},
+           {{good, "b=" + other}, 3, other + ": weights hash"},
+       }) {
+    std::vector<std::string> more;
+    for (const std::string& state : each.states) {
+      more.emplace_back("--preload-state");
+      more.push_back(state);
+    }
+    const test::Outcome outcome = run_program(serve(folder, more));
+    INFO(outcome.err);
+    CHECK(outcome.code == each.code);
+    CHECK(outcome.err.find(each.sentence) != std::string::npos);
+    CHECK(outcome.err.find("serving") == std::string::npos);
+    CHECK_FALSE(std::filesystem::exists(folder.socket()));
+  }
+}
+
 TEST_CASE("serve refuses an address that is taken and a socket's place that is a file") {
   const Folder folder;
   std::ofstream(folder.socket()) << "precious";
