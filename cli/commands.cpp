@@ -133,9 +133,10 @@ void Commands::add_run() {
   no_environment(
       run.optional_text("--tokens", run_.tokens, "IDS",
                         "the prompt as token ids, 1,2,3 or @FILE; nothing is put in front of them"));
-  no_environment(run.optional_text("--state-in", run_.state.in, "FILE",
-                                   "go on behind the sequence that --state-out saved there, without reading "
-                                   "it again; a prompt, if there is one, follows as it stands"));
+  no_environment(
+      run.optional_text("--state-in", run_.state.in, "FILE",
+                        "go on behind the sequence that --state-out saved there, without reading "
+                        "it again; a prompt, if there is one, follows as it stands (a piped one with -f -)"));
   no_environment(run.optional_text("--state-out", run_.state.out, "FILE",
                                    "save the sequence with all that was learned from it, also after Ctrl-C"));
   add_sampling_options(run, run_.sampling);

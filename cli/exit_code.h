@@ -11,7 +11,7 @@ enum ExitCode : int {
   kOk = 0,            // also when the reader of stdout went away: it had what it wanted
   kRuntimeError = 1,  // a file that cannot be read or written, a full disk, a selftest that failed
   kUsage = 2,         // the command line, a variable or the configuration file is wrong
-  kInvalidModel = 3,  // the model file cannot be used, or it changed while in use
+  kInvalidModel = 3,  // a model or a saved state cannot be used, or the file changed while in use
   kOutOfMemory = 4,
   kTimeLimit = 5,      // --timeout
   kDeviceLost = 6,     // the GPU failed and is of no use to this process; another run may do

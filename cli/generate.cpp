@@ -13,14 +13,10 @@
 
 namespace ttt::cli {
 
-bool ended_by_id(const Finish& finish) {
-  return finish.reason == FinishReason::kEndOfText || finish.reason == FinishReason::kStopId;
-}
-
 std::vector<TokenId> Choice::output_ids() const {
   std::vector<TokenId> ids;
   for (const TokenInfo& token : tokens) ids.push_back(token.id);
-  if (ended_by_id(finish)) ids.pop_back();
+  if (finish.ended_by_token) ids.pop_back();
   return ids;
 }
 

@@ -15,9 +15,6 @@ namespace ttt::cli {
 // How soon a signal is noticed while no token comes.
 inline constexpr std::chrono::milliseconds kPollTime(50);
 
-// Its last token ended the text and is no part of the output.
-bool ended_by_id(const Finish& finish);
-
 struct Choice {
   std::string text;               // empty without a tokenizer
   std::vector<TokenInfo> tokens;  // drawn, one that ended the text included

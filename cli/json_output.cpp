@@ -100,7 +100,7 @@ Json choices_json(const RunResult& result, const tokenizer::Tokenizer* tokenizer
 }
 
 Json usage_json(const RunResult& result) {
-  const std::size_t prompt = result.generation.prompt_tokens_read;
+  const std::size_t prompt = std::max(result.generation.prompt_tokens_read, result.tokens_from_state);
   Json usage = {{"prompt_tokens", prompt},
                 {"completion_tokens", result.completion_tokens()},
                 {"total_tokens", prompt + result.completion_tokens()}};

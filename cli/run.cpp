@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <chrono>
 #include <cstddef>
+#include <exception>
 #include <memory>
 #include <span>
 
@@ -30,6 +31,18 @@ void check_one_prompt(const RunOptions& options) {
   if (sources > 1) throw UsageError(fmt::format("more than one prompt; {}", kHowToPrompt));
   if (sources == 0 && !options.state.in && stdin_is_terminal())
     throw UsageError(fmt::format("no prompt; {}", kHowToPrompt));
+}
+
+void check_state_options(const RunOptions& options) {
+  if (options.state.in && (options.parse_special || options.no_bos)) {
+    throw UsageError("--parse-special and --no-bos are for the beginning of a text, not with --state-in");
+  }
+  if (options.state.in && options.echo && options.sampling.logprobs) {
+    throw UsageError("--echo with --logprobs: a saved state has none of the tokens that it has read");
+  }
+  if (options.state.out && num_sequences(options.sampling) != 1) {
+    throw UsageError("--state-out saves one sequence, not those of --num or --best-of");
+  }
 }
 
 // Editors and echo end a text with a newline that nobody means.
@@ -76,7 +89,7 @@ class ChoicePrinter {
     if (!as_ids_) return write_stdout(event.text);
     for (const TokenInfo& token : event.tokens) pending_.push_back(token.id);
     // The last one may turn out to be what ended the text.
-    if (event.finish && !pending_.empty() && ended_by_id(*event.finish)) pending_.pop_back();
+    if (event.finish && !pending_.empty() && event.finish->ended_by_token) pending_.pop_back();
     const std::size_t certain = event.finish || pending_.empty() ? pending_.size() : pending_.size() - 1;
     print_ids(std::span(pending_).first(certain));
     pending_.erase(pending_.begin(), pending_.begin() + static_cast<std::ptrdiff_t>(certain));
@@ -95,14 +108,29 @@ class ChoicePrinter {
   std::size_t printed_ = 0;
 };
 
-// One continuation, as it is generated.
-void stream_choice(const RunOptions& options, const GenerationRequest& request, bool as_ids,
-                   TokenStream& stream, RunResult& result) {
+// One continuation, as it is generated. Where stdout takes no more, generation ends, and why is returned:
+// what was read and drawn by then is still worth saving.
+std::exception_ptr stream_choice(const RunOptions& options, const GenerationRequest& request, bool as_ids,
+                                 TokenStream& stream, RunResult& result) {
+  std::exception_ptr failure;
+  const auto try_to = [&](auto&& write) {
+    if (failure) return;
+    try {
+      write();
+    } catch (...) {
+      failure = std::current_exception();
+      stream.cancel();
+    }
+  };
   ChoicePrinter printer(as_ids);
-  if (as_ids && options.echo) printer.print_ids(request.prompt);
-  if (!as_ids) write_stdout(result.prompt_text);
-  result.generation = read_stream(stream, [&](const TokenEvent& event) { printer.print(event); });
-  printer.finish(result.prompt_text + result.generation.choices[0].text);
+  try_to([&] {
+    if (as_ids && options.echo) printer.print_ids(request.prompt);
+    if (!as_ids) write_stdout(result.prompt_text);
+  });
+  result.generation =
+      read_stream(stream, [&](const TokenEvent& event) { try_to([&] { printer.print(event); }); });
+  try_to([&] { printer.finish(result.prompt_text + result.generation.choices[0].text); });
+  return failure;
 }
 
 // Several, each under a heading, after all have ended.
@@ -213,9 +241,7 @@ int run(const RunOptions& options) {
   if (options.batch.output || options.batch.resume || options.batch.force) {
     throw UsageError("-o, --resume and --force go with --batch FILE; without it, redirect stdout");
   }
-  if (options.state.in && (options.parse_special || options.no_bos)) {
-    throw UsageError("--parse-special and --no-bos are for the beginning of a text, not with --state-in");
-  }
+  check_state_options(options);
   require_model(options.model.model);
   check_one_prompt(options);
   const auto begin = std::chrono::steady_clock::now();
@@ -239,17 +265,18 @@ int run(const RunOptions& options) {
   }
   Engine engine(*model.backend, model.config(), tokenizer);
   const auto stream = submit(engine, request);
+  std::exception_ptr failure;
   if (options.json) {
     result.generation = read_stream(*stream, [](const TokenEvent&) {});
-    check_not_failed(result.generation);
-    write_stdout(to_json(result, tokenizer));
   } else if (request.num_choices > 1) {
     print_choices(options, request, tokenizer == nullptr, *stream, result);
   } else {
-    stream_choice(options, request, tokenizer == nullptr, *stream, result);
+    failure = stream_choice(options, request, tokenizer == nullptr, *stream, result);
   }
   const int code = exit_code(result.generation);
   states.save(request, result.generation.choices[0], model.backend->info());
+  if (failure) std::rethrow_exception(failure);
+  if (options.json) write_stdout(to_json(result, tokenizer));
   if (options.timings) fmt::print(stderr, "{}", timings_text(result));
   return code;
 }

@@ -208,8 +208,14 @@ void check_states(const std::vector<PreloadedState>& states, const ModelFiles& f
 void add_states(std::vector<PreloadedState> states, const BackendInfo& backend, server::ServedModel& model) {
   for (PreloadedState& state : states) {
     Snapshot& snapshot = state.snapshot;
-    print_notice(fmt::format("state {}: {} tokens, {}", state.name, snapshot.tokens.size(),
-                             readable_bytes(snapshot.state->bytes.size())));
+    print_notice(fmt::format("state {}: {}", state.name, readable_state(snapshot)));
+    const std::size_t unread = snapshot.tokens.size() - static_cast<std::size_t>(snapshot.state->position);
+    if (unread > 1) {
+      print_warning(
+          fmt::format("state {}: each request reads its last {} tokens again; 'ttt run MODEL "
+                      "--state-in {} -n 0 --state-out FILE' reads them once",
+                      state.name, unread, state.path));
+    }
     compare_targets(snapshot, state.path, backend);
     model.states[state.name] = {std::move(snapshot.tokens), std::move(snapshot.state)};
   }

@@ -4,42 +4,50 @@
 #include <fmt/format.h>
 
 #include <filesystem>
+#include <string_view>
 #include <system_error>
-#include <vector>
 
 #include "cli/exit_code.h"
+#include "cli/free_space.h"
 #include "cli/progress.h"
 #include "cli/readable.h"
 #include "cli/signals.h"
 #include "cli/standard_streams.h"
+#include "engine/state_layout.h"
 #include "engine/weights_hash.h"
+#include "weights/atomic_file.h"
 
 namespace ttt::cli {
 namespace {
 
 // Found now, not after an hour of reading.
 void check_target(const std::string& path) {
+  if (path.empty()) throw UsageError("--state-out: wanted a file, found nothing");
   check_output(path, /*force=*/true);
   std::error_code error;
   if (std::filesystem::exists(path, error) && !is_snapshot(path)) {
     throw UsageError(
         fmt::format("--state-out: {} stands there and is no saved state; name another file", path));
   }
-  const std::filesystem::path folder = std::filesystem::absolute(path).parent_path();
-  if (!std::filesystem::is_directory(folder, error)) {
-    throw UsageError(fmt::format("--state-out: there is no folder {}", folder.string()));
-  }
+  const weights::AtomicFile trial(path);  // gone again at once
 }
 
 }  // namespace
 
 std::string hash_of(const ModelFiles& files) {
-  if (!files.model.stated_hash.empty()) return files.model.stated_hash;
+  constexpr std::string_view kDigits = "0123456789abcdef";
+  const std::string& stated = files.model.stated_hash;
+  if (stated.size() == 32 && stated.find_first_not_of(kDigits) == std::string::npos) return stated;
   Progress progress("telling the model by its weights", Progress::Unit::kBytes);
   return weights_hash(files.model, [&](std::uint64_t hashed) {
     check_interrupted();
     progress.update(hashed, files.checkpoint.file_bytes());
   });
+}
+
+std::string readable_state(const Snapshot& snapshot) {
+  return fmt::format("{} of {} tokens read, a state of {}", snapshot.state->position, snapshot.tokens.size(),
+                     readable_bytes(snapshot.state->bytes.size()));
 }
 
 void compare_targets(const Snapshot& snapshot, const std::string& path, const BackendInfo& backend) {
@@ -58,6 +66,7 @@ void StateFiles::check(const ModelFiles& files) {
   weights_hash_ = hash_of(files);
   config_hash_ = config_hash(files.model.config);
   if (start_) check_snapshot(*start_, *options_.in, files.model.config, weights_hash_);
+  if (options_.out) check_free_space(*options_.out, max_state_bytes(files.model.config));
 }
 
 std::size_t StateFiles::tokens_read() const {
@@ -90,8 +99,7 @@ void StateFiles::save(const GenerationRequest& request, const Choice& choice,
                     .state = choice.finish.state};
   for (const TokenId id : choice.output_ids()) snapshot.tokens.push_back(id);
   write_snapshot(*options_.out, snapshot);
-  print_notice(fmt::format("{}: the state behind {} tokens, {}", *options_.out, snapshot.tokens.size(),
-                           readable_bytes(snapshot.state->bytes.size())));
+  print_notice(fmt::format("{}: {}", *options_.out, readable_state(snapshot)));
 }
 
 }  // namespace ttt::cli

@@ -17,8 +17,12 @@ struct StateOptions {
   std::optional<std::string> in, out;
 };
 
-// Of the weights: as the model's file states it, else from all of their bytes. Throws Interrupted.
+// Of the weights: as the model's file states it, else, also where it states something else than a hash, from
+// all of their bytes. Throws Interrupted.
 std::string hash_of(const ModelFiles& files);
+
+// "8 of 9 tokens read, a state of 409 kB"
+std::string readable_state(const Snapshot& snapshot);
 
 // Says where the bits of what follows may be others than those of the computer that began.
 void compare_targets(const Snapshot& snapshot, const std::string& path, const BackendInfo& backend);
@@ -26,14 +30,13 @@ void compare_targets(const Snapshot& snapshot, const std::string& path, const Ba
 class StateFiles {
  public:
   // Reads the sequence that goes on. Throws UsageError where --state-out names what must not be replaced,
-  // CheckpointError.
+  // std::system_error where nothing can be written there, CheckpointError.
   explicit StateFiles(const StateOptions& options);
 
-  // Throws CheckpointError where the sequence is another model's. A model whose file states no hash is read
-  // to its end for that.
+  // Throws CheckpointError where the sequence is another model's, std::runtime_error where the disk has no
+  // room for a state of this one.
   void check(const ModelFiles& files);
 
-  bool goes_on() const { return start_.has_value(); }
   // Tokens in front of the prompt that are not read again.
   std::size_t tokens_read() const;
 

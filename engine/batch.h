@@ -63,8 +63,8 @@ struct SegmentResult {
 
 // What a sequence with results that are not finite numbers ends with: the model's own are.
 inline constexpr const char* kNotFinite =
-    "the model computes numbers that are not finite, so its weights are damaged or were never fit to be "
-    "used: "
-    "'ttt info MODEL --check' reads them all";
+    "the model computes numbers that are not finite: its weights, or the saved state that it goes on from, "
+    "are "
+    "damaged or were never fit to be used ('ttt info MODEL --check' reads all weights)";
 
 }  // namespace ttt

@@ -52,8 +52,7 @@ void check_continuations(const GenerationRequest& request, std::size_t vocab_siz
 void check_state(const GenerationRequest& request) {
   if (request.start) {
     const std::int64_t position = request.start->position;
-    const std::size_t to_read = num_tokens_to_read(request, request.prompt.size());
-    if (position < 0 || std::cmp_greater_equal(position, to_read)) {
+    if (position < 0 || std::cmp_greater_equal(position, request.prompt.size())) {
       throw RequestError("prompt", fmt::format("prompt: wanted tokens to read behind the {} that the state "
                                                "has read, found none",
                                                position));
@@ -63,7 +62,9 @@ void check_state(const GenerationRequest& request) {
     }
   }
   if (request.keep_state && (num_sequences(request) != 1 || !request.continuations.empty())) {
-    throw RequestError("n", "n: the state of one sequence is kept, not of several");
+    const char* const parameter = request.best_of == 0 ? "n" : "best_of";
+    throw RequestError(parameter,
+                       fmt::format("{}: the state of one sequence is kept, not of several", parameter));
   }
 }
 
@@ -76,7 +77,7 @@ std::size_t num_given_tokens(const GenerationRequest& request) {
 }
 
 std::size_t num_tokens_to_read(const GenerationRequest& request, std::size_t given) {
-  return request.keep_state && request.max_tokens == 0 && given > 1 ? given - 1 : given;
+  return request.keep_state && request.max_tokens == 0 ? given - 1 : given;
 }
 
 void check_request(const GenerationRequest& request, std::size_t vocab_size) {

@@ -43,8 +43,8 @@ struct GenerationRequest {
   std::vector<std::vector<TokenId>> continuations;
 
   // What was learned from the first tokens of the prompt, which are not read again: the same follows as if
-  // they were. Null: begins with nothing. REQUIRES: of this model and these tokens, before the last one that
-  // is to be read; not prompt_log_probs.
+  // they were. Null: begins with nothing. REQUIRES: of this model and of these tokens but for the last or
+  // more; not prompt_log_probs.
   std::shared_ptr<const SequenceState> start;
   // Finish::state is wanted. With max_tokens 0 the last token of the prompt is left unread then, as whoever
   // goes on wants to know what follows it. REQUIRES: one sequence, no continuations.

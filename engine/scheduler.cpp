@@ -195,7 +195,9 @@ void Scheduler::begin(Running& request) {
   } catch (const std::exception& error) {
     return fail_request(request, error);
   }
-  if (request.prompt_left(request.choices[0].session) == 0) share_prompt(request);
+  const Session& session = request.choices[0].session;
+  if (session.reason() != FinishReason::kRunning) return finish(request, 0);
+  if (request.prompt_left(session) == 0) share_prompt(request);
 }
 
 void Scheduler::load_start(SlotId slot, const SequenceState* start) {
@@ -334,6 +336,7 @@ void Scheduler::finish(Running& request, std::size_t choice_index, const std::st
   finish.reason = choice.session.reason();
   finish.stop_string = choice.session.stop_string();
   finish.stop_id = choice.session.stop_id();
+  finish.ended_by_token = choice.session.ended_by_token();
   finish.error = error;
   if (request.request->keep_state && finish.reason != FinishReason::kFailed) {
     try {

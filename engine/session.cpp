@@ -18,6 +18,7 @@ Session::Session(std::shared_ptr<const GenerationRequest> request, SlotId slot,
   if (request_->prompt.empty()) throw std::logic_error("Session: the prompt is empty");
   sampling_.choice = 0;
   if (request_->start) position_ = request_->start->position;
+  if (request_->max_tokens == 0 && !reading_prompt()) reason_ = FinishReason::kLength;  // all is read already
   if (request_->eos_id) ending_ids_.push_back(*request_->eos_id);
   ending_ids_.insert(ending_ids_.end(), request_->stop_ids.begin(), request_->stop_ids.end());
   for (const TokenId id : request_->prompt) counts_.push(id, /*is_output=*/false);

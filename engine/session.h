@@ -85,6 +85,8 @@ class Session {
   std::size_t prompt_tokens_left() const;
   bool reading_prompt() const { return prompt_tokens_left() > 0; }
   const std::vector<TokenId>& generated() const { return generated_; }
+  // Whether the last token drawn is none of them, as it ended the text.
+  bool ended_by_token() const { return num_drawn_ > generated_.size(); }
   // Of the tokens drawn, one that ended the text included; -infinity where none was drawn.
   double mean_log_prob() const;
   SessionRecord record() const { return {position_, generated_, total_log_prob_}; }

@@ -34,7 +34,7 @@ constexpr std::string_view kSnapshotMagic = "TTTSTATE";
 constexpr std::uint32_t kSnapshotVersion = 1;
 constexpr std::uint64_t kMaxSnapshotTokens = std::numeric_limits<std::int32_t>::max();
 constexpr std::string_view kSnapshotDamaged =
-    "The file is damaged or incomplete: write the snapshot again, or take a copy of it.";
+    "The file is damaged or incomplete: save the state again, or take a copy of it.";
 constexpr std::string_view kSnapshotNotWritten = "Nothing was written: the file could not be read again.";
 
 // The bytes in front of the tokens, as they lie in the file.
@@ -193,9 +193,9 @@ SnapshotHeader read_header(std::uint64_t file_bytes, const ReadExactly& read, co
   read(0, std::as_writable_bytes(std::span(&header, 1)).first(present));
   if (text_of(header.magic) != kSnapshotMagic) {
     weights::refuse({.file = fail.file,
-                     .wanted = "a snapshot, which begins with TTTSTATE",
+                     .wanted = "a saved state, which begins with TTTSTATE",
                      .found = file_bytes == 0 ? "an empty file" : "another file",
-                     .remedy = "Give a file that this program wrote as a snapshot."});
+                     .remedy = "Give a file that --state-out of 'ttt run' wrote."});
   }
   if (file_bytes < kSmallestSnapshot) {
     fail("size", fmt::format("{} bytes or more", kSmallestSnapshot), fmt::format("{} bytes", file_bytes));
@@ -308,7 +308,7 @@ bool is_snapshot(const std::string& path) {
 
 void check_snapshot(const Snapshot& snapshot, const std::string& path, const ModelConfig& config,
                     std::string_view weights_hash) {
-  const SnapshotRefuser fail{path, "Use the model that the snapshot was written with."};
+  const SnapshotRefuser fail{path, "Use the model that the state was computed with."};
   if (snapshot.weights_hash != weights_hash) {
     fail("weights hash", fmt::format("{}, that of this model", weights_hash), snapshot.weights_hash);
   }

@@ -34,6 +34,7 @@ struct Finish {
   FinishReason reason = FinishReason::kRunning;
   std::optional<std::string> stop_string;  // with kStopString: the one that was met
   std::optional<TokenId> stop_id;          // with kStopId: the one that was drawn
+  bool ended_by_token = false;             // the last one drawn ended the text and is no part of it
   std::string error;                       // with kFailed: a sentence
   bool device_lost = false;                // with kFailed: the engine will run nothing more
   double mean_log_prob = 0.0;              // of the tokens drawn

@@ -118,11 +118,12 @@ void check_prompt_length(std::size_t size, const char* field, const RequestLimit
 // A short body can ask for an answer of any size: with echo, with many choices, with many prompts.
 void check_answer_size(const CompletionFields& fields, const std::vector<GenerationRequest>& prompts,
                        const RequestLimits& limits) {
-  double log_probs = 0.0, echoed = 0.0;
+  double log_probs = 0.0, echoed = 0.0, ids = 0.0;
   for (const GenerationRequest& request : prompts) {
     const auto sequences = static_cast<double>(std::max<std::size_t>(1, num_sequences(request)));
     const auto size = static_cast<double>(request.prompt.size());
-    if (fields.echo || fields.token_ids) echoed += size * sequences;
+    if (fields.echo) echoed += size * sequences;
+    if (fields.token_ids) ids += size * sequences;
     if (!request.top_log_probs) continue;
     double tokens = request.prompt_log_probs ? size : 0.0;
     if (!fields.stream) tokens += static_cast<double>(request.max_tokens);
@@ -135,11 +136,13 @@ void check_answer_size(const CompletionFields& fields, const std::vector<Generat
                               "up to {:.0f}; ask for fewer, for fewer tokens, or for a stream",
                               limits.max_answer_logprobs, log_probs));
   }
-  if (echoed > limits.max_echoed_tokens) {
-    const char* const field = fields.echo ? "echo" : "return_token_ids";
+  const auto check_prompts = [](const char* field, double found, double most) {
+    if (found <= most) return;
     throw invalid(field, fmt::format("{}: wanted at most {:.0f} tokens of prompts in an answer, found {:.0f}",
-                                     field, limits.max_echoed_tokens, echoed));
-  }
+                                     field, most, found));
+  };
+  check_prompts("echo", echoed, limits.max_echoed_tokens);
+  check_prompts("return_token_ids", ids, limits.max_answer_ids);
 }
 
 // What a request carries is copied for each of its prompts and choices.

@@ -22,7 +22,8 @@ struct RequestLimits {
   std::int64_t max_logprobs = 20;
   // Of all tokens of an answer together, those that a stream has sent not counted: each takes some 100 bytes.
   double max_answer_logprobs = 4e6;
-  double max_echoed_tokens = 32e6;  // as text or ids, of all prompts and choices of an answer together
+  double max_echoed_tokens = 32e6;  // as text, of all prompts and choices of an answer together
+  double max_answer_ids = 4e6;      // likewise, as ids: some 30 bytes each while the answer is made
   double max_score_tokens = 16e6;   // of a score's prompt, as often as it is read
   double max_state_tokens = 16e6;   // of a state, once for each of several prompts that go on from it
   std::size_t max_stop = 16;

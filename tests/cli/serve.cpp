@@ -228,7 +228,7 @@ TEST_CASE("serve goes on from states that run saved, and tells what it has") {
   child.signal(SIGTERM);
   const test::Outcome outcome = child.wait();
   CHECK(outcome.code == 0);
-  CHECK(outcome.err.find("state story: 5 tokens, ") != std::string::npos);
+  CHECK(outcome.err.find("state story: 4 of 5 tokens read, ") != std::string::npos);
   CHECK(outcome.err.find("goes on by") == std::string::npos);
 }
 
@@ -272,7 +272,7 @@ TEST_CASE("serve refuses states that it cannot have, and says why") {
            {{good, good}, 2, "--preload-state: the name a is given twice"},
            {{good, "b=" + none}, 3, none},
            {{good, "b=" + damaged}, 3, damaged},
-           {{good, "b=" + kModel}, 3, "a snapshot, which begins with TTTSTATE"},
+           {{good, "b=" + kModel}, 3, "a saved state, which begins with TTTSTATE"},
            {{good, "b=" + other}, 3, other + ": weights hash"},
        }) {
     std::vector<std::string> more;

@@ -60,7 +60,7 @@ TEST_CASE("a prompt that was read once is continued as often as one likes") {
   const TemporaryFolder folder;
   const std::string file = folder / "prompt.tttstate";
   // Of 1 to 40 tokens: to the end of a mini-batch, and past it.
-  for (const std::size_t size : {2U, 16U, 17U, 32U, 40U}) {
+  for (const std::size_t size : {1U, 2U, 16U, 17U, 32U, 40U}) {
     std::string ids = "1";
     for (std::size_t i = 1; i < size; ++i) ids += "," + std::to_string(100 + i);
     INFO(size);
@@ -95,7 +95,7 @@ TEST_CASE("what was not read again is told") {
   const TemporaryFolder folder;
   const std::string file = folder / "prompt.tttstate";
   const Outcome saved = go(model, {"--tokens", "1,2,3,4,5", "-n", "0", "--state-out", file});
-  CHECK(contains(saved.err, file + ": the state behind 5 tokens, "));
+  CHECK(contains(saved.err, file + ": 4 of 5 tokens read, a state of "));
   struct stat status {};
   REQUIRE(::stat(file.c_str(), &status) == 0);
   CHECK((status.st_mode & 0777) == 0600);
@@ -140,6 +140,54 @@ TEST_CASE("Ctrl-C saves what was read and drawn so far") {
   CHECK(whole.substr(0, found.size()) == found);
 }
 
+TEST_CASE("where stdout takes no more, what was read and drawn so far is saved") {
+  const std::string& model = kDemoModels[0];
+  const TemporaryFolder folder;
+  const std::string file = folder / "sequence.tttstate";
+  const std::vector<std::string> endless = {"run", model,          "-p",     "The old man", "-n",
+                                            "-1",  "--ignore-eos", "--temp", "0.9",         "--seed",
+                                            "5",   "--state-out",  file};
+  const std::string whole = text_of(go(model, {"-p", "The old man", "-n", "20000"}));
+  {
+    Child child(endless);  // whose reader goes away
+    REQUIRE(child.read_output(20));
+    child.close_output();
+    CHECK(child.wait().code == kOk);
+  }
+  {
+    const std::string rest = text_of(go(model, {"--state-in", file, "-n", "10"}));
+    CHECK(contains(whole, rest));
+    std::filesystem::remove(file);
+  }
+  std::vector<std::string> blocked = endless;
+  blocked.insert(blocked.end(), {"-v", "--echo"});
+  Child child(blocked, {.full_stdout = true});  // whose reader does not read
+  REQUIRE(child.read_errors_until("prompt"));
+  child.signal(SIGINT);
+  CHECK(child.ends_within(20'000));
+  CHECK(child.wait().code == kInterrupted);
+  text_of(go(model, {"--state-in", file, "-n", "1"}));
+}
+
+TEST_CASE("a time limit, a stop string and a drawn end save what a prompt behind them goes on from") {
+  const std::string& model = kDemoModels[0];
+  const TemporaryFolder folder;
+  const std::string file = folder / "sequence.tttstate";
+  CHECK(go(model, {"-p", "The old man", "-n", "-1", "--timeout", "0.3", "--state-out", file}).code ==
+        kTimeLimit);
+  text_of(go(model, {"--state-in", file, "-n", "1"}));
+  const std::string stopped =
+      text_of(go(model, {"-p", "The old man", "-n", "200", "--stop", "e", "--state-out", file}));
+  const std::string joined = stopped + text_of(go(model, {"--state-in", file, "-n", "9", "--echo"}));
+  CHECK(contains(joined, stopped));
+  // Several continuations of one file.
+  const Outcome three = go(model, {"--state-in", file, "--tokens", "7,8", "-n", "4", "--num", "3"});
+  CHECK(contains(text_of(three), "=== 3 of 3 ==="));
+  const Outcome piped =
+      go(model, {"--state-in", file, "-f", "-", "-n", "2", "--echo"}, {.input = " sat down"});
+  CHECK(contains(text_of(piped), " sat down"));
+}
+
 TEST_CASE("a sequence goes on with another kind of device, and that is said") {
   const std::string& model = kDemoModels[0];
   const TemporaryFolder folder;
@@ -180,9 +228,12 @@ TEST_CASE("a state that is not to be used, or a name that is not to be written, 
            {{"--state-in", folder / "none", "-n", "1"}, kInvalidModel, "none"},
            {{"--state-in", other, "-n", "1"}, kInvalidModel, "other.txt"},
            {{"-p", "a", "-n", "1", "--state-out", other}, kUsage, "is no saved state; name another file"},
-           {{"-p", "a", "-n", "1", "--state-out", folder / "no/file"}, kUsage, "there is no folder"},
+           {{"-p", "a", "-n", "1", "--state-out", folder / "no/file"}, kRuntimeError, "no/file"},
+           {{"-p", "a", "-n", "1", "--state-out", "/proc/file"}, kRuntimeError, "/proc/file"},
+           {{"-p", "a", "-n", "1", "--state-out", ""}, kUsage, "wanted a file"},
+           {{"-p", "a", "-n", "1", "--best-of", "2", "--state-out", file}, kUsage, "saves one sequence"},
            {{"-p", "a", "-n", "1", "--state-out", folder.path()}, kUsage, "is a folder"},
-           {{"-p", "a", "-n", "1", "--num", "2", "--state-out", file}, kUsage, "of one sequence"},
+           {{"-p", "a", "-n", "1", "--num", "2", "--state-out", file}, kUsage, "saves one sequence"},
            {{"--batch", other, "--state-in", file}, kUsage, "not for --batch"},
            {{"--state-in", file, "-n", "1", "--echo", "--logprobs", "1", "--json"},
             kUsage,

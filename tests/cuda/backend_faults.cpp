@@ -3,11 +3,9 @@
 #include <emulated_device.h>
 
 #include <catch2/catch.hpp>
-#include <chrono>
 #include <functional>
 #include <map>
 #include <memory>
-#include <optional>
 #include <string>
 #include <thread>
 #include <utility>
@@ -18,6 +16,7 @@
 #include "engine/state_layout.h"
 #include "tests/cuda/device_config.h"
 #include "tests/cuda/installed_library.h"
+#include "tests/cuda/lost_device.h"
 #include "tests/cuda/one_step.h"
 #include "tests/error_metric.h"
 #include "tests/random.h"
@@ -213,18 +212,7 @@ TEST_CASE("an engine whose device fails in a step ends what runs and what waits,
   while (!streams[0]->try_pop()) std::this_thread::yield();
   CHECK(engine.device_fault().empty());
   emulator::fail_kernel(3);
-  for (const auto& stream : streams) {
-    std::optional<Finish> finish;
-    while (!stream->exhausted()) {
-      if (auto event = stream->pop_until(std::chrono::steady_clock::now() + std::chrono::seconds(60))) {
-        finish = std::move(event->finish);
-      }
-    }
-    REQUIRE(finish.has_value());
-    CHECK(finish->reason == FinishReason::kFailed);
-    CHECK(finish->device_lost);
-    CHECK_THAT(finish->error, Catch::Contains("cuda:0 failed") && Catch::Contains("restart"));
-  }
+  test::check_lost(streams);
   CHECK(engine.device_fault() ==
         std::string("cuda:0 failed and can do nothing more in this process: restart the "
                     "program (CUDA: work on the device: unspecified launch failure "

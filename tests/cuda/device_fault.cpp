@@ -3,15 +3,14 @@
 // emulator plants is needed. The process is of no use to other tests afterwards: check.sh runs this one by
 // itself.
 #include <catch2/catch.hpp>
-#include <chrono>
 #include <memory>
-#include <optional>
 #include <thread>
 #include <vector>
 
 #include "cuda/cuda_backend.h"
 #include "engine/engine.h"
 #include "tests/cuda/device_config.h"
+#include "tests/cuda/lost_device.h"
 #include "tests/cuda/one_step.h"
 #include "tests/cuda/primitive_kernels.h"
 #include "tests/random.h"
@@ -37,18 +36,7 @@ TEST_CASE("a kernel that fails ends what runs, and every later call says that th
   while (!streams[0]->try_pop()) std::this_thread::yield();
   test::break_device();
 
-  for (const auto& stream : streams) {
-    std::optional<Finish> finish;
-    while (!stream->exhausted()) {
-      if (auto event = stream->pop_until(std::chrono::steady_clock::now() + std::chrono::seconds(10))) {
-        finish = std::move(event->finish);
-      }
-    }
-    REQUIRE(finish.has_value());
-    CHECK(finish->reason == FinishReason::kFailed);
-    CHECK(finish->device_lost);
-    CHECK_THAT(finish->error, Catch::Contains("cuda:0 failed") && Catch::Contains("restart the program"));
-  }
+  test::check_lost(streams);
   CHECK_THAT(engine.device_fault(), Catch::Contains("cuda:0 failed"));
   CHECK_THROWS_AS(engine.submit(request), DeviceLost);
 

@@ -401,10 +401,10 @@ TEST_CASE("a sequence goes on from its state as if all of it had been read again
     GenerationRequest second = random_single(random);
     std::vector<TokenId> tokens = sequence_of(first, ended);
     REQUIRE(ended.finish.state->position <= static_cast<std::int64_t>(tokens.size()));
-    if (ended.finish.reason == FinishReason::kLength && tokens.size() > 1) {
+    if (ended.finish.reason == FinishReason::kLength) {
       CHECK(ended.finish.state->position + 1 == static_cast<std::int64_t>(tokens.size()));
     }
-    if (random.below(2) == 0 && ended.finish.reason == FinishReason::kLength && tokens.size() > 1) {
+    if (random.below(2) == 0 && ended.finish.reason == FinishReason::kLength) {
       second.prompt.clear();  // goes on without another word
       if (second.max_tokens == 0) second.max_tokens = 1;
     }
@@ -420,6 +420,22 @@ TEST_CASE("a sequence goes on from its state as if all of it had been read again
     check_same(beside.outcome(), alone(*beside.request));
     check_same(stranger.outcome(), alone(*stranger.request));
   }
+}
+
+TEST_CASE("where nothing is to be read, the state is the one that the request began with") {
+  World world(1, 64);
+  GenerationRequest request = simple_request(1, 0);
+  request.keep_state = true;
+  for (int i = 0; i < 2; ++i) {
+    const auto submitted = world.submit(request);
+    world.run();
+    const Finish finish = submitted.outcome().choices[0].finish;
+    CHECK(finish.reason == FinishReason::kLength);
+    REQUIRE(finish.state != nullptr);
+    CHECK(finish.state->position == 0);
+    request.start = finish.state;
+  }
+  CHECK(world.backend.num_steps() == 0);
 }
 
 TEST_CASE("what a state has read is not read again, by one continuation or by several") {
@@ -468,10 +484,7 @@ TEST_CASE("a state that does not go with a request is refused") {
   }
   request.start = start_at(9);
   request.max_tokens = 0;
-  CHECK_NOTHROW(world.scheduler.check(request));
-  request.keep_state = true;  // which leaves the tenth token to others
-  CHECK(refused(request, "prompt"));
-  request.start = start_at(8);
+  request.keep_state = true;  // which leaves the tenth token to others: nothing is to be read
   CHECK_NOTHROW(world.scheduler.check(request));
   request.num_choices = 2;
   CHECK(refused(request, "n"));
@@ -481,7 +494,7 @@ TEST_CASE("a state that does not go with a request is refused") {
   CHECK(refused(request, "prompt_logprobs"));
 }
 
-TEST_CASE("a state that cannot be loaded or saved fails its request and nothing else") {
+TEST_CASE("a state that cannot be loaded fails its request and nothing else") {
   World world(2, 64);
   GenerationRequest request = simple_request(40, 5);
   request.start = std::make_shared<const SequenceState>(SequenceState{8, std::vector<std::byte>(3)});
@@ -492,6 +505,29 @@ TEST_CASE("a state that cannot be loaded or saved fails its request and nothing 
   CHECK(finish.reason == FinishReason::kFailed);
   CHECK(finish.error.find("wrong size") != std::string::npos);
   check_same(sound.outcome(), alone(*sound.request));
+}
+
+TEST_CASE("a state that cannot be saved fails its request; all, where the device is lost with it") {
+  for (const bool lost : {false, true}) {
+    World world(2, 64);
+    world.backend.on_save = [&] {
+      if (lost) throw DeviceLost("it burns");
+      throw std::runtime_error("it is full");
+    };
+    GenerationRequest request = simple_request(40, 5);
+    request.keep_state = true;
+    const auto broken = world.submit(request);
+    const auto beside = world.submit(simple_request(100, 50, 3));
+    world.run();
+    const Finish finish = broken.outcome().choices[0].finish;
+    CHECK(finish.reason == FinishReason::kFailed);
+    CHECK(finish.error == (lost ? "it burns" : "it is full"));
+    CHECK(finish.device_lost == lost);
+    CHECK(finish.state == nullptr);
+    const Outcome other = beside.outcome();
+    CHECK(other.choices[0].finish.device_lost == lost);
+    if (!lost) check_same(other, alone(*beside.request));
+  }
 }
 
 TEST_CASE("numbers that are not finite end the request that they belong to, with all its choices") {

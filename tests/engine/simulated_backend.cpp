@@ -69,6 +69,7 @@ void SimulatedBackend::rewind(SlotId, std::int64_t, std::int64_t) {
 
 void SimulatedBackend::save(SlotId slot, std::int64_t position, std::span<std::byte> bytes) const {
   require(bytes.size() == state_bytes(config(), position), "save: wrong size");
+  if (on_save) on_save();
   const Slot& found = const_cast<SimulatedBackend*>(this)->defined_slot(slot, position);
   std::memcpy(bytes.data(), &found.hash, sizeof found.hash);
 }

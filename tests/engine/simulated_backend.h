@@ -39,6 +39,7 @@ class SimulatedBackend final : public Backend {
 
   // Called with each batch before it is computed; what it throws, wait() throws.
   std::function<void(std::span<const Segment>)> on_step;
+  std::function<void()> on_save;                  // what it throws, save() throws
   std::function<bool(const Segment&)> is_broken;  // its results are not finite
   std::chrono::steady_clock::time_point now() const { return now_; }
   void pass_time(std::chrono::microseconds time) { now_ += time; }

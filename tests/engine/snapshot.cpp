@@ -262,7 +262,7 @@ TEST_CASE("snapshot: a refusal says what of the header is wrong") {
   const auto refusal = [&](std::size_t offset, auto value) {
     return refusal_of_bytes(sealed_with(bytes, offset, value));
   };
-  CHECK(contains(refusal(0, 'X'), "wanted a snapshot, which begins with TTTSTATE"));
+  CHECK(contains(refusal(0, 'X'), "wanted a saved state, which begins with TTTSTATE"));
   CHECK(contains(refusal_of_bytes(""), "found an empty file"));
   CHECK(contains(refusal(8, 2U), "version: wanted 1, found 2. A newer version of this program"));
   CHECK(contains(refusal(8, 0U), "version: wanted 1, found 0. The file is damaged"));
@@ -463,7 +463,7 @@ TEST_CASE("snapshot: what cannot be read is refused with its path") {
   CHECK(contains(refusal_of([&] { read_snapshot(folder / "missing"); }), "missing: found no such file"));
   CHECK(contains(refusal_of([&] { read_snapshot(folder.path()); }), "found a folder"));
   const std::string gguf = folder.write("file", weights::sample_gguf().bytes());
-  CHECK(contains(refusal_of([&] { read_snapshot(gguf); }), "wanted a snapshot"));
+  CHECK(contains(refusal_of([&] { read_snapshot(gguf); }), "wanted a saved state"));
 }
 
 TEST_CASE("snapshot: a file is known by its first 8 bytes") {

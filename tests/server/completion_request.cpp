@@ -43,4 +43,26 @@ TEST_CASE("the fuzzer's corpus of bodies is judged as its names say") {
   CHECK(count >= 16);
 }
 
+TEST_CASE("a short body cannot ask for an answer of any size: prompts told as often as there are choices") {
+  ServedModel model;
+  model.names = {"demo"};
+  model.config.vocab_size = 100;
+  RequestLimits limits;
+  limits.max_answer_ids = 12;
+  const auto found = [&](const std::string& body) -> std::string {
+    try {
+      parse_completion(body, AnswerShape::kText, model, limits, 1);
+      return "accepted";
+    } catch (const ApiError& error) {
+      return error.what();
+    }
+  };
+  CHECK(found(R"({"prompt":[1,2,3,4],"n":3,"return_token_ids":true})") == "accepted");
+  CHECK(found(R"({"prompt":[1,2,3,4],"n":4})") == "accepted");
+  CHECK(found(R"({"prompt":[1,2,3,4],"n":4,"return_token_ids":true})") ==
+        "return_token_ids: wanted at most 12 tokens of prompts in an answer, found 16");
+  CHECK(found(R"({"prompt":[[1,2,3,4],[1,2,3,4,5]],"n":2,"return_token_ids":true})") ==
+        "return_token_ids: wanted at most 12 tokens of prompts in an answer, found 18");
+}
+
 }  // namespace ttt::server
