@@ -29,6 +29,6 @@ inline constexpr std::uint64_t kMaxZipNameBytes = 512;          // folder, "data
 inline constexpr std::uint64_t kMaxPickleBytes = 1U << 24;      // 110 bytes a tensor are usual
 inline constexpr std::uint64_t kMaxPickleValues = 1U << 20;     // 14 a tensor; 90 bytes of memory each
 inline constexpr std::uint64_t kMaxSnapshotBytes = std::uint64_t{16} << 30;  // 1.3B TTT-MLP: 0.1 GB
-inline constexpr std::uint64_t kMaxFileNameBytes = 255;         // NAME_MAX, for names in a shard index
+inline constexpr std::uint64_t kMaxFileNameBytes = 255;  // NAME_MAX, for names in a shard index
 
 }  // namespace ttt::weights::limits
