@@ -110,6 +110,20 @@ TEST_CASE("the end-of-text token ends a session and is not part of the output") 
   CHECK(session.generated() == std::vector<TokenId>{5});
 }
 
+TEST_CASE("a token that ended the text is no part of it where the rest of the text completes a stop string") {
+  const std::vector<TokenId> snowman = demo_tokenizer().encode_continuation("\u2603");
+  REQUIRE(snowman.size() >= 3);  // its bytes
+  GenerationRequest request;
+  request.prompt = demo_tokenizer().encode("the old");
+  request.eos_id = 2;
+  request.stop_strings = {"\uFFFD"};  // what a part of a character becomes in the end
+  Session session(share(request), 0, &demo_tokenizer());
+  drive(session, {snowman[snowman.size() - 3], 2});
+  CHECK(session.reason() == FinishReason::kStopString);
+  CHECK(session.ended_by_token());
+  CHECK(session.generated() == std::vector<TokenId>{snowman[snowman.size() - 3]});
+}
+
 TEST_CASE("a stop string ends a session before it shows") {
   const std::vector<TokenId> ids = demo_tokenizer().encode("the old man said nothing at all");
   GenerationRequest request;
