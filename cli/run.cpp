@@ -274,9 +274,14 @@ int run(const RunOptions& options) {
     failure = stream_choice(options, request, tokenizer == nullptr, *stream, result);
   }
   const int code = exit_code(result.generation);
-  states.save(request, result.generation.choices[0], model.backend->info());
-  if (failure) std::rethrow_exception(failure);
+  // Where the one cannot be written, the other still is.
+  try {
+    states.save(request, result.generation.choices[0], model.backend->info());
+  } catch (...) {
+    if (!failure) failure = std::current_exception();
+  }
   if (options.json) write_stdout(to_json(result, tokenizer));
+  if (failure) std::rethrow_exception(failure);
   if (options.timings) fmt::print(stderr, "{}", timings_text(result));
   return code;
 }

@@ -65,8 +65,7 @@ void refuse_memory(const Model& model, const CudaOptions& options, const char* b
   const MemoryPlan plan = plan_memory(model, options);
   const std::string sum = fmt::format(
       "cuda:{} has {} free of {}, and {} are needed (weights {}, states of {} sequences {}, workspace {}, "
-      "kept "
-      "for CUDA itself {})",
+      "kept for CUDA itself {})",
       options.device, readable(free), readable(all), readable(plan.total()), readable(plan.weights),
       options.num_slots, readable(plan.states), readable(plan.workspace), readable(kReservedBytes));
   if (beyond != nullptr) {

@@ -4,10 +4,13 @@
 
 #include <signal.h>
 #include <sys/stat.h>
+#include <sys/wait.h>
 
 #include <catch2/catch.hpp>
+#include <cstdlib>
 #include <filesystem>
 #include <nlohmann/json.hpp>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -167,6 +170,22 @@ TEST_CASE("where stdout takes no more, what was read and drawn so far is saved")
   CHECK(child.ends_within(20'000));
   CHECK(child.wait().code == kInterrupted);
   text_of(go(model, {"--state-in", file, "-n", "1"}));
+}
+
+TEST_CASE("a state that cannot be written loses neither the answer nor what stood there before") {
+  const std::string& model = kDemoModels[0];
+  const TemporaryFolder folder;
+  const std::string file = folder / "sequence.tttstate", answer = folder / "answer";
+  text_of(go(model, {"-p", "The old man", "-n", "3", "--state-out", file}));
+  const std::string before = weights::read_file(file);
+  const std::string command = std::string("ulimit -f 64; exec '") + TTT_PROGRAM + "' run '" + model +
+                              "' -p 'The old' -n 3 --json --state-out '" + file + "' >'" + answer + "' 2>'" +
+                              folder / "errors" + "'";
+  CHECK(WEXITSTATUS(std::system(command.c_str())) == kRuntimeError);
+  CHECK(contains(weights::read_file(folder / "errors"), "cannot write " + file));
+  CHECK(nlohmann::json::parse(weights::read_file(answer)).at("finish_reason") == "length");
+  CHECK(weights::read_file(file) == before);
+  CHECK(folder.names() == std::set<std::string>{"answer", "errors", "sequence.tttstate"});
 }
 
 TEST_CASE("a time limit, a stop string and a drawn end save what a prompt behind them goes on from") {
